@@ -1,0 +1,32 @@
+//! Blocks and headers. A block is named by its hash; a number alone never identifies one.
+
+use alloy::primitives::{B256, Bloom};
+use serde::{Deserialize, Serialize};
+
+/// One block of one chain, with the link to its parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BlockRef {
+    pub number: u64,
+    pub hash: B256,
+    pub parent_hash: B256,
+    /// Seconds since the Unix epoch, as the header says.
+    pub timestamp: u64,
+}
+
+/// What is needed of a header to link it and to prove its logs complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    pub block: BlockRef,
+    pub logs_bloom: Box<Bloom>,
+}
+
+/// How settled a block is. Computed from the head when asked, never stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Commitment {
+    /// On our head chain.
+    Latest,
+    /// At least `confirmations` blocks deep.
+    Safe,
+    /// Beyond the undo window: never retracted.
+    Finalized,
+}

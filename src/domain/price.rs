@@ -1,0 +1,316 @@
+//! Exact numbers for people: integer ratios written as decimal strings of at most 34 significant digits, half-even, without an
+//! exponent. No float anywhere.
+//!
+//! Sources: `UniswapV3Pool.slot0` (sqrtPriceX96 is sqrt(token1/token0) in raw units, Q64.96); `v3-subgraph` `pricing.ts` for
+//! the names `token0Price` (token0 per token1) and `token1Price`. What is absent: dollars, and anything that is not exact
+//! before its one rounding (powers of 1.0001 are carried to 70 digits).
+
+use alloy::primitives::{I256, U256, U512, Uint};
+
+use super::pool::PoolState;
+
+/// Holds sqrtPrice² (320 bits) times 10^77 (256 bits) times the scale of the division (at most 10^169).
+type Wide = Uint<1024, 16>;
+
+/// As IEEE 754 decimal128 and MongoDB's Decimal128 have.
+pub const SIGNIFICANT_DIGITS: usize = 34;
+
+/// No 256-bit amount has more digits, so a token that claims more has no amounts in its own unit.
+pub const DECIMALS_MAX: u8 = 77;
+
+/// A non-negative exact ratio; the denominator is never 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ratio {
+    num: Wide,
+    den: Wide,
+}
+
+impl Ratio {
+    fn new(num: Wide, den: Wide) -> Option<Self> {
+        (!den.is_zero()).then_some(Self { num, den })
+    }
+
+    /// `None` where the ratio is 0.
+    #[must_use]
+    pub fn inverse(self) -> Option<Self> {
+        Self::new(self.den, self.num)
+    }
+
+    /// At most 34 significant digits, half-even, no exponent, no trailing zeros.
+    #[must_use]
+    pub fn decimal(self) -> Option<String> {
+        decimal(self.num, self.den)
+    }
+}
+
+/// token1 per token0, both in their own unit: what one token0 costs. `None` where there is no price: an uninitialised V3 pool,
+/// an empty V2 pair, or absurd decimals.
+#[must_use]
+pub fn token1_per_token0(state: &PoolState, decimals0: u8, decimals1: u8) -> Option<Ratio> {
+    let (raw_num, raw_den) = match state {
+        PoolState::V2(s) => (Wide::from(s.reserve1), Wide::from(s.reserve0)),
+        PoolState::V3(s) => {
+            let root = Wide::from(s.sqrt_price_x96);
+            (root.checked_mul(root)?, Wide::ONE.checked_shl(192)?)
+        }
+    };
+    if raw_num.is_zero() || raw_den.is_zero() {
+        return None;
+    }
+    Ratio::new(raw_num.checked_mul(power_of_ten(decimals0)?)?, raw_den.checked_mul(power_of_ten(decimals1)?)?)
+}
+
+/// A raw amount in the token's own unit.
+#[must_use]
+pub fn amount(raw: I256, decimals: u8) -> Option<String> {
+    let text = unsigned_amount(raw.unsigned_abs(), decimals)?;
+    Some(if raw.is_negative() { format!("-{text}") } else { text })
+}
+
+/// The same for amounts that have no sign.
+#[must_use]
+pub fn unsigned_amount(raw: U256, decimals: u8) -> Option<String> {
+    decimal(Wide::from(raw), power_of_ten(decimals)?)
+}
+
+/// 1.0001^tick: raw token1 per raw token0 at this tick.
+#[must_use]
+pub fn tick_ratio(tick: i32) -> Option<Ratio> {
+    let mut exponent = tick.unsigned_abs();
+    let mut result = Binary::ONE;
+    let mut base = Binary::tick_base()?;
+    while exponent > 0 {
+        if exponent & 1 == 1 {
+            result = result.times(base)?;
+        }
+        base = base.times(base)?;
+        exponent >>= 1;
+    }
+    let ratio = result.ratio()?;
+    if tick < 0 { ratio.inverse() } else { Some(ratio) }
+}
+
+/// A number as `mantissa · 2^exponent` with the mantissa's top bit set: relative error 2^-255 per multiplication.
+#[derive(Clone, Copy)]
+struct Binary {
+    mantissa: U256,
+    exponent: i32,
+}
+
+impl Binary {
+    const ONE: Self = Self { mantissa: U256::from_limbs([0, 0, 0, 1 << 63]), exponent: -255 };
+
+    /// 1.0001.
+    fn tick_base() -> Option<Self> {
+        let scaled = Wide::from(10_001u16).checked_shl(255)?.checked_div(Wide::from(10_000u16))?;
+        Some(Self { mantissa: U256::from(scaled), exponent: -255 })
+    }
+
+    fn times(self, other: Self) -> Option<Self> {
+        let product: U512 = self.mantissa.widening_mul(other.mantissa);
+        // Two top bits multiply to bit 510 or 511.
+        let shift: usize = if product.bit(511) { 256 } else { 255 };
+        let exponent = self.exponent.checked_add(other.exponent)?.checked_add(i32::try_from(shift).ok()?)?;
+        Some(Self { mantissa: U256::from(product.wrapping_shr(shift)), exponent })
+    }
+
+    fn ratio(self) -> Option<Ratio> {
+        let mantissa = Wide::from(self.mantissa);
+        let shift = usize::try_from(self.exponent.unsigned_abs()).ok()?;
+        if self.exponent >= 0 {
+            Ratio::new(mantissa.checked_shl(shift)?, Wide::ONE)
+        } else {
+            Ratio::new(mantissa, Wide::ONE.checked_shl(shift)?)
+        }
+    }
+}
+
+fn power_of_ten(exponent: u8) -> Option<Wide> {
+    if exponent > DECIMALS_MAX { None } else { ten_to(usize::from(exponent)) }
+}
+
+fn ten_to(exponent: usize) -> Option<Wide> {
+    Wide::from(10u8).checked_pow(Wide::from(exponent))
+}
+
+fn digits(value: Wide) -> Option<usize> {
+    if value.is_zero() { Some(1) } else { value.checked_log10()?.checked_add(1) }
+}
+
+fn decimal(num: Wide, den: Wide) -> Option<String> {
+    if den.is_zero() {
+        return None;
+    }
+    if num.is_zero() {
+        return Some("0".to_owned());
+    }
+    // num/den lies between 10^(a-b-1) and 10^(a-b+1), so with this scale the quotient has 34 or 35 digits.
+    let magnitude = i32::try_from(digits(num)?).ok()?.checked_sub(i32::try_from(digits(den)?).ok()?)?;
+    let mut scale = i32::try_from(SIGNIFICANT_DIGITS).ok()?.checked_sub(magnitude)?;
+    let (mut quotient, mut rest, mut divisor) = scaled_division(num, den, scale)?;
+    if digits(quotient)? > SIGNIFICANT_DIGITS {
+        scale = scale.checked_sub(1)?;
+        (quotient, rest, divisor) = scaled_division(num, den, scale)?;
+    }
+    let twice = rest.checked_mul(Wide::from(2u8))?;
+    if twice > divisor || (twice == divisor && quotient.bit(0)) {
+        quotient = quotient.checked_add(Wide::ONE)?;
+    }
+    place_point(&quotient.to_string(), scale)
+}
+
+/// `num · 10^scale / den` with its remainder and the divisor that was used.
+fn scaled_division(num: Wide, den: Wide, scale: i32) -> Option<(Wide, Wide, Wide)> {
+    let power = ten_to(usize::try_from(scale.unsigned_abs()).ok()?)?;
+    let (num, den) = if scale >= 0 { (num.checked_mul(power)?, den) } else { (num, den.checked_mul(power)?) };
+    let quotient = num.checked_div(den)?;
+    let rest = num.checked_rem(den)?;
+    Some((quotient, rest, den))
+}
+
+/// `digits · 10^-scale`, plainly written.
+fn place_point(all_digits: &str, scale: i32) -> Option<String> {
+    let kept = all_digits.trim_end_matches('0');
+    let dropped = i32::try_from(all_digits.len().checked_sub(kept.len())?).ok()?;
+    let scale = scale.checked_sub(dropped)?;
+    let width = usize::try_from(scale.unsigned_abs()).ok()?;
+    if scale <= 0 {
+        return Some(format!("{kept}{}", "0".repeat(width)));
+    }
+    match kept.len().checked_sub(width) {
+        Some(whole) if whole > 0 => {
+            let (before, after) = kept.split_at_checked(whole)?;
+            Some(format!("{before}.{after}"))
+        }
+        _ => Some(format!("0.{kept:0>width$}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{path::PathBuf, str::FromStr};
+
+    use super::*;
+    use crate::domain::pool::{V2State, V3State};
+
+    fn v3(sqrt_price_x96: U256) -> PoolState {
+        PoolState::V3(V3State { sqrt_price_x96, ..V3State::default() })
+    }
+
+    fn check(num: u128, den: u128, expected: &str) {
+        assert_eq!(decimal(Wide::from(num), Wide::from(den)).as_deref(), Some(expected), "{num}/{den}");
+    }
+
+    #[test]
+    fn ratios_are_written_with_34_digits_half_even_and_no_exponent() {
+        check(0, 7, "0");
+        check(1, 1, "1");
+        check(1, 2, "0.5");
+        check(1, 3, "0.3333333333333333333333333333333333");
+        check(2, 3, "0.6666666666666666666666666666666667");
+        check(1, 400, "0.0025");
+        check(1200, 1, "1200");
+        check(10u128.pow(35) + 5, 1, "100000000000000000000000000000000000");
+        // Exactly half: to the even neighbour, in both directions.
+        check(10u128.pow(34) * 10 + 5, 10, "10000000000000000000000000000000000");
+        check(10u128.pow(34) * 10 + 15, 10, "10000000000000000000000000000000000");
+        check((10u128.pow(33) + 1) * 10 + 5, 10, "1000000000000000000000000000000002");
+        check((10u128.pow(33) + 2) * 10 + 5, 10, "1000000000000000000000000000000002");
+        // Rounding up to another power of ten.
+        check(10u128.pow(35) - 1, 10, "10000000000000000000000000000000000");
+        assert_eq!(decimal(Wide::ONE, Wide::ZERO), None);
+    }
+
+    #[test]
+    fn amounts_are_scaled_exactly_and_keep_their_sign() {
+        let cases = [
+            ("1500000", 6, "1.5"),
+            ("-1500000", 6, "-1.5"),
+            ("-1", 18, "-0.000000000000000001"),
+            ("0", 18, "0"),
+            ("7", 0, "7"),
+            ("123456789012345678901234567890", 18, "123456789012.34567890123456789"),
+        ];
+        for (raw, decimals, expected) in cases {
+            let raw = I256::from_dec_str(raw).unwrap();
+            assert_eq!(amount(raw, decimals).as_deref(), Some(expected));
+        }
+        let smallest = amount(I256::MIN, 0).unwrap();
+        assert!(smallest.starts_with("-5789604461865809771178549250434395"), "{smallest}");
+        assert_eq!(smallest.len(), 78);
+        assert_eq!(unsigned_amount(U256::ONE, 77).unwrap().len(), 79);
+        assert_eq!(unsigned_amount(U256::ONE, 78), None);
+    }
+
+    #[test]
+    fn prices_of_both_protocols_are_inverse_and_null_where_there_is_none() {
+        let pair = PoolState::V2(V2State { reserve0: 4_000_000, reserve1: 2 * 10u128.pow(18) });
+        let ratio = token1_per_token0(&pair, 6, 18).unwrap();
+        assert_eq!(ratio.decimal().as_deref(), Some("0.5"));
+        assert_eq!(ratio.inverse().unwrap().decimal().as_deref(), Some("2"));
+        let double = v3(U256::from(2u8) << 96);
+        assert_eq!(token1_per_token0(&double, 18, 18).unwrap().decimal().as_deref(), Some("4"));
+        assert_eq!(token1_per_token0(&v3(U256::ZERO), 18, 18), None);
+        assert_eq!(token1_per_token0(&PoolState::V2(V2State { reserve0: 0, reserve1: 5 }), 18, 18), None);
+        assert_eq!(token1_per_token0(&double, 78, 18), None);
+    }
+
+    #[test]
+    fn the_widest_values_do_not_overflow() {
+        for root in [U256::ONE, U256::from(4_295_128_739u64), U256::MAX >> 96, (U256::ONE << 160) - U256::ONE] {
+            for (d0, d1) in [(0, 0), (0, 77), (77, 0), (77, 77)] {
+                let ratio = token1_per_token0(&v3(root), d0, d1).unwrap();
+                assert!(ratio.decimal().is_some(), "{root} {d0} {d1}");
+                assert!(ratio.inverse().and_then(Ratio::decimal).is_some(), "{root} {d0} {d1}");
+            }
+        }
+    }
+
+    #[test]
+    fn powers_of_the_tick_base_are_exact_to_34_digits() {
+        let price = |tick| tick_ratio(tick).and_then(Ratio::decimal).unwrap();
+        assert_eq!(price(0), "1");
+        assert_eq!(price(1), "1.0001");
+        assert_eq!(price(2), "1.00020001");
+        assert_eq!(price(5), "1.00050010001000050001");
+        assert_eq!(price(-1), "0.9999000099990000999900009999000100");
+        for tick in [-887_272, 887_272] {
+            assert!(tick_ratio(tick).and_then(Ratio::decimal).is_some());
+        }
+        assert!(price(887_272).starts_with("3402567868363880940"));
+    }
+
+    fn cases() -> Option<serde_json::Value> {
+        // The reference cases are read where they are, never copied; without them the vectors above stand alone.
+        let root = std::env::vars().find(|(k, _)| k == "SWAPTIDE_CASES").map_or_else(
+            || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/cases"),
+            |(_, path)| PathBuf::from(path),
+        );
+        let text = std::fs::read_to_string(root.join("price/tick_price.json")).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    #[test]
+    fn the_reference_cases_hold() {
+        let Some(cases) = cases() else {
+            tracing::info!("no reference cases: set SWAPTIDE_CASES to their folder");
+            return;
+        };
+        for case in cases["cases"].as_array().unwrap() {
+            let tick = i32::try_from(case["tick"].as_i64().unwrap()).unwrap();
+            let token0_is_base = case["base"]["sortOrder"].as_u64() < case["quote"]["sortOrder"].as_u64();
+            let ratio = tick_ratio(tick).unwrap();
+            let ratio = if token0_is_base { ratio } else { ratio.inverse().unwrap() };
+            let expected: f64 = case["priceSignificant5"].as_str().unwrap().parse().unwrap();
+            let ours: f64 = ratio.decimal().unwrap().parse().unwrap();
+            assert!((ours / expected - 1.0).abs() < 1e-5, "{ours} {expected}");
+        }
+        for case in cases["real"].as_array().unwrap() {
+            let root = U256::from_str(case["sqrtPriceX96"].as_str().unwrap()).unwrap();
+            let decimals = |side: &str| u8::try_from(case[side]["decimals"].as_u64().unwrap()).unwrap();
+            let price = token1_per_token0(&v3(root), decimals("token0"), decimals("token1")).unwrap().decimal().unwrap();
+            let expected = case["price0in1"].as_str().unwrap();
+            assert_eq!(&price[..expected.len().min(18)], &expected[..expected.len().min(18)], "{price}");
+        }
+    }
+}

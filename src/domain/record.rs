@@ -1,0 +1,152 @@
+//! What is kept of a block: its rows. The same value is committed to memory, sent to subscribers and written to the store.
+
+use std::{collections::HashMap, sync::Arc};
+
+use alloy::primitives::{B256, U256};
+
+use super::{
+    ChainId,
+    block::BlockRef,
+    event::{Event, EventBody, EventKind, RawLog},
+    pool::{PoolId, PoolMeta, PoolState, StateAfter},
+};
+
+/// Bumped when the same log would give another row, so that old rows can be derived again.
+pub const DERIVE_VERSION: u16 = 1;
+
+/// A block with its watched events in log order, before pools have seen them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecodedBlock {
+    pub block: BlockRef,
+    pub events: Vec<Event>,
+}
+
+/// One stored event. A V2 `Sync` is folded into the swap, mint or burn that it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventRow {
+    pub event: Event,
+    /// Log index of the folded `Sync`; its data is exactly the reserves in `after`.
+    pub sync_log_index: Option<u64>,
+    /// `None` where no state follows (uninitialised, undecodable, quarantined pool).
+    pub after: Option<StateAfter>,
+    pub enrichment: Option<Enrichment>,
+}
+
+/// Filled by a later pass over block receipts, never on the barrier's path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Enrichment {
+    /// Who signed the transaction.
+    pub origin: alloy::primitives::Address,
+    pub gas_used: u64,
+    pub gas_price_wei: U256,
+}
+
+/// A block and all its rows, in log order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockRecord {
+    pub chain: ChainId,
+    pub block: BlockRef,
+    pub rows: Vec<EventRow>,
+    /// Pools that this block created.
+    pub created: Vec<Arc<PoolMeta>>,
+}
+
+/// One event with the block it is in: what queries and subscriptions hand out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventAt {
+    pub chain: ChainId,
+    pub block: BlockRef,
+    pub row: EventRow,
+    pub canonical: bool,
+}
+
+/// The whole state of a pool at a finalized block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolSnapshot {
+    pub chain: ChainId,
+    pub pool: PoolId,
+    pub block: BlockRef,
+    pub state: PoolState,
+}
+
+impl EventRow {
+    #[must_use]
+    pub fn kind(&self) -> EventKind {
+        self.event.body.kind()
+    }
+
+    #[must_use]
+    pub fn log_index(&self) -> u64 {
+        self.event.raw.log_index
+    }
+
+    /// How many logs of the chain this row stands for.
+    #[must_use]
+    pub fn log_count(&self) -> usize {
+        if self.sync_log_index.is_some() { 2 } else { 1 }
+    }
+}
+
+/// `chainId:blockHash:logIndex`: a transaction mined again after a reorg gets a new one.
+#[must_use]
+pub fn event_id(chain: ChainId, block_hash: &B256, log_index: u64) -> String {
+    format!("{chain}:{block_hash:#x}:{log_index}")
+}
+
+/// Turns a block's events into rows. `after` gives the state after each event, in the order of `events`; a `Sync` is folded
+/// into the next event of the same pair in the same transaction when that is a swap, mint or burn.
+#[must_use]
+pub fn rows(events: &[Event], after: &[Option<StateAfter>]) -> Vec<EventRow> {
+    let mut rows = Vec::with_capacity(events.len());
+    let mut open_sync: HashMap<PoolId, usize> = HashMap::new();
+    let mut folded = vec![None; events.len()];
+    let mut swallowed = vec![false; events.len()];
+    for (i, event) in events.iter().enumerate() {
+        match &event.body {
+            EventBody::V2Sync { .. } => {
+                open_sync.insert(event.pool, i);
+            }
+            EventBody::V2Swap { .. } | EventBody::V2Mint { .. } | EventBody::V2Burn { .. } => {
+                let Some(at) = open_sync.remove(&event.pool) else { continue };
+                let Some(sync) = events.get(at) else { continue };
+                if let EventBody::V2Sync { reserve0, reserve1 } = sync.body
+                    && sync.raw.tx_hash == event.raw.tx_hash
+                    && let (Some(fold), Some(gone)) = (folded.get_mut(i), swallowed.get_mut(at))
+                {
+                    *fold = Some((sync.raw.log_index, StateAfter::V2 { reserve0, reserve1 }));
+                    *gone = true;
+                }
+            }
+            _ => {
+                open_sync.remove(&event.pool);
+            }
+        }
+    }
+    for (i, event) in events.iter().enumerate() {
+        if swallowed.get(i).copied().unwrap_or(false) {
+            continue;
+        }
+        let fold = folded.get(i).copied().flatten();
+        rows.push(EventRow {
+            event: event.clone(),
+            sync_log_index: fold.map(|(log_index, _)| log_index),
+            // A pair's reserves stand in its own Sync, so they are known even where its actor did not answer.
+            after: after.get(i).copied().flatten().or(fold.map(|(_, after)| after)),
+            enrichment: None,
+        });
+    }
+    rows
+}
+
+/// The events that a row stands for, in log order: what [`rows`] folded is unfolded.
+pub fn unfold(row: &EventRow) -> impl Iterator<Item = Event> + '_ {
+    let sync = match (row.sync_log_index, row.after) {
+        (Some(log_index), Some(StateAfter::V2 { reserve0, reserve1 })) => Some(Event {
+            pool: row.event.pool,
+            body: EventBody::V2Sync { reserve0, reserve1 },
+            raw: RawLog { log_index, ..row.event.raw.clone() },
+        }),
+        _ => None,
+    };
+    sync.into_iter().chain(std::iter::once_with(|| row.event.clone()))
+}
