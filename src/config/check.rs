@@ -1,0 +1,72 @@
+//! What a configuration must hold beyond its types.
+
+use std::{collections::BTreeSet, net::SocketAddr};
+
+use super::{ChainConfig, Config, Finality};
+
+/// `finality` above this needs more memory than a node keeps state for. 4,096 blocks: 14 h of mainnet.
+const FINALITY_MAX: u64 = 4_096;
+
+pub(super) fn check(config: &Config) -> Result<(), String> {
+    for (key, listen) in [("api.listen", &config.api.listen), ("admin.listen", &config.admin.listen)] {
+        listen.parse::<SocketAddr>().map_err(|_| format!("`{key}` is an address with a port like 127.0.0.1:8080, not \"{listen}\""))?;
+    }
+    if config.store.url.strip_prefix("sqlite:").is_none_or(str::is_empty) {
+        let scheme = config.store.url.split(':').next().unwrap_or_default();
+        return Err(format!("`store.url` is sqlite:FILE (this version has no other store), not {scheme}:…"));
+    }
+    if config.chain.is_empty() {
+        return Err("no [[chain]] is configured: add one with `id`, `name`, `rpc` and a [[chain.dex]]".to_owned());
+    }
+    if config.chain.len() > 1 {
+        return Err("this version follows one [[chain]] per process: start one process per chain".to_owned());
+    }
+    let mut ids = BTreeSet::new();
+    for chain in &config.chain {
+        if !ids.insert(chain.id) {
+            return Err(format!("chain {} is configured twice", chain.id));
+        }
+        check_chain(chain)?;
+    }
+    Ok(())
+}
+
+fn check_chain(chain: &ChainConfig) -> Result<(), String> {
+    let name = &chain.name;
+    if chain.rpc.is_empty() {
+        return Err(format!("chain \"{name}\" has no `rpc`: name at least one endpoint, ws://… first"));
+    }
+    for rpc in &chain.rpc {
+        let url = url::Url::parse(rpc.url()).map_err(|_| format!("chain \"{name}\": an `rpc` entry is no URL"))?;
+        if !matches!(url.scheme(), "ws" | "wss" | "http" | "https") || url.host_str().is_none() {
+            return Err(format!("chain \"{name}\": `rpc` takes ws://, wss://, http:// and https:// URLs, not {}://", url.scheme()));
+        }
+    }
+    if chain.dex.is_empty() {
+        return Err(format!("chain \"{name}\" has nothing to watch: add a [[chain.dex]] with its factory"));
+    }
+    let mut factories = BTreeSet::new();
+    for dex in &chain.dex {
+        if !factories.insert(dex.factory) {
+            return Err(format!("chain \"{name}\": factory {:#x} is configured twice", dex.factory));
+        }
+        if dex.fee_pips >= 1_000_000 {
+            return Err(format!("dex \"{}\": `fee_pips` is in hundredths of a basis point, below 1000000 (3000 is 0.30 %)", dex.name));
+        }
+    }
+    if let Finality::Depth(depth) = chain.finality
+        && !(1..=FINALITY_MAX).contains(&depth)
+    {
+        return Err(format!("chain \"{name}\": `finality` is 1 to {FINALITY_MAX} blocks, or \"tag\""));
+    }
+    if chain.stall_timeout_ms == 0 {
+        return Err(format!("chain \"{name}\": `stall_timeout_ms` must be above 0"));
+    }
+    Ok(())
+}
+
+/// Whether an endpoint speaks WebSocket.
+#[must_use]
+pub fn is_websocket(url: &str) -> bool {
+    url.starts_with("ws://") || url.starts_with("wss://")
+}

@@ -1,0 +1,264 @@
+//! `swaptide.toml`: its names are a contract. Unknown keys are refused, with the line.
+//!
+//! [`load`] reads the file, replaces `${VAR}` and `…_file`, lays the environment (`SWAPTIDE__STORE__URL=…`) over it and
+//! checks everything that can be checked without a network.
+
+mod check;
+mod expand;
+
+use std::path::Path;
+
+use alloy::primitives::Address;
+use serde::Deserialize;
+
+pub use check::is_websocket;
+
+/// The whole configuration, checked.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    #[serde(default)]
+    pub api: ApiConfig,
+    #[serde(default)]
+    pub admin: AdminConfig,
+    #[serde(default)]
+    pub store: StoreConfig,
+    #[serde(default)]
+    pub chain: Vec<ChainConfig>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApiConfig {
+    pub listen: String,
+    /// CORS and WebSocket `Origin`; `*` stands for anything within one part.
+    pub origins: Vec<String>,
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".to_owned(),
+            origins: vec!["http://localhost:*".to_owned(), "http://127.0.0.1:*".to_owned()],
+        }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminConfig {
+    /// Never on the public listener.
+    pub listen: String,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:9464".to_owned() }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreConfig {
+    /// `sqlite:FILE`.
+    pub url: String,
+    /// Rows of blocks that were taken back are kept this long after their height is final, seconds.
+    pub orphan_retention: u64,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self { url: "sqlite:swaptide.db".to_owned(), orphan_retention: 86_400 }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChainConfig {
+    /// EIP-155 chain id; checked against every endpoint.
+    pub id: u64,
+    pub name: String,
+    /// In order of preference.
+    pub rpc: Vec<RpcConfig>,
+    #[serde(default)]
+    pub start_block: StartBlock,
+    /// Depth of SAFE.
+    #[serde(default = "two")]
+    pub confirmations: u64,
+    #[serde(default)]
+    pub finality: Finality,
+    #[serde(default = "fifteen_seconds")]
+    pub stall_timeout_ms: u64,
+    /// Worth one dollar. Kept for prices, which come in a later version.
+    #[serde(default)]
+    pub stablecoins: Vec<Address>,
+    #[serde(default)]
+    pub wrapped_native: Option<Address>,
+    #[serde(default)]
+    pub dex: Vec<DexConfig>,
+}
+
+fn two() -> u64 {
+    2
+}
+
+fn fifteen_seconds() -> u64 {
+    15_000
+}
+
+/// A URL, or one with limits.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum RpcConfig {
+    Url(String),
+    Limited(LimitedRpc),
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitedRpc {
+    pub url: String,
+    pub max_rps: Option<u32>,
+    pub max_concurrent: Option<usize>,
+    /// Blocks per `eth_getLogs`, at most.
+    pub logs_range: Option<u64>,
+}
+
+impl RpcConfig {
+    #[must_use]
+    pub fn url(&self) -> &str {
+        match self {
+            Self::Url(url) => url,
+            Self::Limited(limited) => &limited.url,
+        }
+    }
+}
+
+/// `0`, `"latest"`, `"latest-5000"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "NumberOrText")]
+pub enum StartBlock {
+    Number(u64),
+    Latest { minus: u64 },
+}
+
+impl Default for StartBlock {
+    fn default() -> Self {
+        Self::Number(0)
+    }
+}
+
+/// Blocks, or `"tag"` to trust the node's finalized tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "NumberOrText")]
+pub enum Finality {
+    Depth(u64),
+    Tag,
+}
+
+impl Default for Finality {
+    fn default() -> Self {
+        Self::Depth(64)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum NumberOrText {
+    Number(u64),
+    Text(String),
+}
+
+impl TryFrom<NumberOrText> for StartBlock {
+    type Error = String;
+
+    fn try_from(value: NumberOrText) -> Result<Self, String> {
+        let text = match value {
+            NumberOrText::Number(number) => return Ok(Self::Number(number)),
+            NumberOrText::Text(text) => text,
+        };
+        match text.strip_prefix("latest") {
+            Some("") => Some(Self::Latest { minus: 0 }),
+            Some(rest) => rest.strip_prefix('-').and_then(|n| n.parse().ok()).map(|minus| Self::Latest { minus }),
+            None => text.parse().ok().map(Self::Number),
+        }
+        .ok_or_else(|| format!("start_block is a number, \"latest\" or \"latest-5000\", not \"{text}\""))
+    }
+}
+
+impl TryFrom<NumberOrText> for Finality {
+    type Error = String;
+
+    fn try_from(value: NumberOrText) -> Result<Self, String> {
+        match value {
+            NumberOrText::Number(blocks) => Ok(Self::Depth(blocks)),
+            NumberOrText::Text(text) if text == "tag" => Ok(Self::Tag),
+            NumberOrText::Text(text) => Err(format!("finality is a number of blocks or \"tag\", not \"{text}\"")),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DexConfig {
+    pub name: String,
+    pub protocol: ProtocolConfig,
+    pub factory: Address,
+    /// V2 only: forks differ. Hundredths of a basis point.
+    #[serde(default = "v2_fee")]
+    pub fee_pips: u32,
+    /// Only these pools, if any are named.
+    #[serde(default)]
+    pub pools: Vec<Address>,
+    #[serde(default)]
+    pub router: Option<Address>,
+    #[serde(default)]
+    pub quoter: Option<Address>,
+    #[serde(default)]
+    pub position_manager: Option<Address>,
+}
+
+fn v2_fee() -> u32 {
+    3_000
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProtocolConfig {
+    UniswapV2,
+    UniswapV3,
+}
+
+/// What is wrong with a configuration, in one line that says what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+/// Reads and checks a configuration file. `env` is the process environment (an input, so that tests own it).
+///
+/// # Errors
+/// One line that names the file, where possible the line in it, and what to write instead.
+pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>, overrides: &[(String, String)]) -> Result<Config, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        ConfigError(format!("{}: cannot be read ({e}). Give the configuration with `-c FILE`", path.display()))
+    })?;
+    parse(&text, &path.display().to_string(), env, overrides)
+}
+
+/// The same from text; `name` is what errors call it.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(
+    text: &str,
+    name: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+    overrides: &[(String, String)],
+) -> Result<Config, ConfigError> {
+    let mut table: toml::Table = toml::from_str(text).map_err(|e| expand::located(name, text, &e))?;
+    expand::values(&mut table, env).map_err(|e| ConfigError(format!("{name}: {e}")))?;
+    expand::overrides(&mut table, overrides).map_err(|e| ConfigError(format!("environment: {e}")))?;
+    let config: Config = table.try_into().map_err(|e| expand::located(name, text, &e))?;
+    check::check(&config).map_err(|e| ConfigError(format!("{name}: {e}")))?;
+    Ok(config)
+}

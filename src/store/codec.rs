@@ -1,0 +1,418 @@
+//! How a store keeps logs, decoded events and pool states as bytes: small, exact, and without ABI.
+//!
+//! Nearly every field of a decoded event is one 32-byte word of the log it was decoded from. So a field is kept as a reference to
+//! that word (one byte) where there is an equal one, and as a literal where there is none. The decoded event then costs about ten
+//! bytes beside its log, is exactly what was decoded at the time (whatever a later `decode` makes of the same log), and the store
+//! need not know how to decode. What is absent: any knowledge of which field is at which place of which log.
+//!
+//! Tags and layouts here are on disk: never change the meaning of one, add a new one.
+
+use std::sync::Arc;
+
+use alloy::primitives::{Address, B256, Bytes, I256, U256};
+
+use crate::domain::{
+    event::{EventBody, RawLog},
+    pool::{PoolState, StateAfter, Tick, V2State, V3State},
+};
+
+/// Bytes that no encoder here made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct CodecError(&'static str);
+
+const CUT: CodecError = CodecError("the value ends too early");
+const RANGE: CodecError = CodecError("a field is out of its type's range");
+const TAG: CodecError = CodecError("the value has a tag that this version does not know");
+
+type Word = [u8; 32];
+
+/// Below: index of a word of the log. From here on: a literal.
+const LITERAL: u8 = 0x80;
+/// A literal whose missing leading bytes are `0xff` (negative numbers) instead of zero.
+const LITERAL_ONES: u8 = 0xc0;
+
+/// The layout of [`encode_state`].
+const STATE_VERSION: u8 = 1;
+
+/// Order-preserving: comparing the bytes compares the numbers.
+#[must_use]
+pub fn sortable(value: &I256) -> Word {
+    (value.into_raw() ^ (U256::ONE << 255_usize)).to_be_bytes()
+}
+
+/// A field's 256-bit word, as the ABI has it.
+trait Field: Sized {
+    fn word(&self) -> Word;
+    /// `None` where the word is no value of this type.
+    fn from_word(word: Word) -> Option<Self>;
+}
+
+impl Field for U256 {
+    fn word(&self) -> Word {
+        self.to_be_bytes()
+    }
+    fn from_word(word: Word) -> Option<Self> {
+        Some(Self::from_be_bytes(word))
+    }
+}
+
+impl Field for I256 {
+    fn word(&self) -> Word {
+        self.to_be_bytes()
+    }
+    fn from_word(word: Word) -> Option<Self> {
+        Some(Self::from_be_bytes(word))
+    }
+}
+
+impl Field for Address {
+    fn word(&self) -> Word {
+        self.into_word().0
+    }
+    fn from_word(word: Word) -> Option<Self> {
+        let (pad, address) = word.split_first_chunk::<12>()?;
+        (*pad == [0; 12]).then(|| Self::from_slice(address))
+    }
+}
+
+impl Field for i128 {
+    fn word(&self) -> Word {
+        let mut word = if *self < 0 { [0xff; 32] } else { [0; 32] };
+        if let Some(low) = word.last_chunk_mut::<16>() {
+            *low = self.to_be_bytes();
+        }
+        word
+    }
+    fn from_word(word: Word) -> Option<Self> {
+        let value = Self::from_be_bytes(*word.last_chunk::<16>()?);
+        (value.word() == word).then_some(value)
+    }
+}
+
+macro_rules! unsigned_fields {
+    ($($ty:ty),*) => {$(
+        impl Field for $ty {
+            fn word(&self) -> Word {
+                U256::from(*self).to_be_bytes()
+            }
+            fn from_word(word: Word) -> Option<Self> {
+                Self::try_from(U256::from_be_bytes(word)).ok()
+            }
+        }
+    )*};
+}
+unsigned_fields!(u8, u16, u32, u128);
+
+impl Field for i32 {
+    fn word(&self) -> Word {
+        i128::from(*self).word()
+    }
+    fn from_word(word: Word) -> Option<Self> {
+        Self::try_from(i128::from_word(word)?).ok()
+    }
+}
+
+/// The words of a log that fields may refer to: topics, then the whole words of its data.
+#[derive(Clone, Copy)]
+struct Words<'a> {
+    topics: &'a [B256],
+    data: &'a [Word],
+}
+
+impl<'a> Words<'a> {
+    const NONE: Self = Words { topics: &[], data: &[] };
+
+    fn new(topics: &'a [B256], data: &'a [u8]) -> Self {
+        Self { topics, data: data.as_chunks::<32>().0 }
+    }
+
+    fn index_of(&self, word: &Word) -> Option<u8> {
+        let at = self.topics.iter().map(|t| &t.0).chain(self.data).take(usize::from(LITERAL)).position(|w| w == word)?;
+        u8::try_from(at).ok()
+    }
+
+    fn get(&self, at: u8) -> Option<Word> {
+        let at = usize::from(at);
+        match self.topics.get(at) {
+            Some(topic) => Some(topic.0),
+            None => self.data.get(at.checked_sub(self.topics.len())?).copied(),
+        }
+    }
+}
+
+struct Writer<'a> {
+    out: Vec<u8>,
+    words: Words<'a>,
+}
+
+impl<'a> Writer<'a> {
+    fn new(words: Words<'a>, tag: u8) -> Self {
+        let mut out = Vec::with_capacity(64);
+        out.push(tag);
+        Self { out, words }
+    }
+
+    fn field(&mut self, value: &impl Field) {
+        let word = value.word();
+        match self.words.index_of(&word) {
+            Some(at) => self.out.push(at),
+            None => literal(&mut self.out, &word),
+        }
+    }
+}
+
+fn literal(out: &mut Vec<u8>, word: &Word) {
+    let (base, pad) = if word.first() == Some(&0xff) { (LITERAL_ONES, 0xff) } else { (LITERAL, 0) };
+    let skip = word.iter().take_while(|b| **b == pad).count();
+    let rest = word.get(skip..).unwrap_or(word);
+    // At most 32, so the sum stays below the next base.
+    out.push(base.saturating_add(u8::try_from(rest.len()).unwrap_or(32)));
+    out.extend_from_slice(rest);
+}
+
+fn varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(0x80 | u8::try_from(value & 0x7f).unwrap_or(0));
+        value >>= 7;
+    }
+    out.push(u8::try_from(value).unwrap_or(0));
+}
+
+struct Parser<'a> {
+    rest: &'a [u8],
+    words: Words<'a>,
+}
+
+impl<'a> Parser<'a> {
+    fn byte(&mut self) -> Result<u8, CodecError> {
+        let (first, rest) = self.rest.split_first().ok_or(CUT)?;
+        self.rest = rest;
+        Ok(*first)
+    }
+
+    fn take(&mut self, len: usize) -> Result<&'a [u8], CodecError> {
+        let (taken, rest) = self.rest.split_at_checked(len).ok_or(CUT)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn word(&mut self) -> Result<Word, CodecError> {
+        let head = self.byte()?;
+        if head < LITERAL {
+            return self.words.get(head).ok_or(CodecError("a field refers to a word that its log does not have"));
+        }
+        let (base, pad) = if head >= LITERAL_ONES { (LITERAL_ONES, 0xff) } else { (LITERAL, 0) };
+        let len = usize::from(head.saturating_sub(base));
+        let bytes = self.take(len)?;
+        let mut word = [pad; 32];
+        let at = 32_usize.checked_sub(len).ok_or(RANGE)?;
+        word.get_mut(at..).ok_or(RANGE)?.copy_from_slice(bytes);
+        Ok(word)
+    }
+
+    fn field<T: Field>(&mut self) -> Result<T, CodecError> {
+        T::from_word(self.word()?).ok_or(RANGE)
+    }
+
+    fn varint(&mut self) -> Result<u64, CodecError> {
+        let mut value = 0_u64;
+        for shift in (0..63).step_by(7) {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(RANGE)
+    }
+
+    fn end(&self) -> Result<(), CodecError> {
+        if self.rest.is_empty() { Ok(()) } else { Err(CodecError("the value is longer than it should be")) }
+    }
+}
+
+/// Topics and data of a log. Leading zero bytes of each word are dropped: most words are addresses and small numbers.
+#[must_use]
+pub fn encode_log(topics: &[B256], data: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(160);
+    varint(&mut out, u64::try_from(topics.len()).unwrap_or(u64::MAX));
+    varint(&mut out, u64::try_from(data.len()).unwrap_or(u64::MAX));
+    let (words, tail) = data.as_chunks::<32>();
+    for word in topics.iter().map(|t| &t.0).chain(words) {
+        literal(&mut out, word);
+    }
+    out.extend_from_slice(tail);
+    out
+}
+
+/// The inverse of [`encode_log`].
+pub fn decode_log(bytes: &[u8]) -> Result<(Vec<B256>, Bytes), CodecError> {
+    let mut parser = Parser { rest: bytes, words: Words::NONE };
+    let topics = parser.varint()?;
+    let data_len = usize::try_from(parser.varint()?).map_err(|_| RANGE)?;
+    // A word takes at least a byte, so more than there are bytes left is a lie: nothing is allocated for it.
+    if topics > 255 || data_len / 32 > parser.rest.len() {
+        return Err(CUT);
+    }
+    let topics = (0..topics).map(|_| parser.word().map(B256::from)).collect::<Result<Vec<_>, _>>()?;
+    let mut data = Vec::with_capacity(data_len);
+    for _ in 0..data_len / 32 {
+        data.extend_from_slice(&parser.word()?);
+    }
+    data.extend_from_slice(parser.take(data_len % 32)?);
+    parser.end()?;
+    Ok((topics, data.into()))
+}
+
+const UNDECODABLE: u8 = 16;
+
+macro_rules! bodies {
+    ($($tag:literal $variant:ident { $($field:ident),* })*) => {
+        /// A decoded event, relative to its log.
+        #[must_use]
+        pub fn encode_body(body: &EventBody, raw: &RawLog) -> Vec<u8> {
+            let words = Words::new(&raw.topics, &raw.data);
+            match body {
+                $(EventBody::$variant { $($field),* } => {
+                    let mut writer = Writer::new(words, $tag);
+                    $(writer.field($field);)*
+                    writer.out
+                })*
+                EventBody::Undecodable { reason } => {
+                    let mut writer = Writer::new(words, UNDECODABLE);
+                    writer.out.extend_from_slice(reason.as_bytes());
+                    writer.out
+                }
+            }
+        }
+
+        /// The inverse of [`encode_body`], with topics and data of the same log.
+        pub fn decode_body(bytes: &[u8], topics: &[B256], data: &[u8]) -> Result<EventBody, CodecError> {
+            let mut parser = Parser { rest: bytes, words: Words::new(topics, data) };
+            let body = match parser.byte()? {
+                $($tag => EventBody::$variant { $($field: parser.field()?),* },)*
+                UNDECODABLE => {
+                    let reason = parser.take(parser.rest.len())?;
+                    let reason = std::str::from_utf8(reason).map_err(|_| CodecError("a text is not UTF-8"))?;
+                    EventBody::Undecodable { reason: reason.to_owned() }
+                }
+                _ => return Err(TAG),
+            };
+            parser.end()?;
+            Ok(body)
+        }
+    };
+}
+
+bodies! {
+    1 V2PairCreated { token0, token1, pair, pair_count }
+    2 V2Sync { reserve0, reserve1 }
+    3 V2Swap { sender, to, amount0_in, amount1_in, amount0_out, amount1_out }
+    4 V2Mint { sender, amount0, amount1 }
+    5 V2Burn { sender, to, amount0, amount1 }
+    6 V3PoolCreated { token0, token1, fee_pips, tick_spacing, pool }
+    7 V3Initialize { sqrt_price_x96, tick }
+    8 V3Swap { sender, recipient, amount0, amount1, sqrt_price_x96, liquidity, tick }
+    9 V3Mint { sender, owner, tick_lower, tick_upper, amount, amount0, amount1 }
+    10 V3Burn { owner, tick_lower, tick_upper, amount, amount0, amount1 }
+    11 V3Collect { owner, recipient, tick_lower, tick_upper, amount0, amount1 }
+    12 V3Flash { sender, recipient, amount0, amount1, paid0, paid1 }
+    13 V3CollectProtocol { sender, recipient, amount0, amount1 }
+    14 V3SetFeeProtocol { fee_protocol0_old, fee_protocol1_old, fee_protocol0_new, fee_protocol1_new }
+    15 V3IncreaseObservationCardinalityNext { old, new }
+}
+
+/// The state after an event, relative to the event's log: a V3 swap carries all of it.
+#[must_use]
+pub fn encode_after(after: &StateAfter, raw: &RawLog) -> Vec<u8> {
+    let words = Words::new(&raw.topics, &raw.data);
+    match after {
+        StateAfter::V2 { reserve0, reserve1 } => {
+            let mut writer = Writer::new(words, 2);
+            writer.field(reserve0);
+            writer.field(reserve1);
+            writer.out
+        }
+        StateAfter::V3 { sqrt_price_x96, tick, liquidity } => {
+            let mut writer = Writer::new(words, 3);
+            writer.field(sqrt_price_x96);
+            writer.field(tick);
+            writer.field(liquidity);
+            writer.out
+        }
+    }
+}
+
+/// The inverse of [`encode_after`], with topics and data of the same log.
+pub fn decode_after(bytes: &[u8], topics: &[B256], data: &[u8]) -> Result<StateAfter, CodecError> {
+    let mut parser = Parser { rest: bytes, words: Words::new(topics, data) };
+    let after = match parser.byte()? {
+        2 => StateAfter::V2 { reserve0: parser.field()?, reserve1: parser.field()? },
+        3 => StateAfter::V3 { sqrt_price_x96: parser.field()?, tick: parser.field()?, liquidity: parser.field()? },
+        _ => return Err(TAG),
+    };
+    parser.end()?;
+    Ok(after)
+}
+
+/// A pool's whole state behind a version byte. A tick takes about 25 bytes.
+#[must_use]
+pub fn encode_state(state: &PoolState) -> Vec<u8> {
+    let mut writer = Writer::new(Words::NONE, STATE_VERSION);
+    match state {
+        PoolState::V2(V2State { reserve0, reserve1 }) => {
+            writer.out.push(2);
+            writer.field(reserve0);
+            writer.field(reserve1);
+        }
+        PoolState::V3(state) => {
+            writer.out.push(3);
+            let V3State { sqrt_price_x96, tick, liquidity, fee_protocol, observation_cardinality_next, ticks } = state;
+            writer.field(sqrt_price_x96);
+            writer.field(tick);
+            writer.field(liquidity);
+            writer.field(fee_protocol);
+            writer.field(observation_cardinality_next);
+            varint(&mut writer.out, u64::try_from(ticks.len()).unwrap_or(u64::MAX));
+            for (index, tick) in ticks.iter() {
+                writer.field(index);
+                writer.field(&tick.liquidity_gross);
+                writer.field(&tick.liquidity_net);
+            }
+        }
+    }
+    writer.out
+}
+
+/// The inverse of [`encode_state`].
+pub fn decode_state(bytes: &[u8]) -> Result<PoolState, CodecError> {
+    let mut parser = Parser { rest: bytes, words: Words::NONE };
+    if parser.byte()? != STATE_VERSION {
+        return Err(TAG);
+    }
+    let state = match parser.byte()? {
+        2 => PoolState::V2(V2State { reserve0: parser.field()?, reserve1: parser.field()? }),
+        3 => {
+            let mut state = V3State {
+                sqrt_price_x96: parser.field()?,
+                tick: parser.field()?,
+                liquidity: parser.field()?,
+                fee_protocol: parser.field()?,
+                observation_cardinality_next: parser.field()?,
+                ..V3State::default()
+            };
+            let ticks = (0..parser.varint()?).map(|_| {
+                Ok((parser.field()?, Tick { liquidity_gross: parser.field()?, liquidity_net: parser.field()? }))
+            });
+            state.ticks = Arc::new(ticks.collect::<Result<_, CodecError>>()?);
+            PoolState::V3(state)
+        }
+        _ => return Err(TAG),
+    };
+    parser.end()?;
+    Ok(state)
+}
+
+#[cfg(test)]
+mod tests;

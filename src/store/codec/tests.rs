@@ -1,0 +1,64 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::store::conformance::make::Rng;
+
+proptest! {
+    #[test]
+    fn a_row_comes_back_exactly(seed in any::<u64>(), variant in 0..16_u64) {
+        let mut rng = Rng(seed);
+        let body = rng.body(variant);
+        let raw = rng.raw(&body, Address::ZERO, 0, B256::ZERO, 0);
+        let after = rng.after(&body);
+        let (topics, data) = decode_log(&encode_log(&raw.topics, &raw.data)).unwrap();
+        prop_assert_eq!((&topics, &data), (&raw.topics, &raw.data));
+        prop_assert_eq!(decode_body(&encode_body(&body, &raw), &topics, &data).unwrap(), body);
+        prop_assert_eq!(decode_after(&encode_after(&after, &raw), &topics, &data).unwrap(), after);
+    }
+
+    #[test]
+    fn a_state_comes_back_exactly(seed in any::<u64>()) {
+        let state = Rng(seed).state();
+        prop_assert_eq!(decode_state(&encode_state(&state)).unwrap(), state);
+    }
+
+    #[test]
+    fn damaged_bytes_are_an_error_and_no_panic(bytes in prop::collection::vec(any::<u8>(), 0..80), tag in 0..20_u8) {
+        let tagged = [&[tag], bytes.as_slice()].concat();
+        for bytes in [&bytes, &tagged] {
+            let (_, _) = (decode_log(bytes), decode_state(bytes));
+            let (_, _) = (decode_body(bytes, &[B256::ZERO], &[1; 70]), decode_after(bytes, &[], &[]));
+        }
+    }
+
+    #[test]
+    fn sortable_bytes_compare_like_the_numbers(a in any::<[u8; 32]>(), b in any::<[u8; 32]>()) {
+        let (a, b) = (I256::from_be_bytes(a), I256::from_be_bytes(b));
+        prop_assert_eq!(sortable(&a).cmp(&sortable(&b)), a.cmp(&b));
+        prop_assert_eq!(sortable(&I256::MIN), [0; 32]);
+        prop_assert_eq!(sortable(&I256::MAX), [0xff; 32]);
+    }
+}
+
+#[test]
+fn a_swap_that_its_log_spells_out_takes_a_byte_for_each_field() {
+    let mut rng = Rng(3);
+    let body = rng.body(7);
+    let raw = rng.raw(&body, Address::ZERO, 0, B256::ZERO, 0);
+    assert_eq!(encode_body(&body, &raw).len(), 8);
+    assert_eq!(encode_after(&rng.after(&body), &raw).len(), 4);
+}
+
+#[test]
+fn every_value_cut_short_or_prolonged_is_refused() {
+    let mut rng = Rng(4);
+    for variant in 0..15 {
+        let body = rng.body(variant);
+        let raw = rng.raw(&body, Address::ZERO, 0, B256::ZERO, 0);
+        let bytes = encode_body(&body, &raw);
+        assert!(decode_body(&bytes[..bytes.len() - 1], &raw.topics, &raw.data).is_err(), "{body:?}");
+        assert!(decode_body(&[bytes.as_slice(), &[0]].concat(), &raw.topics, &raw.data).is_err(), "{body:?}");
+    }
+    // More words than there are bytes: nothing is allocated for them.
+    assert!(decode_log(&[0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]).is_err());
+}

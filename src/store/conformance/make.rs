@@ -1,0 +1,295 @@
+//! Blocks, rows and queries from a seed. Nothing here is a real chain: only what a store must not mind.
+
+use std::sync::Arc;
+
+use alloy::primitives::{Address, B256, Bytes, I256, U256, keccak256};
+
+use crate::{
+    domain::{
+        ChainId,
+        block::BlockRef,
+        event::{Event, EventBody, EventKind, RawLog},
+        pool::{CreatedAt, PoolId, PoolMeta, PoolState, Protocol, StateAfter, Tick, V2State, V3State},
+        record::{BlockRecord, Enrichment, EventRow},
+        token::{TokenFlag, TokenMeta},
+    },
+    store::query::{EventQuery, Narrow, Place},
+};
+
+pub(crate) const CHAIN: ChainId = 31_337;
+pub(crate) const GENESIS: B256 = B256::repeat_byte(0x11);
+/// Enough for pools that share a token, and for one that never trades.
+pub(crate) const POOLS: u8 = 5;
+
+/// SplitMix64: the same seed gives the same chain everywhere.
+pub(crate) struct Rng(pub(crate) u64);
+
+impl Rng {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit.max(1)
+    }
+
+    pub(crate) fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    pub(crate) fn hash(&mut self) -> B256 {
+        keccak256(self.next().to_be_bytes())
+    }
+
+    fn address(&mut self) -> Address {
+        Address::from_word(self.hash())
+    }
+
+    /// Of any size, the extremes included.
+    fn uint(&mut self, bits: usize) -> U256 {
+        let all = U256::MAX >> (256 - bits);
+        match self.below(6) {
+            0 => U256::ZERO,
+            1 => all,
+            _ => U256::from_be_bytes(self.hash().0) >> (256 - 1 - usize::try_from(self.below(bits as u64)).unwrap()),
+        }
+    }
+
+    fn u128(&mut self) -> u128 {
+        self.uint(128).to()
+    }
+
+    fn int(&mut self) -> I256 {
+        I256::from_raw(if self.chance(50) { self.uint(256) } else { self.uint(256).wrapping_neg() })
+    }
+
+    fn tick(&mut self) -> i32 {
+        i32::try_from(self.below(1_774_545)).unwrap() - 887_272
+    }
+
+    pub(crate) fn body(&mut self, variant: u64) -> EventBody {
+        let (a, b, c) = (self.address(), self.address(), self.address());
+        let (x, y, z, w) = (self.uint(256), self.uint(256), self.uint(256), self.uint(256));
+        match variant {
+            0 => EventBody::V2PairCreated { token0: a, token1: b, pair: c, pair_count: x },
+            1 => EventBody::V2Sync { reserve0: self.u128(), reserve1: self.u128() },
+            2 => EventBody::V2Swap { sender: a, to: b, amount0_in: x, amount1_in: y, amount0_out: z, amount1_out: w },
+            3 => EventBody::V2Mint { sender: a, amount0: x, amount1: y },
+            4 => EventBody::V2Burn { sender: a, to: b, amount0: x, amount1: y },
+            5 => EventBody::V3PoolCreated { token0: a, token1: b, fee_pips: 500, tick_spacing: self.tick(), pool: c },
+            6 => EventBody::V3Initialize { sqrt_price_x96: x, tick: self.tick() },
+            7 => EventBody::V3Swap {
+                sender: a,
+                recipient: b,
+                amount0: self.int(),
+                amount1: self.int(),
+                sqrt_price_x96: x,
+                liquidity: self.u128(),
+                tick: self.tick(),
+            },
+            8 => EventBody::V3Mint {
+                sender: a,
+                owner: b,
+                tick_lower: self.tick(),
+                tick_upper: self.tick(),
+                amount: self.u128(),
+                amount0: x,
+                amount1: y,
+            },
+            9 => EventBody::V3Burn {
+                owner: a,
+                tick_lower: self.tick(),
+                tick_upper: self.tick(),
+                amount: self.u128(),
+                amount0: x,
+                amount1: y,
+            },
+            10 => EventBody::V3Collect {
+                owner: a,
+                recipient: b,
+                tick_lower: self.tick(),
+                tick_upper: self.tick(),
+                amount0: self.u128(),
+                amount1: self.u128(),
+            },
+            11 => EventBody::V3Flash { sender: a, recipient: b, amount0: x, amount1: y, paid0: z, paid1: w },
+            12 => EventBody::V3CollectProtocol { sender: a, recipient: b, amount0: self.u128(), amount1: self.u128() },
+            13 => EventBody::V3SetFeeProtocol {
+                fee_protocol0_old: 0,
+                fee_protocol1_old: 4,
+                fee_protocol0_new: 255,
+                fee_protocol1_new: 10,
+            },
+            14 => EventBody::V3IncreaseObservationCardinalityNext { old: 1, new: u16::MAX },
+            _ => EventBody::Undecodable { reason: "data has 31 bytes, 224 are needed".to_owned() },
+        }
+    }
+
+    /// A log that may or may not look like what was decoded from it: a store must not care.
+    pub(crate) fn raw(&mut self, body: &EventBody, address: Address, log_index: u64, tx: B256, tx_index: u64) -> RawLog {
+        let (mut topics, mut data) = (vec![B256::repeat_byte(7)], Vec::new());
+        if let EventBody::V3Swap { sender, recipient, amount0, amount1, sqrt_price_x96, liquidity, tick } = body {
+            topics.extend([sender.into_word(), recipient.into_word()]);
+            data.extend(amount0.to_be_bytes::<32>());
+            data.extend(amount1.to_be_bytes::<32>());
+            data.extend(sqrt_price_x96.to_be_bytes::<32>());
+            data.extend(U256::from(*liquidity).to_be_bytes::<32>());
+            data.extend(I256::try_from(*tick).unwrap().to_be_bytes::<32>());
+        } else {
+            topics = (0..self.below(5)).map(|_| self.hash()).collect();
+            data.extend((0..self.below(200)).map(|i| if i % 3 == 0 { 0 } else { 0xff }));
+        }
+        RawLog { address, topics, data: Bytes::from(data), tx_hash: tx, tx_index, log_index }
+    }
+
+    pub(crate) fn after(&mut self, body: &EventBody) -> StateAfter {
+        match body {
+            EventBody::V3Swap { sqrt_price_x96, tick, liquidity, .. } => {
+                StateAfter::V3 { sqrt_price_x96: *sqrt_price_x96, tick: *tick, liquidity: *liquidity }
+            }
+            EventBody::V2Swap { .. } => StateAfter::V2 { reserve0: self.u128(), reserve1: self.u128() },
+            _ => StateAfter::V3 { sqrt_price_x96: self.uint(160), tick: self.tick(), liquidity: self.u128() },
+        }
+    }
+
+    pub(crate) fn state(&mut self) -> PoolState {
+        if self.chance(30) {
+            return PoolState::V2(V2State { reserve0: self.u128(), reserve1: self.u128() });
+        }
+        let ticks = (0..self.below(20)).map(|_| {
+            let net = i128::try_from(self.u128() >> 1).unwrap();
+            (self.tick(), Tick { liquidity_gross: self.u128(), liquidity_net: if self.chance(50) { net } else { -net } })
+        });
+        let ticks = Arc::new(ticks.collect());
+        PoolState::V3(V3State {
+            sqrt_price_x96: self.uint(160),
+            tick: self.tick(),
+            liquidity: self.u128(),
+            fee_protocol: 0x44,
+            observation_cardinality_next: 7,
+            ticks,
+        })
+    }
+
+    /// The next block; time stands still now and then, as on fast chains.
+    pub(crate) fn child(&mut self, parent: &BlockRef) -> BlockRef {
+        BlockRef {
+            number: parent.number + 1,
+            hash: self.hash(),
+            parent_hash: parent.hash,
+            timestamp: parent.timestamp + self.below(4),
+        }
+    }
+
+    pub(crate) fn row(&mut self, pool: PoolId, log_index: u64, tx: B256) -> EventRow {
+        let variant = if self.chance(70) { [2, 7, 8, 4][usize::try_from(self.below(4)).unwrap()] } else { self.below(16) };
+        let body = self.body(variant);
+        let address = match pool {
+            PoolId::Address(address) if !self.chance(10) => address,
+            _ => Address::repeat_byte(0xfa),
+        };
+        let raw = self.raw(&body, address, log_index, tx, log_index / 2);
+        let after = self.chance(80).then(|| self.after(&body));
+        let enrichment = self.chance(40).then(|| Enrichment {
+            origin: Address::with_last_byte(u8::try_from(self.below(3)).unwrap()),
+            gas_used: self.next(),
+            gas_price_wei: self.uint(256),
+        });
+        let sync_log_index = (matches!(body, EventBody::V2Swap { .. }) && log_index > 0).then(|| log_index - 1);
+        EventRow { event: Event { pool, body, raw }, sync_log_index, after, enrichment }
+    }
+
+    pub(crate) fn rows(&mut self, count: u64, first_log_index: u64) -> Vec<EventRow> {
+        let mut tx = self.hash();
+        let row = |i| {
+            if self.chance(50) {
+                tx = self.hash();
+            }
+            let pool = pool_id(u8::try_from(self.below(u64::from(POOLS - 1))).unwrap());
+            self.row(pool, first_log_index + 2 * i + 1, tx)
+        };
+        (0..count).map(row).collect()
+    }
+
+    pub(crate) fn record(&mut self, parent: &BlockRef, rows: u64) -> BlockRecord {
+        let block = self.child(parent);
+        BlockRecord { chain: CHAIN, block, rows: self.rows(rows, 0), created: Vec::new() }
+    }
+
+    /// Any query that the set allows.
+    pub(crate) fn query(&mut self, blocks: &[BlockRecord]) -> EventQuery {
+        let some = |rng: &mut Self| usize::try_from(rng.below(blocks.len() as u64)).unwrap();
+        let top = blocks.iter().map(|b| b.block.number).max().unwrap_or(0) + 2;
+        let place = |rng: &mut Self| Place { block_number: rng.below(top), log_index: rng.below(12) };
+        let time = |rng: &mut Self| blocks.get(some(rng)).map_or(0, |b| b.block.timestamp + rng.below(3)).saturating_sub(1);
+        let narrow = match self.below(6) {
+            0 => Narrow::All,
+            1 => Narrow::Pool(pool_id(u8::try_from(self.below(u64::from(POOLS) + 1)).unwrap())),
+            2 => Narrow::Origin(Address::with_last_byte(u8::try_from(self.below(4)).unwrap())),
+            3 => {
+                let row = blocks.get(some(self)).and_then(|b| b.rows.first());
+                Narrow::Transaction(row.map_or(B256::ZERO, |row| row.event.raw.tx_hash))
+            }
+            _ => Narrow::Token(token(u8::try_from(self.below(u64::from(POOLS) + 2)).unwrap())),
+        };
+        EventQuery {
+            chain: CHAIN,
+            kind: if self.chance(70) { EventKind::Swap } else { EventKind::ALL[usize::try_from(self.below(12)).unwrap()] },
+            narrow,
+            after: self.chance(40).then(|| place(self)),
+            before: self.chance(40).then(|| place(self)),
+            time_from: self.chance(30).then(|| time(self)),
+            time_to: self.chance(30).then(|| time(self)),
+            newest_first: self.chance(50),
+            limit: usize::try_from(self.below(12)).unwrap(),
+        }
+    }
+}
+
+/// The block before everything.
+pub(crate) fn genesis() -> BlockRef {
+    BlockRef { number: 0, hash: GENESIS, parent_hash: B256::ZERO, timestamp: 1_000 }
+}
+
+/// The last one is a 32-byte id.
+pub(crate) fn pool_id(n: u8) -> PoolId {
+    if n + 1 == POOLS { PoolId::Id(B256::repeat_byte(n)) } else { Address::repeat_byte(0xa0 + n).into() }
+}
+
+pub(crate) fn token(n: u8) -> Address {
+    Address::repeat_byte(n + 1)
+}
+
+/// Pool `n` trades token `n` against token `n + 1`: every token but the outer two is in two pools.
+pub(crate) fn pool(n: u8, created: BlockRef) -> Arc<PoolMeta> {
+    let protocol = if n.is_multiple_of(2) { Protocol::UniswapV2 } else { Protocol::UniswapV3 };
+    Arc::new(PoolMeta {
+        chain: CHAIN,
+        id: pool_id(n),
+        protocol,
+        dex: "uniswap".to_owned(),
+        factory: Address::repeat_byte(0xfa),
+        token0: token(n),
+        token1: token(n + 1),
+        fee_pips: 3_000,
+        tick_spacing: (protocol == Protocol::UniswapV3).then_some(-60),
+        created: CreatedAt { block: created, tx_hash: B256::repeat_byte(n), log_index: u64::from(n) },
+    })
+}
+
+pub(crate) fn token_meta(n: u8, as_of: BlockRef) -> Arc<TokenMeta> {
+    Arc::new(TokenMeta {
+        chain: CHAIN,
+        address: token(n),
+        name: (n > 0).then(|| "It's \"ok\" \u{1f980}\0".to_owned()),
+        symbol: Some("TKN".to_owned()),
+        decimals: Some(18),
+        total_supply: Some(U256::MAX),
+        flags: if n == 0 { vec![TokenFlag::NameMissing, TokenFlag::SymbolBytes32] } else { Vec::new() },
+        as_of,
+    })
+}

@@ -1,0 +1,159 @@
+//! Branches: left, returned to, completed, purged.
+
+use std::sync::Arc;
+
+use alloy::primitives::B256;
+
+use super::{
+    Database, World, all, hashes,
+    make::{CHAIN, GENESIS, genesis, pool, pool_id},
+};
+use crate::{
+    domain::{event::EventKind, record::PoolSnapshot},
+    store::history::{PurgeOrphans, WriteBatch},
+};
+
+pub(crate) async fn a_reorg_flips_and_a_return_flips_back(database: Database) {
+    let mut world = World::new(&database).await;
+    let base = world.grow(&genesis(), 3, 4);
+    world.extend(&base).await;
+    let (a, b) = (world.grow(&base[2].block, 2, 4), world.grow(&base[2].block, 3, 4));
+    world.extend(&a).await;
+    let mut from = &a;
+    for to in [&b, &a, &b] {
+        let batch = WriteBatch { revert: hashes(from), records: to.clone(), head: to.last().map(|r| r.block), ..world.batch() };
+        world.write(&batch).await;
+        world.check().await;
+        for kind in EventKind::ALL {
+            world.oracle.check_query(&world.store, all(kind)).await;
+        }
+        from = to;
+    }
+    // Back to an ancestor; a block that was never stored has nothing to take back.
+    let revert = [hashes(&b), vec![B256::repeat_byte(5)]].concat();
+    let batch = WriteBatch { revert, head: Some(base[2].block), ..world.batch() };
+    world.write(&batch).await;
+    world.check().await;
+    assert_eq!(world.store.boot(CHAIN).await.unwrap().head, Some(base[2].block));
+}
+
+pub(crate) async fn a_height_has_one_canonical_block(database: Database) {
+    let mut world = World::new(&database).await;
+    let base = world.grow(&genesis(), 2, 3);
+    world.extend(&base).await;
+    // The revert got lost: the newer word wins.
+    let other = world.grow(&base[0].block, 1, 3);
+    world.extend(&other).await;
+    world.check().await;
+    assert_eq!(world.store.block(CHAIN, base[1].block.hash).await.unwrap(), Some((base[1].block, false)));
+    // A snapshot of the loser does not bring it back.
+    let snapshot = PoolSnapshot { chain: CHAIN, pool: pool_id(0), block: base[1].block, state: world.rng.state() };
+    let batch = WriteBatch { snapshots: vec![snapshot], ..world.batch() };
+    world.write(&batch).await;
+    world.check().await;
+}
+
+pub(crate) async fn a_missing_state_is_filled_in_and_a_known_one_stays(database: Database) {
+    let mut world = World::new(&database).await;
+    let full = world.grow(&genesis(), 2, 6);
+    let mut bare = full.clone();
+    for row in bare.iter_mut().flat_map(|r| &mut Arc::make_mut(r).rows) {
+        (row.after, row.enrichment) = (None, None);
+    }
+    world.extend(&bare).await;
+    world.extend(&full).await;
+    world.extend(&bare).await;
+    world.check().await;
+    assert_eq!(world.store.boot(CHAIN).await.unwrap().window.len(), 2);
+    for (stored, full) in world.store.boot(CHAIN).await.unwrap().window.iter().zip(&full) {
+        assert_eq!(stored, &**full);
+    }
+}
+
+pub(crate) async fn rows_of_a_block_may_come_later(database: Database) {
+    let mut world = World::new(&database).await;
+    let mut base = world.grow(&genesis(), 2, 3);
+    world.extend(&base).await;
+    let late = world.rng.rows(3, 100);
+    let record = Arc::make_mut(&mut base[0]);
+    // A range of logs does not say what the parent was; what is known of it stays.
+    record.block.parent_hash = B256::ZERO;
+    record.rows = late;
+    let batch = WriteBatch { records: vec![base[0].clone()], ..world.batch() };
+    world.store.write(batch).await.unwrap();
+    let window = world.store.boot(CHAIN).await.unwrap().window;
+    assert_eq!(window[0].rows.len(), 6);
+    assert_eq!(window[0].block.parent_hash, GENESIS);
+}
+
+pub(crate) async fn a_pool_may_be_created_on_both_branches(database: Database) {
+    let mut world = World::new(&database).await;
+    let base = world.grow(&genesis(), 1, 0);
+    world.extend(&base).await;
+    let mut branches = [1, 2].map(|_| world.grow(&base[0].block, 2, 4));
+    for (branch, at) in branches.iter_mut().zip([0, 1]) {
+        let record = Arc::make_mut(&mut branch[at]);
+        record.created = vec![pool(0, record.block)];
+    }
+    let [a, b] = &branches;
+    world.extend(a).await;
+    for (from, to) in [(a, b), (b, a)] {
+        let batch = WriteBatch { revert: hashes(from), records: to.clone(), ..world.batch() };
+        world.write(&batch).await;
+        world.check().await;
+    }
+    let batch = WriteBatch { revert: hashes(a), ..world.batch() };
+    world.write(&batch).await;
+    assert_eq!(world.store.boot(CHAIN).await.unwrap().pools, []);
+    world.check().await;
+}
+
+pub(crate) async fn a_replay_starts_at_the_newest_canonical_snapshot(database: Database) {
+    let mut world = World::new(&database).await;
+    let mut base = world.grow(&genesis(), 4, 4);
+    let record = Arc::make_mut(&mut base[0]);
+    record.created = vec![pool(0, record.block), pool(1, record.block)];
+    world.extend(&base).await;
+    world.check().await;
+    for at in [1, 3] {
+        let snapshot = PoolSnapshot { chain: CHAIN, pool: pool_id(0), block: base[at].block, state: world.rng.state() };
+        let batch = WriteBatch { snapshots: vec![snapshot], ..world.batch() };
+        world.write(&batch).await;
+        world.check().await;
+    }
+    let batch = WriteBatch { revert: hashes(&base[3..]), ..world.batch() };
+    world.write(&batch).await;
+    world.check().await;
+    let replay = world.store.replay(CHAIN, vec![(*pool(0, base[0].block)).clone()]).await.unwrap();
+    assert_eq!(replay[0].snapshot.as_ref().unwrap().block, base[1].block);
+    let unknown = world.store.replay(CHAIN, vec![(*pool(4, base[0].block)).clone()]).await.unwrap();
+    assert!(unknown[0].snapshot.is_none() && unknown[0].rows.is_empty());
+}
+
+pub(crate) async fn orphans_are_purged_by_height_and_age(database: Database) {
+    let mut world = World::new(&database).await;
+    let base = world.grow(&genesis(), 3, 3);
+    let forks: Vec<_> = (0..3).map(|i| world.grow(&if i == 0 { genesis() } else { base[i - 1].block }, 1, 2)).collect();
+    for fork in &forks {
+        world.extend(fork).await;
+        let batch = WriteBatch { revert: hashes(fork), ..world.batch() };
+        world.write(&batch).await;
+    }
+    world.extend(&base).await;
+    let count = |(all, canonical): (u64, u64)| all - canonical;
+    let orphaned = count(world.store.log_counts(CHAIN).await.unwrap());
+    let too_young = PurgeOrphans { final_number: 9, orphaned_before: 1_000 };
+    let batch = WriteBatch { purge_orphans: Some(too_young), ..world.batch() };
+    world.write(&batch).await;
+    assert_eq!(count(world.store.log_counts(CHAIN).await.unwrap()), orphaned);
+    let low_enough = PurgeOrphans { final_number: 2, orphaned_before: world.now + 1 };
+    let batch = WriteBatch { purge_orphans: Some(low_enough), ..world.batch() };
+    world.write(&batch).await;
+    world.check().await;
+    assert_eq!(world.store.block(CHAIN, forks[1][0].block.hash).await.unwrap(), None);
+    assert_eq!(world.store.block(CHAIN, forks[2][0].block.hash).await.unwrap(), Some((forks[2][0].block, false)));
+    // A purged block may be heard of again.
+    let batch = WriteBatch { revert: hashes(&base[1..]), records: forks[1].clone(), ..world.batch() };
+    world.write(&batch).await;
+    world.check().await;
+}

@@ -1,0 +1,120 @@
+//! `History`: what is durable. One trait, one conformance suite; SQLite is the first implementation.
+
+use std::sync::Arc;
+
+use alloy::primitives::B256;
+use futures_util::future::BoxFuture;
+
+use super::query::EventQuery;
+use crate::domain::{
+    ChainId,
+    block::BlockRef,
+    pool::PoolMeta,
+    record::{BlockRecord, EventAt, PoolSnapshot},
+    token::TokenMeta,
+};
+
+/// Which store answered; shown to clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DataSource {
+    Memory,
+    Sqlite,
+}
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The database belongs to another chain, another genesis or a newer version. It was left untouched.
+    #[error("{0}")]
+    Foreign(String),
+    /// Another process took the writer's fence; this one must not write any more.
+    #[error("another process writes to this database now (fence {held} is newer than ours, {ours})")]
+    Fenced { ours: u64, held: u64 },
+    /// The store cannot be reached or refuses: worth trying again.
+    #[error("the database cannot be used: {0}")]
+    Unavailable(String),
+    /// What is stored cannot be read back.
+    #[error("the database holds something unreadable: {0}")]
+    Corrupt(String),
+}
+
+/// One atomic write: all of it becomes visible, or none.
+///
+/// Applied in the order of the fields. Every part is harmless the second time: rows have a natural key (chain, block hash, log
+/// index), a block that is already there is made canonical again (A-B-A), flips are idempotent.
+#[derive(Debug, Clone, Default)]
+pub struct WriteBatch {
+    pub chain: ChainId,
+    pub fence: u64,
+    /// Blocks (with their rows and created pools) that are no longer canonical. Nothing is deleted.
+    pub revert: Vec<B256>,
+    /// Canonical blocks with rows, ascending. Where a row exists already, a missing `after` is filled in.
+    pub records: Vec<Arc<BlockRecord>>,
+    pub tokens: Vec<Arc<TokenMeta>>,
+    pub snapshots: Vec<PoolSnapshot>,
+    /// The position after this batch; `None` leaves it.
+    pub head: Option<BlockRef>,
+    pub finalized_number: u64,
+    /// `(source name, next block to read)`, one per factory, collection, feed.
+    pub sources: Vec<(String, u64)>,
+    /// Orphans at or below this height are deleted where they became orphans before `purge_orphaned_before` (Unix seconds).
+    pub purge_orphans: Option<PurgeOrphans>,
+    /// Unix seconds, kept with the flips so that orphans can be purged by age.
+    pub now: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct PurgeOrphans {
+    pub final_number: u64,
+    pub orphaned_before: u64,
+}
+
+/// What a restart needs, except rows of pools, which are asked for pool by pool.
+#[derive(Debug, Clone, Default)]
+pub struct Boot {
+    /// `None`: nothing was stored yet.
+    pub head: Option<BlockRef>,
+    pub finalized_number: u64,
+    /// Canonical pools, in order of creation.
+    pub pools: Vec<PoolMeta>,
+    pub tokens: Vec<TokenMeta>,
+    pub sources: Vec<(String, u64)>,
+    /// Canonical blocks above (and including) finalized with their rows, ascending: the undo window.
+    pub window: Vec<BlockRecord>,
+}
+
+/// A pool's newest snapshot, and its canonical rows after it in chain order.
+#[derive(Debug, Clone, Default)]
+pub struct PoolReplay {
+    pub snapshot: Option<PoolSnapshot>,
+    pub rows: Vec<EventAt>,
+}
+
+/// The durable side. All methods may be called from any task.
+pub trait History: Send + Sync + 'static {
+    fn source(&self) -> DataSource;
+
+    /// Binds an empty database to this chain, or checks that it is the same chain and genesis. Writes nothing when it is not.
+    fn claim(&self, chain: ChainId, genesis: B256) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Takes the writer's fence: every older one is refused from now on. Tokens grow.
+    fn take_fence(&self, owner: &str) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    fn boot(&self, chain: ChainId) -> BoxFuture<'_, Result<Boot, StoreError>>;
+
+    /// Snapshot and rows of each of these pools, in the order asked.
+    fn replay(&self, chain: ChainId, pools: Vec<PoolMeta>) -> BoxFuture<'_, Result<Vec<PoolReplay>, StoreError>>;
+
+    fn write(&self, batch: WriteBatch) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// At most `query.limit` events, newest or oldest first. Canonical ones only.
+    fn events(&self, query: EventQuery) -> BoxFuture<'_, Result<Vec<EventAt>, StoreError>>;
+
+    /// Counts what `query` matches, but at most `cap`.
+    fn count(&self, query: EventQuery, cap: u64) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// A stored block by hash, with whether it is canonical.
+    fn block(&self, chain: ChainId, hash: B256) -> BoxFuture<'_, Result<Option<(BlockRef, bool)>, StoreError>>;
+
+    /// Rows in all, and of those canonical, in chain logs (a folded `Sync` counts): what P1 is checked with.
+    fn log_counts(&self, chain: ChainId) -> BoxFuture<'_, Result<(u64, u64), StoreError>>;
+}

@@ -1,0 +1,305 @@
+//! The in-memory read model of one chain: one commit per chain update, published as one epoch.
+//!
+//! Each pool keeps its last few `(epoch, view)`; a reader pins an epoch and sees exactly that one, however many commits happen
+//! meanwhile. Nobody ever sees two blocks mixed. What is absent: locks held while anybody computes or waits.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Duration,
+};
+
+use alloy::primitives::{Address, B256};
+use dashmap::DashMap;
+use tokio::{sync::watch, time::Instant};
+
+use super::{
+    pin::Pin,
+    topics::Topics,
+    view::{Commit, Freshness, Head, PoolView, Side},
+};
+use crate::domain::{
+    ChainId,
+    pool::PoolId,
+    record::{BlockRecord, PoolSnapshot},
+    token::TokenMeta,
+};
+
+#[derive(Default)]
+struct Versions(Vec<(u64, Option<Arc<PoolView>>)>);
+
+/// The read model of one chain. Share it as `Arc<Live>`.
+pub struct Live {
+    pub chain: ChainId,
+    pub chain_name: String,
+    pub confirmations: u64,
+    pub stall_timeout: Duration,
+    pools: DashMap<PoolId, Versions>,
+    tokens: DashMap<Address, Arc<TokenMeta>>,
+    head: RwLock<Arc<Head>>,
+    pins: Mutex<BTreeMap<u64, usize>>,
+    /// Blocks taken back lately, for `Persist` and for resuming. Newest last.
+    orphans: Mutex<Vec<Arc<BlockRecord>>>,
+    side: Mutex<Side>,
+    pub topics: Topics,
+    epoch_tx: watch::Sender<u64>,
+    durable: watch::Sender<u64>,
+}
+
+/// How many orphaned records stay in memory: a reorg of 64 blocks, four times over.
+const ORPHANS_MAX: usize = 256;
+
+fn relock<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic while this was held cannot leave it half-changed: every critical section is a few moves.
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Live {
+    #[must_use]
+    pub fn new(chain: ChainId, chain_name: &str, confirmations: u64, stall_timeout: Duration) -> Self {
+        let head = Head {
+            epoch: 0,
+            block: None,
+            finalized_number: 0,
+            at_head: false,
+            committed_at: Instant::now(),
+            window: Arc::new(Vec::new()),
+            window_floor: u64::MAX,
+        };
+        Self {
+            chain,
+            chain_name: chain_name.to_owned(),
+            confirmations,
+            stall_timeout,
+            pools: DashMap::new(),
+            tokens: DashMap::new(),
+            head: RwLock::new(Arc::new(head)),
+            pins: Mutex::new(BTreeMap::new()),
+            orphans: Mutex::new(Vec::new()),
+            side: Mutex::new(Side::default()),
+            topics: Topics::default(),
+            epoch_tx: watch::channel(0).0,
+            durable: watch::channel(0).0,
+        }
+    }
+
+    /// The newest epoch's head, without pinning it. For reads of pools take a [`Pin`].
+    #[must_use]
+    pub fn head(&self) -> Arc<Head> {
+        self.head.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes with every commit.
+    #[must_use]
+    pub fn watch_epoch(&self) -> watch::Receiver<u64> {
+        self.epoch_tx.subscribe()
+    }
+
+    /// The highest block number of our chain that is durable.
+    #[must_use]
+    pub fn watch_durable(&self) -> watch::Receiver<u64> {
+        self.durable.subscribe()
+    }
+
+    /// Told by `Persist` after each write. A block that was taken back meanwhile makes nothing of our chain durable.
+    pub fn set_durable(&self, number: u64, hash: B256) {
+        let head = self.head();
+        let ours = number <= head.finalized_number
+            || head.block.is_some_and(|b| b.hash == hash)
+            || head.window.iter().rev().any(|r| r.block.hash == hash);
+        if ours {
+            self.durable.send_replace(number);
+        }
+    }
+
+    /// Freezes the newest epoch for as long as the pin lives.
+    #[must_use]
+    pub fn pin(self: &Arc<Self>) -> Pin {
+        let mut pins = relock(&self.pins);
+        // Read under the pins lock: a commit that prunes takes the same lock, so it cannot miss this pin.
+        let head = self.head();
+        let count = pins.entry(head.epoch).or_insert(0);
+        *count = count.saturating_add(1);
+        drop(pins);
+        Pin { live: self.clone(), head }
+    }
+
+    /// Publishes a whole chain update as one epoch and hands its frames to the topics. Returns the epoch.
+    ///
+    /// There is one writer per chain (`Ingest`).
+    pub fn commit(&self, commit: Commit) -> u64 {
+        let before = self.head();
+        let epoch = before.epoch.saturating_add(1);
+        for token in &commit.tokens {
+            self.tokens.insert(token.address, token.clone());
+        }
+        let oldest_pinned = relock(&self.pins).keys().next().copied().unwrap_or(before.epoch).min(before.epoch);
+        for (id, view) in &commit.views {
+            let mut versions = self.pools.entry(*id).or_default();
+            versions.prune(oldest_pinned);
+            versions.0.push((epoch, view.clone()));
+        }
+        if let Some(oldest) = commit.update.revert.last() {
+            // What is stored above the fork is stored of another branch.
+            let fork = oldest.number.saturating_sub(1);
+            self.durable.send_if_modified(|durable| {
+                let lower = fork < *durable;
+                *durable = fork.min(*durable);
+                lower
+            });
+        }
+        let head = Arc::new(self.next_head(&before, &commit, epoch));
+        {
+            let mut side = relock(&self.side);
+            side.tokens.extend(commit.tokens.iter().map(|t| (t.address, t.clone())));
+            side.amended.extend(commit.amended.iter().map(|r| (r.block.hash, r.clone())));
+        }
+        {
+            let mut orphans = relock(&self.orphans);
+            orphans.extend(commit.reverted.iter().cloned());
+            let surplus = orphans.len().saturating_sub(ORPHANS_MAX);
+            orphans.drain(..surplus);
+        }
+        *self.head.write().unwrap_or_else(PoisonError::into_inner) = head.clone();
+        if !commit.quiet {
+            self.topics.publish(self.chain, &commit, &head);
+        }
+        self.epoch_tx.send_replace(epoch);
+        epoch
+    }
+
+    fn next_head(&self, before: &Head, commit: &Commit, epoch: u64) -> Head {
+        let mut window: Vec<Arc<BlockRecord>> = before.window.as_ref().clone();
+        window.truncate(window.len().saturating_sub(commit.reverted.len()));
+        for amended in &commit.amended {
+            if let Some(record) = window.iter_mut().find(|r| r.block.hash == amended.block.hash) {
+                *record = amended.clone();
+            }
+        }
+        window.extend(commit.extended.iter().cloned());
+        // What is final and durable is History's; the rest stays here, because only here it is known.
+        let keep_from = commit.finalized_number.min(self.durable.borrow().saturating_add(1));
+        let gone = window.partition_point(|r| r.block.number < keep_from);
+        window.drain(..gone);
+        let first = commit.extended.first().map_or(u64::MAX, |r| r.block.number);
+        let floor = if before.window_floor == u64::MAX { first } else { before.window_floor.max(keep_from) };
+        Head {
+            epoch,
+            block: commit.head.or(before.block),
+            finalized_number: commit.finalized_number,
+            at_head: commit.at_head || before.at_head,
+            // A commit that only mends a pool says nothing about how new the chain is.
+            committed_at: if commit.head == before.block { before.committed_at } else { Instant::now() },
+            window: Arc::new(window),
+            window_floor: floor,
+        }
+    }
+
+    /// The newest committed view of a pool, whatever epoch readers have pinned. For the writer's side.
+    #[must_use]
+    pub fn newest(&self, id: &PoolId) -> Option<Arc<PoolView>> {
+        self.pools.get(id)?.at(u64::MAX).cloned()
+    }
+
+    /// A record of the canonical window or of the orphans that are still in memory.
+    #[must_use]
+    pub fn record(&self, hash: &B256) -> Option<Arc<BlockRecord>> {
+        let head = self.head();
+        if let Some(found) = head.window.iter().rev().find(|r| r.block.hash == *hash) {
+            return Some(found.clone());
+        }
+        relock(&self.orphans).iter().rev().find(|r| r.block.hash == *hash).cloned()
+    }
+
+    /// What waits to be written beside records; the caller owns it now.
+    #[must_use]
+    pub fn take_side(&self) -> Side {
+        std::mem::take(&mut *relock(&self.side))
+    }
+
+    /// Gives back a [`Side`] that could not be written.
+    pub fn return_side(&self, older: Side) {
+        relock(&self.side).merge_older(older);
+    }
+
+    /// Leaves snapshots and source cursors for `Persist`.
+    pub fn add_side(&self, snapshots: Vec<PoolSnapshot>, sources: Vec<(String, u64)>) {
+        let mut side = relock(&self.side);
+        side.snapshots.extend(snapshots.into_iter().map(|s| (s.pool, s)));
+        side.sources.extend(sources);
+    }
+
+    /// The state of a restart, before anything is followed: window, pools and tokens as the store had them.
+    pub fn restore(&self, commit: Commit, durable: u64, window_floor: u64) {
+        self.durable.send_replace(durable);
+        for token in &commit.tokens {
+            self.tokens.insert(token.address, token.clone());
+        }
+        for (id, view) in &commit.views {
+            self.pools.insert(*id, Versions(vec![(1, view.clone())]));
+        }
+        let head = Head {
+            epoch: 1,
+            block: commit.head,
+            finalized_number: commit.finalized_number,
+            at_head: false,
+            committed_at: Instant::now(),
+            window: Arc::new(commit.extended),
+            window_floor,
+        };
+        *self.head.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(head);
+        self.epoch_tx.send_replace(1);
+    }
+
+    #[must_use]
+    pub fn freshness(&self, head: &Head, now: Instant) -> Freshness {
+        let silent = now.saturating_duration_since(head.committed_at);
+        if silent >= self.stall_timeout.saturating_mul(3) {
+            Freshness::Stale
+        } else if silent >= self.stall_timeout || !head.at_head {
+            Freshness::Delayed
+        } else {
+            Freshness::Live
+        }
+    }
+
+    pub(super) fn pool_at(&self, id: &PoolId, epoch: u64) -> Option<Arc<PoolView>> {
+        self.pools.get(id)?.at(epoch).cloned()
+    }
+
+    pub(super) fn pools_at(&self, epoch: u64) -> Vec<Arc<PoolView>> {
+        self.pools.iter().filter_map(|v| v.at(epoch).cloned()).collect()
+    }
+
+    #[must_use]
+    pub fn token(&self, address: &Address) -> Option<Arc<TokenMeta>> {
+        self.tokens.get(address).map(|t| t.clone())
+    }
+
+    #[must_use]
+    pub fn tokens(&self) -> Vec<Arc<TokenMeta>> {
+        self.tokens.iter().map(|t| t.clone()).collect()
+    }
+
+    pub(super) fn unpin(&self, epoch: u64) {
+        let mut pins = relock(&self.pins);
+        if let Some(count) = pins.get_mut(&epoch) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                pins.remove(&epoch);
+            }
+        }
+    }
+}
+
+impl Versions {
+    fn at(&self, epoch: u64) -> Option<&Arc<PoolView>> {
+        self.0.iter().rev().find(|(e, _)| *e <= epoch).and_then(|(_, view)| view.as_ref())
+    }
+
+    /// Drops every version that no reader can ask for: all but the newest at or below `oldest_pinned`.
+    fn prune(&mut self, oldest_pinned: u64) {
+        let needed = self.0.iter().rposition(|(e, _)| *e <= oldest_pinned).unwrap_or(0);
+        self.0.drain(..needed);
+    }
+}

@@ -1,0 +1,19 @@
+//! What is known: [`live`] in memory, [`history`] on disk, [`topics`] for those who wait, and [`reader`], the only door for reads.
+
+pub mod codec;
+#[cfg(test)]
+pub(crate) mod conformance;
+pub mod history;
+pub mod live;
+pub mod pin;
+pub mod query;
+pub mod reader;
+pub mod sqlite;
+pub mod topics;
+pub mod view;
+
+pub use history::{DataSource, History, StoreError};
+pub use live::Live;
+pub use pin::Pin;
+pub use reader::{ReadError, Reader};
+pub use view::{Commit, Freshness, Head, PoolStatus, PoolView};

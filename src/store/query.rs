@@ -1,0 +1,54 @@
+//! The closed set of queries. What is not here cannot be asked, so every query has an index.
+
+use alloy::primitives::{Address, B256};
+
+use crate::domain::{
+    ChainId,
+    event::EventKind,
+    pool::PoolId,
+};
+
+/// Where in the chain a page starts or ends: (block number, log index), the order of everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    pub block_number: u64,
+    pub log_index: u64,
+}
+
+/// What narrows a query; at most one of them, because each has its own index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Narrow {
+    #[default]
+    All,
+    Pool(PoolId),
+    /// Either side of the pool.
+    Token(Address),
+    Origin(Address),
+    Transaction(B256),
+}
+
+/// Events of one kind in a half-open stretch of the chain, ordered by (block number, log index).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventQuery {
+    pub chain: ChainId,
+    pub kind: EventKind,
+    pub narrow: Narrow,
+    /// Only events strictly after this place.
+    pub after: Option<Place>,
+    /// Only events strictly before this place.
+    pub before: Option<Place>,
+    /// Block time, inclusive, Unix seconds.
+    pub time_from: Option<u64>,
+    /// Block time, exclusive.
+    pub time_to: Option<u64>,
+    pub newest_first: bool,
+    /// At most [`EventQuery::LIMIT_MAX`].
+    pub limit: usize,
+}
+
+impl EventQuery {
+    /// A page of 1,000 and one more, to know whether there is a next page.
+    pub const LIMIT_MAX: usize = 1_001;
+    /// `totalCount` stops here and says so.
+    pub const COUNT_CAP: u64 = 10_000;
+}

@@ -1,0 +1,149 @@
+//! The only door for reads: memory first, then history.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    history::{DataSource, History, StoreError},
+    live::Live,
+    pin::Pin,
+    query::{EventQuery, Narrow, Place},
+};
+use crate::domain::{
+    ChainId,
+    pool::PoolId,
+    record::{BlockRecord, EventAt, EventRow},
+};
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ReadError {
+    #[error("chain {0} is not configured here")]
+    UnknownChain(ChainId),
+    #[error("several chains are configured: say which one with `chainId`")]
+    ChainNeeded,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Events with the source that was needed to answer.
+#[derive(Debug, Clone)]
+pub struct Events {
+    pub events: Vec<EventAt>,
+    pub source: DataSource,
+}
+
+/// Shared by every request. Cheap to clone.
+#[derive(Clone)]
+pub struct Reader {
+    chains: Arc<BTreeMap<ChainId, Arc<Live>>>,
+    history: Arc<dyn History>,
+}
+
+impl Reader {
+    #[must_use]
+    pub fn new(chains: impl IntoIterator<Item = Arc<Live>>, history: Arc<dyn History>) -> Self {
+        Self { chains: Arc::new(chains.into_iter().map(|live| (live.chain, live)).collect()), history }
+    }
+
+    /// The chain asked for, or the only one.
+    pub fn live(&self, chain: Option<ChainId>) -> Result<&Arc<Live>, ReadError> {
+        match chain {
+            Some(id) => self.chains.get(&id).ok_or(ReadError::UnknownChain(id)),
+            None if self.chains.len() > 1 => Err(ReadError::ChainNeeded),
+            None => self.chains.values().next().ok_or(ReadError::ChainNeeded),
+        }
+    }
+
+    /// Freezes the newest epoch of a chain for the length of a request.
+    pub fn pin(&self, chain: Option<ChainId>) -> Result<Pin, ReadError> {
+        Ok(self.live(chain)?.pin())
+    }
+
+    pub fn chains(&self) -> impl Iterator<Item = &Arc<Live>> {
+        self.chains.values()
+    }
+
+    /// Events of this epoch's chain: recent ones from memory, older ones from the store, each exactly once.
+    pub async fn events(&self, pin: &Pin, query: EventQuery) -> Result<Events, ReadError> {
+        let query = EventQuery { limit: query.limit.min(EventQuery::LIMIT_MAX), ..query };
+        let floor = pin.head().window_floor;
+        let older = EventQuery { before: Some(before_floor(query.before, floor)), ..query };
+        if query.newest_first {
+            let mut events: Vec<EventAt> = recent(pin, &query).take(query.limit).collect();
+            if events.len() == query.limit || floor == 0 || query.after.is_some_and(|p| p.block_number >= floor) {
+                return Ok(Events { events, source: DataSource::Memory });
+            }
+            let rest = EventQuery { limit: query.limit.saturating_sub(events.len()), ..older };
+            events.extend(self.history.events(rest).await?);
+            return Ok(Events { events, source: self.history.source() });
+        }
+        let mut events = Vec::new();
+        let mut source = DataSource::Memory;
+        if floor > 0 && query.after.is_none_or(|p| p.block_number < floor) {
+            events = self.history.events(older).await?;
+            source = self.history.source();
+        }
+        let left = query.limit.saturating_sub(events.len());
+        events.extend(recent(pin, &query).take(left));
+        Ok(Events { events, source })
+    }
+
+    /// How many events match, at most [`EventQuery::COUNT_CAP`].
+    pub async fn count(&self, pin: &Pin, query: EventQuery) -> Result<u64, ReadError> {
+        let here = u64::try_from(recent(pin, &query).count()).unwrap_or(u64::MAX);
+        let floor = pin.head().window_floor;
+        if floor == 0 || here >= EventQuery::COUNT_CAP {
+            return Ok(here.min(EventQuery::COUNT_CAP));
+        }
+        let older = EventQuery { before: Some(before_floor(query.before, floor)), ..query };
+        let there = self.history.count(older, EventQuery::COUNT_CAP.saturating_sub(here)).await?;
+        Ok(here.saturating_add(there).min(EventQuery::COUNT_CAP))
+    }
+}
+
+fn before_floor(before: Option<Place>, floor: u64) -> Place {
+    let floor = Place { block_number: floor, log_index: 0 };
+    before.map_or(floor, |b| b.min(floor))
+}
+
+/// Matches in the window of the pinned epoch, in the query's order, without its limit.
+fn recent<'a>(pin: &'a Pin, query: &'a EventQuery) -> Box<dyn Iterator<Item = EventAt> + Send + 'a> {
+    let records = pin.head().window.iter().filter(move |r| in_time(r, query));
+    let event = move |r: &'a Arc<BlockRecord>, row: &'a EventRow| EventAt {
+        chain: r.chain,
+        block: r.block,
+        row: row.clone(),
+        canonical: true,
+    };
+    let wanted = move |r: &Arc<BlockRecord>, row: &EventRow| matches(pin, query, r, row);
+    if query.newest_first {
+        Box::new(records.rev().flat_map(move |r| r.rows.iter().rev().filter(move |row| wanted(r, row)).map(move |row| event(r, row))))
+    } else {
+        Box::new(records.flat_map(move |r| r.rows.iter().filter(move |row| wanted(r, row)).map(move |row| event(r, row))))
+    }
+}
+
+fn in_time(record: &BlockRecord, query: &EventQuery) -> bool {
+    let time = record.block.timestamp;
+    query.time_from.is_none_or(|from| time >= from) && query.time_to.is_none_or(|to| time < to)
+}
+
+fn matches(pin: &Pin, query: &EventQuery, record: &BlockRecord, row: &EventRow) -> bool {
+    let place = Place { block_number: record.block.number, log_index: row.log_index() };
+    if row.kind() != query.kind
+        || query.after.is_some_and(|after| place <= after)
+        || query.before.is_some_and(|before| place >= before)
+    {
+        return false;
+    }
+    match query.narrow {
+        Narrow::All => true,
+        Narrow::Pool(pool) => row.event.pool == pool,
+        Narrow::Token(token) => has_token(pin, &row.event.pool, &token),
+        Narrow::Origin(origin) => row.enrichment.is_some_and(|e| e.origin == origin),
+        Narrow::Transaction(hash) => row.event.raw.tx_hash == hash,
+    }
+}
+
+fn has_token(pin: &Pin, pool: &PoolId, token: &alloy::primitives::Address) -> bool {
+    pin.pool(pool).is_some_and(|view| view.meta.token0 == *token || view.meta.token1 == *token)
+}

@@ -1,0 +1,185 @@
+//! What a restart reads, and single look-ups.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use alloy::primitives::B256;
+use rusqlite::{OptionalExtension, Transaction, params};
+
+use super::{
+    error::{Result, corrupt},
+    open,
+    row::{self, EVENT_COLUMNS, EVENT_JOINS, POOL_COLUMNS, bound},
+};
+use crate::{
+    domain::{
+        ChainId,
+        block::BlockRef,
+        pool::{PoolId, PoolMeta},
+        record::{BlockRecord, PoolSnapshot},
+        token::TokenMeta,
+    },
+    store::{
+        codec,
+        history::{Boot, PoolReplay},
+        query::Place,
+    },
+};
+
+const HEAD: &str = "SELECT finalized_number, number, hash, parent_hash, timestamp FROM heads WHERE chain = ?1";
+const TOKENS: &str = "SELECT meta FROM tokens WHERE chain = ?1 ORDER BY address";
+const SOURCES: &str = "SELECT name, next_block FROM sources WHERE chain = ?1 ORDER BY name";
+const WINDOW_BLOCKS: &str =
+    "SELECT number, hash, parent_hash, timestamp FROM blocks WHERE chain = ?1 AND number >= ?2 AND canonical = 1 ORDER BY number";
+const POOL_KEY: &str = "SELECT key FROM pools WHERE chain = ?1 AND id = ?2";
+const SNAPSHOT: &str = "SELECT b.number, b.hash, b.parent_hash, b.timestamp, s.state FROM snapshots AS s
+     CROSS JOIN blocks AS b ON b.chain = s.chain AND b.number = s.number AND b.fork = s.fork
+     WHERE s.pool = ?1 AND b.canonical = 1 ORDER BY s.number DESC LIMIT 1";
+const BLOCK: &str = "SELECT number, hash, parent_hash, timestamp, canonical FROM blocks WHERE chain = ?1 AND hash = ?2";
+/// The only one that reads everything: the audit asks it, no client can.
+const LOG_COUNTS: &str = "SELECT count(*) + count(sync_log_index), coalesce(sum((1 + (sync_log_index IS NOT NULL)) * canonical), 0)
+     FROM events WHERE chain = ?1";
+
+fn pools_sql() -> String {
+    format!(
+        "SELECT {POOL_COLUMNS} FROM pools_created AS c
+         CROSS JOIN blocks AS b ON b.chain = c.chain AND b.number = c.number AND b.fork = c.fork CROSS JOIN pools AS p ON p.key = c.pool
+         WHERE c.chain = ?1 AND c.canonical = 1 ORDER BY c.number, c.log_index"
+    )
+}
+
+fn window_events_sql() -> String {
+    format!(
+        "SELECT {EVENT_COLUMNS} FROM events AS e {EVENT_JOINS}
+         WHERE e.chain = ?1 AND e.number >= ?2 AND e.canonical = 1 ORDER BY e.number, e.log_index"
+    )
+}
+
+/// Kind by kind, as the index has them: the order of the chain is made afterwards.
+fn replay_sql() -> String {
+    format!(
+        "SELECT {EVENT_COLUMNS} FROM events AS e INDEXED BY events_pool {EVENT_JOINS}
+         WHERE e.pool = ?1 AND e.kind IN (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12) AND e.number > ?2 AND e.canonical = 1"
+    )
+}
+
+pub(super) fn boot(tx: &Transaction<'_>, chain_id: ChainId) -> Result<Boot> {
+    let chain = open::chain_key(tx, chain_id)?;
+    let mut boot = Boot::default();
+    {
+        let mut statement = tx.prepare_cached(HEAD)?;
+        let mut rows = statement.query([chain])?;
+        if let Some(row) = rows.next()? {
+            boot.finalized_number = unsigned(row.get(0)?)?;
+            if row.get::<_, Option<i64>>(1)?.is_some() {
+                boot.head = Some(row::block(row, 1)?);
+            }
+        }
+    }
+    {
+        let mut statement = tx.prepare_cached(&pools_sql())?;
+        let mut rows = statement.query([chain])?;
+        while let Some(row) = rows.next()? {
+            boot.pools.push(row::pool(chain_id, row)?);
+        }
+    }
+    {
+        let mut statement = tx.prepare_cached(TOKENS)?;
+        let mut rows = statement.query([chain])?;
+        while let Some(row) = rows.next()? {
+            let token: TokenMeta = serde_json::from_str(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)
+                .map_err(|error| corrupt(format!("a token: {error}")))?;
+            boot.tokens.push(token);
+        }
+    }
+    {
+        let mut statement = tx.prepare_cached(SOURCES)?;
+        let mut rows = statement.query([chain])?;
+        while let Some(row) = rows.next()? {
+            boot.sources.push((row.get(0)?, unsigned(row.get(1)?)?));
+        }
+    }
+    boot.window = window(tx, chain_id, chain, &boot)?;
+    Ok(boot)
+}
+
+fn window(tx: &Transaction<'_>, chain_id: ChainId, chain: i64, boot: &Boot) -> Result<Vec<BlockRecord>> {
+    let from = bound(boot.finalized_number);
+    let mut records: BTreeMap<u64, BlockRecord> = BTreeMap::new();
+    let mut statement = tx.prepare_cached(WINDOW_BLOCKS)?;
+    let mut rows = statement.query([chain, from])?;
+    while let Some(row) = rows.next()? {
+        let block = row::block(row, 0)?;
+        records.insert(block.number, BlockRecord { chain: chain_id, block, rows: Vec::new(), created: Vec::new() });
+    }
+    let mut statement = tx.prepare_cached(&window_events_sql())?;
+    let mut rows = statement.query([chain, from])?;
+    while let Some(row) = rows.next()? {
+        let event = row::event(chain_id, row)?;
+        if let Some(record) = records.get_mut(&event.block.number) {
+            record.rows.push(event.row);
+        }
+    }
+    for pool in boot.pools.iter().rev().take_while(|p| p.created.block.number >= boot.finalized_number) {
+        if let Some(record) = records.get_mut(&pool.created.block.number) {
+            record.created.insert(0, Arc::new(pool.clone()));
+        }
+    }
+    Ok(records.into_values().collect())
+}
+
+pub(super) fn pool_key(tx: &Transaction<'_>, chain: i64, id: &PoolId) -> Result<Option<i64>> {
+    Ok(tx.prepare_cached(POOL_KEY)?.query_row(params![chain, id.as_slice()], |row| row.get(0)).optional()?)
+}
+
+pub(super) fn replay(tx: &Transaction<'_>, chain_id: ChainId, pools: &[PoolMeta]) -> Result<Vec<PoolReplay>> {
+    let chain = open::chain_key(tx, chain_id)?;
+    pools.iter().map(|pool| replay_one(tx, chain_id, chain, &pool.id)).collect()
+}
+
+fn replay_one(tx: &Transaction<'_>, chain_id: ChainId, chain: i64, pool: &PoolId) -> Result<PoolReplay> {
+    let Some(key) = pool_key(tx, chain, pool)? else { return Ok(PoolReplay::default()) };
+    let mut statement = tx.prepare_cached(SNAPSHOT)?;
+    let mut rows = statement.query([key])?;
+    let snapshot = match rows.next()? {
+        Some(row) => {
+            let state = codec::decode_state(row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?)?;
+            Some(PoolSnapshot { chain: chain_id, pool: *pool, block: row::block(row, 0)?, state })
+        }
+        None => None,
+    };
+    let after = snapshot.as_ref().map_or(-1, |s| bound(s.block.number));
+    let mut statement = tx.prepare_cached(&replay_sql())?;
+    let mut rows = statement.query([key, after])?;
+    let mut events = Vec::new();
+    while let Some(row) = rows.next()? {
+        events.push(row::event(chain_id, row)?);
+    }
+    events.sort_unstable_by_key(|e| Place { block_number: e.block.number, log_index: e.row.log_index() });
+    Ok(PoolReplay { snapshot, rows: events })
+}
+
+pub(super) fn block(tx: &Transaction<'_>, chain: ChainId, hash: &B256) -> Result<Option<(BlockRef, bool)>> {
+    let chain = open::chain_key(tx, chain)?;
+    let mut statement = tx.prepare_cached(BLOCK)?;
+    let mut rows = statement.query(params![chain, hash.as_slice()])?;
+    rows.next()?.map(|row| Ok((row::block(row, 0)?, row.get(4)?))).transpose()
+}
+
+pub(super) fn log_counts(tx: &Transaction<'_>, chain: ChainId) -> Result<(u64, u64)> {
+    let chain = open::chain_key(tx, chain)?;
+    let (all, canonical) = tx.prepare_cached(LOG_COUNTS)?.query_row([chain], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok((unsigned(all)?, unsigned(canonical)?))
+}
+
+fn unsigned(value: i64) -> Result<u64> {
+    u64::try_from(value).map_err(|_| corrupt("a negative number"))
+}
+
+/// Every statement of this file, for the test that reads their plans.
+#[cfg(test)]
+pub(super) fn statements() -> Vec<String> {
+    let mut all: Vec<String> =
+        [HEAD, TOKENS, SOURCES, WINDOW_BLOCKS, POOL_KEY, SNAPSHOT, BLOCK, LOG_COUNTS].map(str::to_owned).to_vec();
+    all.extend([pools_sql(), window_events_sql(), replay_sql()]);
+    all
+}

@@ -1,0 +1,116 @@
+//! What a commit is made of, and what readers see of it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use alloy::primitives::{Address, B256};
+use tokio::time::Instant;
+
+use crate::domain::{
+    block::BlockRef,
+    pool::{PoolId, PoolMeta, PoolState},
+    reconcile::ChainUpdate,
+    record::{BlockRecord, PoolSnapshot},
+    token::TokenMeta,
+};
+
+/// How far a pool's state can be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PoolStatus {
+    /// Equals the contract at the head of the epoch.
+    Live,
+    /// Its actor is being restarted: true at `held_at`, not after.
+    Rebuilding,
+    /// It kept failing and was given up; an operator has to look.
+    Faulted,
+}
+
+/// One pool as of one epoch.
+#[derive(Debug, Clone)]
+pub struct PoolView {
+    pub meta: Arc<PoolMeta>,
+    pub state: PoolState,
+    pub status: PoolStatus,
+    /// The last block whose events are in `state`, where `status` is not `Live`.
+    pub held_at: Option<BlockRef>,
+    /// The block of the newest event that changed it.
+    pub updated: BlockRef,
+}
+
+/// P6: whether the answer is as new as it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Freshness {
+    Live,
+    /// Catching up, or no block for `stall_timeout_ms`.
+    Delayed,
+    /// No block for three times that.
+    Stale,
+}
+
+/// What a commit publishes beside pools and tokens.
+#[derive(Debug, Clone)]
+pub struct Head {
+    pub epoch: u64,
+    /// `None` before the first commit.
+    pub block: Option<BlockRef>,
+    pub finalized_number: u64,
+    /// Catching up is over: the newest known head was reached at least once.
+    pub at_head: bool,
+    /// When this epoch was committed.
+    pub committed_at: Instant,
+    /// Canonical blocks, ascending. Complete from `window_floor` upwards; below it, `History` answers.
+    pub window: Arc<Vec<Arc<BlockRecord>>>,
+    pub window_floor: u64,
+}
+
+/// A whole chain update with everything it changes.
+#[derive(Debug, Clone, Default)]
+pub struct Commit {
+    pub update: ChainUpdate,
+    /// Records of `update.revert`, newest first.
+    pub reverted: Vec<Arc<BlockRecord>>,
+    /// Records of `update.extend`, oldest first. In a backfill blocks without events are left out.
+    pub extended: Vec<Arc<BlockRecord>>,
+    /// New views; `None`: the block that created the pool was taken back.
+    pub views: Vec<(PoolId, Option<Arc<PoolView>>)>,
+    pub tokens: Vec<Arc<TokenMeta>>,
+    /// The block after the update.
+    pub head: Option<BlockRef>,
+    pub finalized_number: u64,
+    pub at_head: bool,
+    /// Blocks of the window whose rows gained a state after a pool was rebuilt.
+    pub amended: Vec<Arc<BlockRecord>>,
+    /// First catch-up: nobody is told, the first frame is the first block at the head.
+    pub quiet: bool,
+}
+
+/// What `Persist` writes beside records. Keyed, so that it stays small however long the store is away.
+#[derive(Debug, Clone, Default)]
+pub struct Side {
+    pub tokens: BTreeMap<Address, Arc<TokenMeta>>,
+    pub snapshots: BTreeMap<PoolId, PoolSnapshot>,
+    pub sources: BTreeMap<String, u64>,
+    pub amended: BTreeMap<B256, Arc<BlockRecord>>,
+}
+
+impl Side {
+    /// Puts back what could not be written, unless something newer came meanwhile.
+    pub fn merge_older(&mut self, older: Self) {
+        for (k, v) in older.tokens {
+            self.tokens.entry(k).or_insert(v);
+        }
+        for (k, v) in older.snapshots {
+            self.snapshots.entry(k).or_insert(v);
+        }
+        for (k, v) in older.sources {
+            self.sources.entry(k).or_insert(v);
+        }
+        for (k, v) in older.amended {
+            self.amended.entry(k).or_insert(v);
+        }
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty() && self.snapshots.is_empty() && self.sources.is_empty() && self.amended.is_empty()
+    }
+}
