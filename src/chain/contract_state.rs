@@ -1,0 +1,210 @@
+//! What the contracts themselves answer at one block: the other side of every comparison with our state.
+//!
+//! It reads all words of a V3 pool's tick bitmap, so that ticks which we do not know of are found too.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use alloy::primitives::{Address, B256, I256, U256, hex};
+
+use super::{Call, CallOutcome, ChainError, ChainSource};
+use crate::domain::pool::{PoolId, PoolMeta, PoolState, Protocol, Tick, V2State, V3State};
+
+const GET_RESERVES: [u8; 4] = hex!("0902f1ac");
+const SLOT0: [u8; 4] = hex!("3850c7bd");
+const LIQUIDITY: [u8; 4] = hex!("1a686502");
+const TICK_BITMAP: [u8; 4] = hex!("5339c296");
+const TICKS: [u8; 4] = hex!("f30dba93");
+
+/// `TickMath.MAX_TICK`; the least is its negative.
+const MAX_TICK: i32 = 887_272;
+
+/// `slot0` has seven words: the longest answer of the first round.
+const SLOT0_BYTES: usize = 7 * 32;
+
+/// The first two words of `ticks`: gross and net liquidity.
+const TICK_BYTES: usize = 2 * 32;
+
+/// Calls of one `call_batch`: 64 pools of tick spacing 60, or 1 of tick spacing 1. It bounds the memory of an audit.
+const ROUND_MAX_CALLS: usize = 8_192;
+
+/// `Err` says why a pool's contract did not answer as its protocol does.
+type Reading<T> = Result<T, String>;
+
+/// State without ticks, and which ticks are initialised.
+type HalfRead = (PoolState, Vec<i32>);
+
+/// Reads every pool at the block `at`. The outer error is the node's; the inner one is about that pool alone.
+pub async fn read(
+    source: &dyn ChainSource,
+    at: B256,
+    pools: &[Arc<PoolMeta>],
+) -> Result<Vec<(PoolId, Result<PoolState, String>)>, ChainError> {
+    let mut read = Vec::with_capacity(pools.len());
+    let mut batch: Vec<(&PoolMeta, Plan)> = Vec::new();
+    let mut batch_calls = 0_usize;
+    for meta in pools {
+        let plan = Plan::of(meta);
+        let calls = plan.calls.len();
+        if batch_calls.saturating_add(calls) > ROUND_MAX_CALLS {
+            read.extend(read_batch(source, at, std::mem::take(&mut batch)).await?);
+            batch_calls = 0;
+        }
+        batch_calls = batch_calls.saturating_add(calls);
+        batch.push((meta, plan));
+    }
+    read.extend(read_batch(source, at, batch).await?);
+    Ok(read)
+}
+
+/// The calls of the first round for one pool.
+struct Plan {
+    calls: Vec<Call>,
+    /// Positions of the bitmap words, in the order of their calls.
+    words: Vec<i16>,
+}
+
+impl Plan {
+    fn of(meta: &PoolMeta) -> Self {
+        let PoolId::Address(to) = meta.id else { return Self { calls: Vec::new(), words: Vec::new() } };
+        match meta.protocol {
+            Protocol::UniswapV2 => Self { calls: vec![call(to, GET_RESERVES, None)], words: Vec::new() },
+            Protocol::UniswapV3 => {
+                let words = bitmap_words(meta.tick_spacing.unwrap_or(0));
+                let mut calls = vec![call(to, SLOT0, None), call(to, LIQUIDITY, None)];
+                calls.extend(words.iter().map(|word| call(to, TICK_BITMAP, Some(i32::from(*word)))));
+                Self { calls, words }
+            }
+        }
+    }
+}
+
+async fn read_batch(
+    source: &dyn ChainSource,
+    at: B256,
+    batch: Vec<(&PoolMeta, Plan)>,
+) -> Result<Vec<(PoolId, Result<PoolState, String>)>, ChainError> {
+    let calls: Vec<Call> = batch.iter().flat_map(|(_, plan)| plan.calls.iter().cloned()).collect();
+    if calls.is_empty() {
+        return Ok(batch.iter().map(|(meta, _)| (meta.id, Err("not a pool of its own contract".to_owned()))).collect());
+    }
+    let answers = batched(source, at, calls, SLOT0_BYTES).await?;
+    let mut answers = answers.iter();
+    let mut half_read: Vec<(PoolId, Reading<HalfRead>)> = Vec::with_capacity(batch.len());
+    let mut tick_calls = Vec::new();
+    for (meta, plan) in &batch {
+        let mine: Vec<&CallOutcome> = answers.by_ref().take(plan.calls.len()).collect();
+        let first = first_round(meta, plan, &mine);
+        if let (Ok((_, ticks)), PoolId::Address(to)) = (&first, meta.id) {
+            tick_calls.extend(ticks.iter().map(|tick| call(to, TICKS, Some(*tick))));
+        }
+        half_read.push((meta.id, first));
+    }
+    let mut ticks = Vec::with_capacity(tick_calls.len());
+    for part in tick_calls.chunks(ROUND_MAX_CALLS) {
+        ticks.extend(batched(source, at, part.to_vec(), TICK_BYTES).await?);
+    }
+    let mut ticks = ticks.iter();
+    Ok(half_read
+        .into_iter()
+        .map(|(id, first)| {
+            let state = first.and_then(|(state, indexes)| {
+                // All of this pool's answers are taken, also when one is bad: the next pool's come after them.
+                let mine: Vec<&CallOutcome> = ticks.by_ref().take(indexes.len()).collect();
+                second_round(state, &indexes, &mine)
+            });
+            (id, state)
+        })
+        .collect())
+}
+
+async fn batched(source: &dyn ChainSource, at: B256, calls: Vec<Call>, max_bytes: usize) -> Result<Vec<CallOutcome>, ChainError> {
+    let expected = calls.len();
+    let answers = source.call_batch(at, calls, max_bytes).await?;
+    if answers.len() != expected {
+        return Err(ChainError::Contradiction(format!("{} answers to {expected} calls", answers.len())));
+    }
+    Ok(answers)
+}
+
+fn first_round(meta: &PoolMeta, plan: &Plan, answers: &[&CallOutcome]) -> Reading<HalfRead> {
+    match (meta.protocol, answers) {
+        (Protocol::UniswapV2, [reserves]) => {
+            let [reserve0, reserve1] = words(reserves, "getReserves()")?;
+            let state = V2State { reserve0: uint(reserve0, 112, "reserve0")?, reserve1: uint(reserve1, 112, "reserve1")? };
+            Ok((PoolState::V2(state), Vec::new()))
+        }
+        (Protocol::UniswapV3, [slot0, liquidity, bitmap @ ..]) => {
+            let spacing = meta.tick_spacing.filter(|s| *s > 0).ok_or("the tick spacing is unknown")?;
+            let [price, tick, _, _, cardinality_next, fee_protocol, _] = words(slot0, "slot0()")?;
+            let [liquidity] = words(liquidity, "liquidity()")?;
+            let state = V3State {
+                sqrt_price_x96: Some(price).filter(|p| p.bit_len() <= 160).ok_or("sqrtPriceX96 leaves its 160 bits")?,
+                tick: i32::try_from(I256::from_raw(tick)).map_err(|_| "tick leaves its 24 bits")?,
+                liquidity: uint(liquidity, 128, "liquidity")?,
+                fee_protocol: u8::try_from(fee_protocol).map_err(|_| "feeProtocol leaves its 8 bits")?,
+                observation_cardinality_next: u16::try_from(cardinality_next)
+                    .map_err(|_| "observationCardinalityNext leaves its 16 bits")?,
+                ticks: Arc::default(),
+            };
+            let mut ticks = Vec::new();
+            for (position, answer) in plan.words.iter().zip(bitmap) {
+                let [word] = words(answer, "tickBitmap()")?;
+                ticks.extend(initialised(*position, word, spacing));
+            }
+            Ok((PoolState::V3(state), ticks))
+        }
+        _ => Err("not a pool of its own contract".to_owned()),
+    }
+}
+
+fn second_round(state: PoolState, indexes: &[i32], answers: &[&CallOutcome]) -> Reading<PoolState> {
+    let PoolState::V3(mut v3) = state else { return Ok(state) };
+    let mut ticks = BTreeMap::new();
+    for (index, answer) in indexes.iter().zip(answers) {
+        let [gross, net] = words(answer, "ticks()")?;
+        let liquidity_net =
+            i128::try_from(I256::from_raw(net)).map_err(|_| format!("liquidityNet of tick {index} leaves its 128 bits"))?;
+        ticks.insert(*index, Tick { liquidity_gross: uint(gross, 128, "liquidityGross")?, liquidity_net });
+    }
+    v3.ticks = Arc::new(ticks);
+    Ok(PoolState::V3(v3))
+}
+
+/// Every word that can hold a tick of this spacing: `(tick / spacing) >> 8` over the valid range. Empty for no spacing.
+fn bitmap_words(tick_spacing: i32) -> Vec<i16> {
+    let Some(most) = MAX_TICK.checked_div(tick_spacing).filter(|_| tick_spacing > 0) else { return Vec::new() };
+    (most.saturating_neg() >> 8..=most >> 8).filter_map(|word| i16::try_from(word).ok()).collect()
+}
+
+/// The ticks whose bit is set in one word.
+fn initialised(position: i16, word: U256, tick_spacing: i32) -> impl Iterator<Item = i32> {
+    (0..256_i32)
+        .filter(move |bit| word.bit(bit.unsigned_abs() as usize))
+        .filter_map(move |bit| i32::from(position).checked_mul(256)?.checked_add(bit)?.checked_mul(tick_spacing))
+}
+
+fn call(to: Address, selector: [u8; 4], argument: Option<i32>) -> Call {
+    let mut data = selector.to_vec();
+    if let Some(argument) = argument {
+        data.extend_from_slice(&I256::unchecked_from(argument).to_be_bytes::<32>());
+    }
+    Call { to, data: data.into() }
+}
+
+/// The first `N` words of an answer.
+fn words<const N: usize>(answer: &CallOutcome, what: &str) -> Reading<[U256; N]> {
+    let CallOutcome::Returned(data) = answer else { return Err(format!("{what} failed")) };
+    let (chunks, _) = data.as_chunks::<32>();
+    let first = chunks.first_chunk::<N>().ok_or_else(|| format!("{what} answered {} bytes", data.len()))?;
+    Ok(first.map(U256::from_be_bytes))
+}
+
+fn uint(value: U256, bits: usize, what: &str) -> Reading<u128> {
+    if value.bit_len() > bits {
+        return Err(format!("{what} leaves its {bits} bits"));
+    }
+    u128::try_from(value).map_err(|_| format!("{what} leaves its {bits} bits"))
+}
+
+#[cfg(test)]
+mod tests;

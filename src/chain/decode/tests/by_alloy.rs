@@ -1,0 +1,118 @@
+//! The same events through alloy's own decoder.
+
+use alloy::{
+    primitives::{LogData, U256},
+    sol_types::SolEvent,
+};
+
+use super::super::{Kind, abi};
+use crate::domain::event::{EventBody, RawLog};
+
+/// The same through alloy's decoder, with validation.
+pub(super) fn by_alloy(kind: Kind, raw: &RawLog) -> Option<EventBody> {
+    fn of<E: SolEvent>(raw: &RawLog) -> Option<E> {
+        let data = LogData::new(raw.topics.clone(), raw.data.clone())?;
+        let event = E::decode_log_data_validate(&data).ok()?;
+        // alloy takes any padding in topics and longer data; encoding again shows what was not canonical.
+        (event.encode_log_data() == data).then_some(event)
+    }
+    use abi::{v2, v3};
+    let int = |v: alloy::primitives::aliases::I24| v.as_i32();
+    Some(match kind {
+        Kind::V2PairCreated => of::<v2::PairCreated>(raw).map(|e| EventBody::V2PairCreated {
+            token0: e.token0,
+            token1: e.token1,
+            pair: e.pair,
+            pair_count: e.pairCount,
+        })?,
+        Kind::V2Sync => {
+            of::<v2::Sync>(raw).map(|e| EventBody::V2Sync { reserve0: e.reserve0.to(), reserve1: e.reserve1.to() })?
+        }
+        Kind::V2Swap => of::<v2::Swap>(raw).map(|e| EventBody::V2Swap {
+            sender: e.sender,
+            to: e.to,
+            amount0_in: e.amount0In,
+            amount1_in: e.amount1In,
+            amount0_out: e.amount0Out,
+            amount1_out: e.amount1Out,
+        })?,
+        Kind::V2Mint => {
+            of::<v2::Mint>(raw).map(|e| EventBody::V2Mint { sender: e.sender, amount0: e.amount0, amount1: e.amount1 })?
+        }
+        Kind::V2Burn => of::<v2::Burn>(raw).map(|e| EventBody::V2Burn {
+            sender: e.sender,
+            to: e.to,
+            amount0: e.amount0,
+            amount1: e.amount1,
+        })?,
+        Kind::V3PoolCreated => of::<v3::PoolCreated>(raw).map(|e| EventBody::V3PoolCreated {
+            token0: e.token0,
+            token1: e.token1,
+            fee_pips: e.fee.to(),
+            tick_spacing: int(e.tickSpacing),
+            pool: e.pool,
+        })?,
+        Kind::V3Initialize => of::<v3::Initialize>(raw)
+            .map(|e| EventBody::V3Initialize { sqrt_price_x96: U256::from(e.sqrtPriceX96), tick: int(e.tick) })?,
+        Kind::V3Swap => of::<v3::Swap>(raw).map(|e| EventBody::V3Swap {
+            sender: e.sender,
+            recipient: e.recipient,
+            amount0: e.amount0,
+            amount1: e.amount1,
+            sqrt_price_x96: U256::from(e.sqrtPriceX96),
+            liquidity: e.liquidity,
+            tick: int(e.tick),
+        })?,
+        Kind::V3Mint => of::<v3::Mint>(raw).map(|e| EventBody::V3Mint {
+            sender: e.sender,
+            owner: e.owner,
+            tick_lower: int(e.tickLower),
+            tick_upper: int(e.tickUpper),
+            amount: e.amount,
+            amount0: e.amount0,
+            amount1: e.amount1,
+        })?,
+        Kind::V3Burn => of::<v3::Burn>(raw).map(|e| EventBody::V3Burn {
+            owner: e.owner,
+            tick_lower: int(e.tickLower),
+            tick_upper: int(e.tickUpper),
+            amount: e.amount,
+            amount0: e.amount0,
+            amount1: e.amount1,
+        })?,
+        Kind::V3Collect => of::<v3::Collect>(raw).map(|e| EventBody::V3Collect {
+            owner: e.owner,
+            recipient: e.recipient,
+            tick_lower: int(e.tickLower),
+            tick_upper: int(e.tickUpper),
+            amount0: e.amount0,
+            amount1: e.amount1,
+        })?,
+        Kind::V3Flash => of::<v3::Flash>(raw).map(|e| EventBody::V3Flash {
+            sender: e.sender,
+            recipient: e.recipient,
+            amount0: e.amount0,
+            amount1: e.amount1,
+            paid0: e.paid0,
+            paid1: e.paid1,
+        })?,
+        Kind::V3CollectProtocol => of::<v3::CollectProtocol>(raw).map(|e| EventBody::V3CollectProtocol {
+            sender: e.sender,
+            recipient: e.recipient,
+            amount0: e.amount0,
+            amount1: e.amount1,
+        })?,
+        Kind::V3SetFeeProtocol => of::<v3::SetFeeProtocol>(raw).map(|e| EventBody::V3SetFeeProtocol {
+            fee_protocol0_old: e.feeProtocol0Old,
+            fee_protocol1_old: e.feeProtocol1Old,
+            fee_protocol0_new: e.feeProtocol0New,
+            fee_protocol1_new: e.feeProtocol1New,
+        })?,
+        Kind::V3IncreaseObservationCardinalityNext => {
+            of::<v3::IncreaseObservationCardinalityNext>(raw).map(|e| EventBody::V3IncreaseObservationCardinalityNext {
+                old: e.observationCardinalityNextOld,
+                new: e.observationCardinalityNextNew,
+            })?
+        }
+    })
+}

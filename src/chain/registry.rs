@@ -1,0 +1,178 @@
+//! Which logs are ours: those of configured factories, and of the pools that these created. Called once per block, in order.
+//!
+//! What only looks like a pool (anybody may emit `Swap`) is ignored. What is absent: pool state.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use alloy::primitives::{Address, B256, map::AddressMap};
+
+use super::decode::{Kind, decode_as};
+use crate::domain::{
+    ChainId,
+    block::BlockRef,
+    event::{Event, EventBody, RawLog},
+    pool::{CreatedAt, PoolId, PoolMeta, Protocol},
+};
+
+/// One configured exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DexSpec {
+    pub name: String,
+    pub protocol: Protocol,
+    pub factory: Address,
+    /// V2 only; V3 says it with each pool.
+    pub fee_pips: u32,
+    /// Non-empty: only these pools.
+    pub pools: Vec<Address>,
+}
+
+/// What a block had for us.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selected {
+    /// In log order.
+    pub events: Vec<Event>,
+    /// Pools that this block created, in log order.
+    pub created: Vec<Arc<PoolMeta>>,
+    /// How many of `events` are [`EventBody::Undecodable`].
+    pub malformed: usize,
+}
+
+#[derive(Debug)]
+struct Dex {
+    name: String,
+    protocol: Protocol,
+    fee_pips: u32,
+    only: Option<HashSet<Address>>,
+}
+
+/// The factories and the pools they created so far, on the branch that is followed.
+#[derive(Debug, Default)]
+pub struct Registry {
+    factories: AddressMap<Vec<Dex>>,
+    pools: AddressMap<Arc<PoolMeta>>,
+    /// Block hash to the pools it created, so that a revert does not walk all pools.
+    created_in: HashMap<B256, Vec<Address>>,
+}
+
+impl Registry {
+    #[must_use]
+    pub fn new(dexes: Vec<DexSpec>) -> Self {
+        let mut factories: AddressMap<Vec<Dex>> = AddressMap::default();
+        for dex in dexes {
+            let only = (!dex.pools.is_empty()).then(|| dex.pools.into_iter().collect());
+            let entry = Dex { name: dex.name, protocol: dex.protocol, fee_pips: dex.fee_pips, only };
+            factories.entry(dex.factory).or_default().push(entry);
+        }
+        Self { factories, ..Self::default() }
+    }
+
+    /// Adds a pool that is known from the store.
+    pub fn insert(&mut self, meta: Arc<PoolMeta>) {
+        let PoolId::Address(address) = meta.id else { return };
+        let block = meta.created.block.hash;
+        if self.pools.insert(address, meta).is_none() {
+            self.created_in.entry(block).or_default().push(address);
+        }
+    }
+
+    #[must_use]
+    pub fn get(&self, pool: &Address) -> Option<&Arc<PoolMeta>> {
+        self.pools.get(pool)
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.pools.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pools.is_empty()
+    }
+
+    /// Forgets the pools that this block created: on another branch they may never be, or be something else.
+    pub fn revert(&mut self, block_hash: B256) {
+        for address in self.created_in.remove(&block_hash).unwrap_or_default() {
+            if self.pools.get(&address).is_some_and(|meta| meta.created.block.hash == block_hash) {
+                self.pools.remove(&address);
+            }
+        }
+    }
+
+    /// Our events of a block, from all its logs (or those with a watched topic). A pool counts from the very next log on.
+    pub fn select(&mut self, chain: ChainId, block: BlockRef, logs: Vec<RawLog>) -> Selected {
+        let mut selected = Selected::default();
+        for raw in logs {
+            let Some(kind) = raw.topics.first().and_then(Kind::of) else { continue };
+            if kind.is_creation() {
+                self.creation(chain, block, kind, raw, &mut selected);
+                continue;
+            }
+            if self.pools.get(&raw.address).is_none_or(|meta| meta.protocol != kind.protocol()) {
+                continue;
+            }
+            selected.push(PoolId::Address(raw.address), decode_as(kind, &raw).map_err(|w| w.to_string()), raw);
+        }
+        selected
+    }
+
+    fn creation(&mut self, chain: ChainId, block: BlockRef, kind: Kind, raw: RawLog, selected: &mut Selected) {
+        let Some(dexes) = self.factories.get(&raw.address) else { return };
+        if !dexes.iter().any(|dex| dex.protocol == kind.protocol()) {
+            return;
+        }
+        let body = match decode_as(kind, &raw) {
+            Ok(body) => body,
+            Err(wrong) => return selected.push(PoolId::Address(raw.address), Err(wrong.to_string()), raw),
+        };
+        let (pool, token0, token1, fee_pips, tick_spacing) = match &body {
+            EventBody::V2PairCreated { token0, token1, pair, .. } => (*pair, *token0, *token1, None, None),
+            EventBody::V3PoolCreated { token0, token1, fee_pips, tick_spacing, pool } => {
+                (*pool, *token0, *token1, Some(*fee_pips), Some(*tick_spacing))
+            }
+            _ => return,
+        };
+        // The same factory may be configured twice with different pools.
+        let wanted = |dex: &&Dex| dex.protocol == kind.protocol() && dex.only.as_ref().is_none_or(|only| only.contains(&pool));
+        let Some(dex) = dexes.iter().find(wanted) else { return };
+        let created = CreatedAt { block, tx_hash: raw.tx_hash, log_index: raw.log_index };
+        let meta = Arc::new(PoolMeta {
+            chain,
+            id: PoolId::Address(pool),
+            protocol: dex.protocol,
+            dex: dex.name.clone(),
+            factory: raw.address,
+            token0,
+            token1,
+            fee_pips: fee_pips.unwrap_or(dex.fee_pips),
+            tick_spacing,
+            created,
+        });
+        // A factory cannot create a pool twice; if one claims to, the first stands. The same log again (a block that is read
+        // again after a restart) is the same creation.
+        match self.pools.get(&pool) {
+            Some(known) if known.created != meta.created => {}
+            _ => {
+                self.insert(Arc::clone(&meta));
+                selected.created.push(meta);
+            }
+        }
+        selected.push(PoolId::Address(pool), Ok(body), raw);
+    }
+}
+
+impl Selected {
+    fn push(&mut self, pool: PoolId, decoded: Result<EventBody, String>, raw: RawLog) {
+        let body = decoded.unwrap_or_else(|reason| {
+            self.malformed = self.malformed.saturating_add(1);
+            EventBody::Undecodable { reason }
+        });
+        self.events.push(Event { pool, body, raw });
+    }
+}
+
+#[cfg(test)]
+mod tests;

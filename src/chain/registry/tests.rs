@@ -1,0 +1,154 @@
+use alloy::primitives::{Bytes, U256};
+
+use super::*;
+
+const V2: Address = Address::repeat_byte(0x22);
+const V3: Address = Address::repeat_byte(0x33);
+const PAIR: Address = Address::repeat_byte(0xa2);
+const POOL: Address = Address::repeat_byte(0xa3);
+
+fn spec(name: &str, protocol: Protocol, factory: Address, pools: Vec<Address>) -> DexSpec {
+    DexSpec { name: name.into(), protocol, factory, fee_pips: 2_500, pools }
+}
+
+fn registry() -> Registry {
+    Registry::new(vec![spec("two", Protocol::UniswapV2, V2, vec![]), spec("three", Protocol::UniswapV3, V3, vec![])])
+}
+
+fn at(number: u8) -> BlockRef {
+    BlockRef { number: number.into(), hash: B256::repeat_byte(number), parent_hash: B256::repeat_byte(number - 1), timestamp: 9 }
+}
+
+fn log(address: Address, topic0: &str, topics: &[B256], words: &[U256]) -> RawLog {
+    let mut all = vec![alloy::primitives::keccak256(topic0)];
+    all.extend_from_slice(topics);
+    let data: Vec<u8> = words.iter().flat_map(|w| w.to_be_bytes::<32>()).collect();
+    RawLog { address, topics: all, data: data.into(), tx_hash: B256::ZERO, tx_index: 0, log_index: 0 }
+}
+
+fn n(value: u64) -> U256 {
+    U256::from(value)
+}
+
+fn pair_created(factory: Address, pair: Address) -> RawLog {
+    let tokens = [Address::repeat_byte(1).into_word(), Address::repeat_byte(2).into_word()];
+    log(factory, "PairCreated(address,address,address,uint256)", &tokens, &[pair.into_word().into(), n(1)])
+}
+
+fn pool_created(factory: Address, pool: Address) -> RawLog {
+    let topics = [Address::repeat_byte(1).into_word(), Address::repeat_byte(2).into_word(), B256::from(n(500))];
+    log(factory, "PoolCreated(address,address,uint24,int24,address)", &topics, &[n(10), pool.into_word().into()])
+}
+
+fn sync(pair: Address) -> RawLog {
+    log(pair, "Sync(uint112,uint112)", &[], &[n(5), n(6)])
+}
+
+fn initialize(pool: Address) -> RawLog {
+    log(pool, "Initialize(uint160,int24)", &[], &[n(5), n(6)])
+}
+
+fn select(registry: &mut Registry, number: u8, logs: Vec<RawLog>) -> Selected {
+    let numbered = logs.into_iter().zip(0..).map(|(log, log_index)| RawLog { log_index, ..log }).collect();
+    registry.select(1, at(number), numbered)
+}
+
+fn kinds(selected: &Selected) -> Vec<(PoolId, crate::domain::event::EventKind)> {
+    selected.events.iter().map(|e| (e.pool, e.body.kind())).collect()
+}
+
+use crate::domain::event::EventKind::{Initialize, PoolCreated, Sync as SyncKind, Undecodable};
+
+#[test]
+fn a_pool_counts_from_the_very_log_that_created_it_and_not_before() {
+    let mut registry = registry();
+    let logs = vec![sync(PAIR), pair_created(V2, PAIR), sync(PAIR), pool_created(V3, POOL), initialize(POOL)];
+    let selected = select(&mut registry, 1, logs);
+    let expected = [(PAIR.into(), PoolCreated), (PAIR.into(), SyncKind), (POOL.into(), PoolCreated), (POOL.into(), Initialize)];
+    assert_eq!(kinds(&selected), expected);
+    assert_eq!((selected.created.len(), selected.malformed), (2, 0));
+    let (pair, pool) = (&selected.created[0], &selected.created[1]);
+    assert_eq!((pair.dex.as_str(), pair.fee_pips, pair.tick_spacing, pair.factory), ("two", 2_500, None, V2));
+    assert_eq!((pool.dex.as_str(), pool.fee_pips, pool.tick_spacing, pool.factory), ("three", 500, Some(10), V3));
+    assert_eq!(pair.created, CreatedAt { block: at(1), tx_hash: B256::ZERO, log_index: 1 });
+    assert_eq!(kinds(&select(&mut registry, 2, vec![sync(PAIR)])), [(PAIR.into(), SyncKind)]);
+}
+
+#[test]
+fn what_no_configured_factory_created_is_ignored() {
+    let mut registry = registry();
+    let stranger = Address::repeat_byte(0x99);
+    let logs = vec![pair_created(stranger, PAIR), sync(PAIR), pool_created(V2, POOL), pair_created(V3, PAIR), initialize(POOL)];
+    assert_eq!(select(&mut registry, 1, logs), Selected::default());
+    assert!(registry.is_empty());
+}
+
+#[test]
+fn an_event_of_another_protocol_is_not_the_pools_even_when_it_is_malformed() {
+    let mut registry = registry();
+    select(&mut registry, 1, vec![pair_created(V2, PAIR), pool_created(V3, POOL)]);
+    let broken = RawLog { data: Bytes::new(), ..initialize(PAIR) };
+    assert_eq!(select(&mut registry, 2, vec![initialize(PAIR), sync(POOL), broken]), Selected::default());
+}
+
+#[test]
+fn a_malformed_log_is_kept_raw_counted_and_stops_nobody() {
+    let mut registry = registry();
+    let broken_creation = RawLog { data: Bytes::new(), ..pair_created(V2, PAIR) };
+    let broken_sync = RawLog { data: Bytes::from(vec![0xff; 64]), ..sync(PAIR) };
+    let selected = select(&mut registry, 1, vec![broken_creation, pair_created(V2, PAIR), broken_sync.clone(), sync(PAIR)]);
+    let expected = [(V2.into(), Undecodable), (PAIR.into(), PoolCreated), (PAIR.into(), Undecodable), (PAIR.into(), SyncKind)];
+    assert_eq!(kinds(&selected), expected);
+    assert_eq!(selected.malformed, 2);
+    assert_eq!(selected.events[2].raw, RawLog { log_index: 2, ..broken_sync });
+}
+
+#[test]
+fn a_revert_forgets_the_pools_of_that_block_only_and_they_may_come_again_elsewhere() {
+    let mut registry = registry();
+    select(&mut registry, 1, vec![pair_created(V2, PAIR)]);
+    select(&mut registry, 2, vec![pool_created(V3, POOL)]);
+    registry.revert(at(2).hash);
+    assert_eq!((registry.len(), registry.get(&POOL)), (1, None));
+    assert_eq!(select(&mut registry, 3, vec![initialize(POOL)]), Selected::default());
+    let again = select(&mut registry, 4, vec![pool_created(V3, POOL), initialize(POOL)]);
+    assert_eq!(again.created[0].created.block, at(4));
+    registry.revert(at(2).hash);
+    assert!(registry.get(&POOL).is_some());
+}
+
+#[test]
+fn a_block_that_is_read_again_gives_the_same_and_a_second_creation_changes_nothing() {
+    let mut registry = registry();
+    let first = select(&mut registry, 1, vec![pair_created(V2, PAIR), sync(PAIR)]);
+    assert_eq!(select(&mut registry, 1, vec![pair_created(V2, PAIR), sync(PAIR)]), first);
+    let second = select(&mut registry, 2, vec![pair_created(V2, PAIR)]);
+    assert_eq!((second.created.len(), second.events.len()), (0, 1));
+    registry.revert(at(2).hash);
+    assert_eq!(registry.get(&PAIR).map(|m| m.created.block), Some(at(1)));
+}
+
+#[test]
+fn pools_from_the_store_count_at_once() {
+    let mut other = registry();
+    let created = select(&mut other, 1, vec![pair_created(V2, PAIR)]).created;
+    let mut restarted = registry();
+    for meta in created {
+        restarted.insert(meta);
+    }
+    assert_eq!(select(&mut restarted, 2, vec![sync(PAIR)]).events.len(), 1);
+    restarted.revert(at(1).hash);
+    assert!(restarted.is_empty());
+}
+
+#[test]
+fn with_a_list_of_pools_only_these_are_watched_also_when_two_entries_share_a_factory() {
+    let other = Address::repeat_byte(0xa4);
+    let mut registry =
+        Registry::new(vec![spec("a", Protocol::UniswapV2, V2, vec![PAIR]), spec("b", Protocol::UniswapV2, V2, vec![other])]);
+    let stranger = Address::repeat_byte(0xa5);
+    let logs = [PAIR, other, stranger].into_iter().flat_map(|pair| [pair_created(V2, pair), sync(pair)]).collect();
+    let selected = select(&mut registry, 1, logs);
+    assert_eq!(selected.events.len(), 4);
+    assert_eq!(selected.created.iter().map(|m| m.dex.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+}

@@ -1,0 +1,250 @@
+//! What lives on the simulated chain: pools whose events are consistent with each other, as real ones are.
+
+use alloy::{
+    primitives::{Address, I256, U160, U256, aliases::{I24, U24, U112}},
+    sol_types::SolEvent,
+};
+
+use crate::{
+    chain::decode::abi::{v2, v3},
+    domain::event::RawLog,
+};
+
+pub const V2_FACTORY: Address = Address::repeat_byte(0xf2);
+pub const V3_FACTORY: Address = Address::repeat_byte(0xf3);
+const SOMEBODY: Address = Address::repeat_byte(0x5b);
+const POOLS_MAX: usize = 12;
+const SPACING: i32 = 60;
+
+/// splitmix64: small, seeded, and the same everywhere.
+#[derive(Debug, Clone)]
+pub struct SimRng(u64);
+
+impl SimRng {
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// 0 to `n` - 1; 0 for `n` = 0.
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.next_u64().checked_rem(n).unwrap_or(0)
+    }
+
+    pub fn percent(&mut self, chance: u64) -> bool {
+        self.below(100) < chance
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    V2 { reserve0: u64, reserve1: u64 },
+    V3 { tick: i32, liquidity: u128, sqrt_price: u128, positions: Vec<(i32, i32, u128)> },
+}
+
+#[derive(Debug, Clone)]
+struct SimPool {
+    address: Address,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct World {
+    pools: Vec<SimPool>,
+}
+
+/// Collects the logs of one block.
+struct Out {
+    logs: Vec<RawLog>,
+    tx: u64,
+    salt: u64,
+}
+
+impl Out {
+    fn emit(&mut self, address: Address, data: alloy::primitives::LogData) {
+        let log_index = u64::try_from(self.logs.len()).unwrap_or(u64::MAX);
+        let mut preimage = self.salt.to_be_bytes().to_vec();
+        preimage.extend_from_slice(&self.tx.to_be_bytes());
+        self.logs.push(RawLog {
+            address,
+            topics: data.topics().to_vec(),
+            data: data.data,
+            tx_hash: alloy::primitives::keccak256(preimage),
+            tx_index: self.tx,
+            log_index,
+        });
+    }
+}
+
+impl World {
+    /// One block's worth of life.
+    pub(super) fn block(&mut self, rng: &mut SimRng, poison: u64) -> Vec<RawLog> {
+        let mut out = Out { logs: Vec::new(), tx: 0, salt: rng.next_u64() };
+        for _ in 0..rng.below(7) {
+            out.tx = out.tx.saturating_add(1);
+            if self.pools.is_empty() || (self.pools.len() < POOLS_MAX && rng.percent(12)) {
+                self.create(rng, &mut out);
+            } else if rng.percent(poison) {
+                self.poison(rng, &mut out);
+            } else {
+                self.trade(rng, &mut out);
+            }
+        }
+        out.logs
+    }
+
+    fn create(&mut self, rng: &mut SimRng, out: &mut Out) {
+        // The address follows from how many there are, as CREATE2 does from its salt: after a reorg it may come again.
+        let index = u8::try_from(self.pools.len()).unwrap_or(u8::MAX);
+        let mut bytes = [0x70; 20];
+        bytes[19] = index;
+        let address = Address::from(bytes);
+        let token = |side: u8| Address::repeat_byte(0x80 | (index.wrapping_mul(2).wrapping_add(side) & 0x0f));
+        let (token0, token1) = (token(0), token(1));
+        if rng.percent(50) {
+            let created = v2::PairCreated { token0, token1, pair: address, pairCount: U256::from(index) };
+            out.emit(V2_FACTORY, created.encode_log_data());
+            let kind = Kind::V2 { reserve0: 0, reserve1: 0 };
+            self.pools.push(SimPool { address, kind });
+        } else {
+            let fee = U24::from(3_000);
+            let created = v3::PoolCreated { token0, token1, fee, tickSpacing: I24::unchecked_from(SPACING), pool: address };
+            out.emit(V3_FACTORY, created.encode_log_data());
+            let tick = i32::try_from(rng.below(600)).unwrap_or(0) - 300;
+            let sqrt_price = 1u128 << 96;
+            let opened = v3::Initialize { sqrtPriceX96: U160::from(sqrt_price), tick: I24::unchecked_from(tick) };
+            out.emit(address, opened.encode_log_data());
+            let kind = Kind::V3 { tick, liquidity: 0, sqrt_price, positions: Vec::new() };
+            self.pools.push(SimPool { address, kind });
+        }
+        // Created and used in one transaction.
+        if let Some(pool) = self.pools.last_mut() {
+            pool.act(rng, out);
+        }
+    }
+
+    fn trade(&mut self, rng: &mut SimRng, out: &mut Out) {
+        let count = u64::try_from(self.pools.len()).unwrap_or(0);
+        let at = usize::try_from(rng.below(count)).unwrap_or(0);
+        if let Some(pool) = self.pools.get_mut(at) {
+            pool.act(rng, out);
+        }
+    }
+
+    /// A known topic on too little data, and a perfect event of something that no factory created.
+    fn poison(&mut self, rng: &mut SimRng, out: &mut Out) {
+        let swap = v2::Swap {
+            sender: SOMEBODY,
+            amount0In: U256::MAX,
+            amount1In: U256::ZERO,
+            amount0Out: U256::ZERO,
+            amount1Out: U256::from(1),
+            to: SOMEBODY,
+        };
+        let data = swap.encode_log_data();
+        if rng.percent(50) {
+            out.emit(Address::repeat_byte(0xba), data);
+        } else if let Some(pool) = self.pools.first() {
+            let topics = data.topics().to_vec();
+            out.emit(pool.address, alloy::primitives::LogData::new_unchecked(topics, data.data.slice(..64)));
+        }
+    }
+}
+
+impl SimPool {
+    fn act(&mut self, rng: &mut SimRng, out: &mut Out) {
+        let address = self.address;
+        match &mut self.kind {
+            Kind::V2 { reserve0, reserve1 } => act_v2(address, reserve0, reserve1, rng, out),
+            Kind::V3 { tick, liquidity, sqrt_price, positions } => {
+                if positions.is_empty() || rng.percent(30) {
+                    let lower = (i32::try_from(rng.below(40)).unwrap_or(0) - 20) * SPACING;
+                    let upper = lower + SPACING * (1 + i32::try_from(rng.below(20)).unwrap_or(0));
+                    let amount = u128::from(1 + rng.below(1_000_000));
+                    positions.push((lower, upper, amount));
+                    if (lower..upper).contains(tick) {
+                        *liquidity = liquidity.saturating_add(amount);
+                    }
+                    out.emit(address, mint(lower, upper, amount).encode_log_data());
+                } else if rng.percent(25) {
+                    let at = usize::try_from(rng.below(u64::try_from(positions.len()).unwrap_or(0))).unwrap_or(0);
+                    let (lower, upper, amount) = positions.remove(at);
+                    if (lower..upper).contains(tick) {
+                        *liquidity = liquidity.saturating_sub(amount);
+                    }
+                    out.emit(address, burn(lower, upper, amount).encode_log_data());
+                } else {
+                    *tick = i32::try_from(rng.below(1_200)).unwrap_or(0) - 600;
+                    *sqrt_price = (1u128 << 95) + u128::from(rng.next_u64());
+                    let in_range = positions.iter().filter(|(l, u, _)| (*l..*u).contains(tick));
+                    *liquidity = in_range.map(|(_, _, amount)| *amount).sum();
+                    let swap = v3::Swap {
+                        sender: SOMEBODY,
+                        recipient: SOMEBODY,
+                        amount0: I256::unchecked_from(rng.below(1_000)),
+                        amount1: -I256::unchecked_from(rng.below(1_000)),
+                        sqrtPriceX96: U160::from(*sqrt_price),
+                        liquidity: *liquidity,
+                        tick: I24::unchecked_from(*tick),
+                    };
+                    out.emit(address, swap.encode_log_data());
+                }
+            }
+        }
+    }
+}
+
+fn act_v2(address: Address, reserve0: &mut u64, reserve1: &mut u64, rng: &mut SimRng, out: &mut Out) {
+    *reserve0 = rng.below(1 << 40) + 1;
+    *reserve1 = rng.below(1 << 40) + 1;
+    let sync = v2::Sync { reserve0: U112::from(*reserve0), reserve1: U112::from(*reserve1) };
+    out.emit(address, sync.encode_log_data());
+    let amount = |rng: &mut SimRng| U256::from(rng.below(1_000));
+    match rng.below(10) {
+        0 => out.emit(address, v2::Mint { sender: SOMEBODY, amount0: amount(rng), amount1: amount(rng) }.encode_log_data()),
+        1 => out.emit(address, v2::Burn { sender: SOMEBODY, amount0: amount(rng), amount1: amount(rng), to: SOMEBODY }.encode_log_data()),
+        2 => {} // sync() or skim(): a Sync alone
+        _ => {
+            let swap = v2::Swap {
+                sender: SOMEBODY,
+                amount0In: amount(rng),
+                amount1In: U256::ZERO,
+                amount0Out: U256::ZERO,
+                amount1Out: amount(rng),
+                to: SOMEBODY,
+            };
+            out.emit(address, swap.encode_log_data());
+        }
+    }
+}
+
+fn mint(lower: i32, upper: i32, amount: u128) -> v3::Mint {
+    v3::Mint {
+        sender: SOMEBODY,
+        owner: SOMEBODY,
+        tickLower: I24::unchecked_from(lower),
+        tickUpper: I24::unchecked_from(upper),
+        amount,
+        amount0: U256::from(amount),
+        amount1: U256::from(amount),
+    }
+}
+
+fn burn(lower: i32, upper: i32, amount: u128) -> v3::Burn {
+    v3::Burn {
+        owner: SOMEBODY,
+        tickLower: I24::unchecked_from(lower),
+        tickUpper: I24::unchecked_from(upper),
+        amount,
+        amount0: U256::from(amount),
+        amount1: U256::from(amount),
+    }
+}

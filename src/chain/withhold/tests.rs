@@ -1,0 +1,214 @@
+use std::sync::{Arc, Mutex};
+
+use alloy::primitives::Bloom;
+use futures_util::stream;
+
+use super::*;
+
+/// A block is named by its number and a letter for its branch; a branch leaves `a` at the number that is given.
+fn hash(number: u64, branch: char) -> B256 {
+    let mut bytes = [0; 32];
+    bytes[0] = branch as u8;
+    bytes[24..].copy_from_slice(&number.to_be_bytes());
+    bytes.into()
+}
+
+/// `from` is where the branch leaves `a`: below it, all blocks are `a`'s.
+fn branch(number: u64, branch: char, from: u64) -> Header {
+    let on = |n: u64| if n < from { 'a' } else { branch };
+    let block =
+        BlockRef { number, hash: hash(number, on(number)), parent_hash: hash(number - 1, on(number - 1)), timestamp: number };
+    Header { block, logs_bloom: Box::new(Bloom::ZERO) }
+}
+
+fn a(number: u64) -> Header {
+    branch(number, 'a', 0)
+}
+
+fn following(numbers: std::ops::RangeInclusive<u64>) -> Withhold {
+    let mut rule = Withhold::default();
+    for number in numbers {
+        assert_eq!(rule.head(0, a(number)), Verdict::Publish(a(number)));
+    }
+    rule
+}
+
+fn ask(number: u64) -> Verdict {
+    Verdict::Ask { source: 0, hash: hash(number, 'a') }
+}
+
+#[test]
+fn new_heads_gaps_siblings_and_repeats_pass() {
+    let mut rule = following(1..=5);
+    let passing = [a(5), a(9), branch(9, 'b', 9), branch(10, 'b', 9), branch(10, 'c', 10), branch(9, 'd', 9)];
+    for header in passing {
+        assert_eq!(rule.head(1, header.clone()), Verdict::Publish(header));
+    }
+}
+
+#[test]
+fn a_sibling_below_the_tip_passes_at_once() {
+    let mut rule = following(1..=10);
+    assert_eq!(rule.head(0, branch(8, 'b', 8)), Verdict::Publish(branch(8, 'b', 8)));
+}
+
+#[test]
+fn an_ancestor_is_withheld_and_dropped_once_the_tips_endpoint_affirms_the_tip() {
+    let mut rule = following(1..=10);
+    assert_eq!(rule.head(1, a(7)), ask(10));
+    assert_eq!(rule.answer(hash(10, 'a'), Answer::Known(a(10))), Verdict::Drop);
+    assert_eq!(rule.again(), Verdict::Drop);
+    assert_eq!(rule.tip(), Some(&a(10)));
+}
+
+#[test]
+fn a_real_rollback_passes_after_four_denials_in_a_row() {
+    let mut rule = following(1..=10);
+    assert_eq!(rule.head(0, a(7)), ask(10));
+    for _ in 0..3 {
+        assert_eq!(rule.answer(hash(10, 'a'), Answer::Unknown), Verdict::Wait);
+        assert_eq!(rule.head(0, a(7)), Verdict::Wait);
+        assert_eq!(rule.again(), ask(10));
+    }
+    assert_eq!(rule.answer(hash(10, 'a'), Answer::Unknown), Verdict::Publish(a(7)));
+    assert_eq!(rule.tip(), Some(&a(7)));
+    assert_eq!(rule.head(0, branch(8, 'b', 8)), Verdict::Publish(branch(8, 'b', 8)));
+}
+
+#[test]
+fn a_lagging_backend_that_catches_up_starts_the_count_again_with_each_step() {
+    let mut rule = following(1..=20);
+    for lagging in 10..20 {
+        assert_eq!(rule.head(0, a(lagging)), ask(20));
+        for _ in 0..3 {
+            assert_eq!(rule.answer(hash(20, 'a'), Answer::Unknown), Verdict::Wait);
+        }
+    }
+    assert_eq!(rule.head(0, a(20)), Verdict::Publish(a(20)));
+    assert_eq!(rule.again(), Verdict::Drop);
+}
+
+#[test]
+fn an_endpoint_that_denies_and_then_affirms_must_deny_more_often_the_next_time() {
+    let mut rule = following(1..=10);
+    for expected in [8, 16, 32, 64, 64] {
+        rule.head(0, a(9));
+        assert_eq!(rule.answer(hash(10, 'a'), Answer::Unknown), Verdict::Wait);
+        assert_eq!(rule.answer(hash(10, 'a'), Answer::Known(a(10))), Verdict::Drop);
+        assert_eq!(rule.denials_needed, expected);
+    }
+    rule.head(0, a(9));
+    for _ in 0..63 {
+        assert_eq!(rule.answer(hash(10, 'a'), Answer::Unknown), Verdict::Wait);
+    }
+    assert_eq!(rule.answer(hash(10, 'a'), Answer::Unknown), Verdict::Publish(a(9)));
+}
+
+#[test]
+fn an_endpoint_that_cannot_be_reached_denies_nothing() {
+    let mut rule = following(1..=10);
+    rule.head(1, a(7));
+    for _ in 0..100 {
+        assert_eq!(rule.answer(hash(10, 'a'), Answer::Unreachable), Verdict::Wait);
+        assert_eq!(rule.again(), ask(10));
+    }
+    assert_eq!(rule.head(1, a(11)), Verdict::Publish(a(11)));
+}
+
+#[test]
+fn ancestors_that_were_never_published_are_traced() {
+    let mut rule = following(1..=1);
+    rule.head(0, a(10));
+    // 9 and 8 are asked for, then it is clear that 7 is an ancestor.
+    assert_eq!(rule.head(1, a(7)), ask(9));
+    assert_eq!(rule.answer(hash(9, 'a'), Answer::Known(a(9))), ask(8));
+    assert_eq!(rule.answer(hash(8, 'a'), Answer::Known(a(8))), ask(10));
+    assert_eq!(rule.answer(hash(10, 'a'), Answer::Known(a(10))), Verdict::Drop);
+    // What was learned stays: a sibling of 7 is known as one at once.
+    assert_eq!(rule.head(1, branch(7, 'b', 7)), Verdict::Publish(branch(7, 'b', 7)));
+}
+
+#[test]
+fn ancestors_that_are_denied_or_lied_about_leave_the_tip_to_be_asked_about() {
+    for answer in [Answer::Unknown, Answer::Known(branch(9, 'x', 9))] {
+        let mut rule = following(1..=1);
+        rule.head(0, a(10));
+        assert_eq!(rule.head(1, a(7)), ask(9));
+        assert_eq!(rule.answer(hash(9, 'a'), answer), ask(10));
+    }
+}
+
+#[test]
+fn what_is_remembered_is_bounded_and_a_head_from_before_it_is_withheld() {
+    let last = 3 * u64::try_from(REMEMBERED_HEADERS).unwrap();
+    let mut rule = following(1..=last);
+    assert_eq!((rule.recent.len(), rule.order.len()), (REMEMBERED_HEADERS, REMEMBERED_HEADERS));
+    assert_eq!(rule.head(0, a(5)), ask(last));
+    assert_eq!(rule.head(0, branch(5, 'b', 1)), ask(last));
+}
+
+type Events = Vec<(usize, HeadEvent)>;
+
+/// Runs the adapter over `events`, one each 10 ms; `knows` says which hashes an endpoint knows, after how many questions.
+async fn run(events: Events, knows: impl Fn(usize, B256, usize) -> Result<bool, ChainError> + Send + 'static) -> Vec<HeadEvent> {
+    let heads = stream::iter(events).then(|event| async move {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        event
+    });
+    // The real stream never ends.
+    let heads = heads.chain(stream::pending());
+    let asked = Arc::new(Mutex::new(0_usize));
+    let ask = move |source, hash: B256| {
+        let mut asked = asked.lock().unwrap();
+        *asked += 1;
+        let answer = knows(source, hash, *asked);
+        async move {
+            let number = u64::from_be_bytes(hash[24..].try_into().unwrap());
+            answer.map(|known| known.then(|| a(number)))
+        }
+    };
+    let mut out = withheld(heads, ask, Duration::from_millis(100));
+    let mut found = Vec::new();
+    while let Ok(Some(event)) = tokio::time::timeout(Duration::from_secs(60), out.next()).await {
+        found.push(event);
+    }
+    found
+}
+
+fn heads(headers: &[Header]) -> Events {
+    headers.iter().map(|h| (0, HeadEvent::Head(h.clone()))).collect()
+}
+
+fn said(headers: &[Header]) -> Vec<HeadEvent> {
+    headers.iter().map(|h| HeadEvent::Head(h.clone())).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_stream_lets_a_rollback_through_and_holds_a_lagging_head_back() {
+    let events = heads(&[a(1), a(2), a(3), a(2)]);
+    assert_eq!(run(events.clone(), |_, _, _| Ok(false)).await, said(&[a(1), a(2), a(3), a(2)]));
+    assert_eq!(run(events.clone(), |_, _, _| Ok(true)).await, said(&[a(1), a(2), a(3)]));
+    let unreachable = |_, _, _| Err(ChainError::Unavailable("x".into()));
+    assert_eq!(run(events.clone(), unreachable).await, said(&[a(1), a(2), a(3)]));
+    // A load balancer: every third question reaches the backend that lags.
+    assert_eq!(run(events, |_, _, n| Ok(n % 3 == 0)).await, said(&[a(1), a(2), a(3)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_heads_pass_while_a_question_is_open() {
+    let events = heads(&[a(1), a(2), a(3), a(2), a(4), branch(4, 'b', 4)]);
+    let expected = said(&[a(1), a(2), a(3), a(4), branch(4, 'b', 4)]);
+    assert_eq!(run(events, |_, _, _| Ok(false)).await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_outage_a_head_is_said_even_when_the_one_heard_is_withheld() {
+    let down = || HeadEvent::Down { reason: "x".into() };
+    let mut events = heads(&[a(1), a(2), a(3)]);
+    events.push((0, down()));
+    events.push((1, HeadEvent::Head(a(2))));
+    let mut expected = said(&[a(1), a(2), a(3)]);
+    expected.push(down());
+    expected.push(HeadEvent::Head(a(3)));
+    assert_eq!(run(events, |_, _, _| Ok(true)).await, expected);
+}
