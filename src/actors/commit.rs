@@ -1,0 +1,247 @@
+//! One step of the chain, from decoded blocks to a published epoch.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use alloy::primitives::Address;
+
+use super::{
+    Deps,
+    barrier::{self, Job, Outcome},
+    follow::Follower,
+};
+use crate::{
+    chain::tokens,
+    domain::{
+        block::BlockRef,
+        pool::{PoolId, PoolMeta, StateAfter},
+        reconcile::ChainUpdate,
+        record::{BlockRecord, DecodedBlock, rows},
+        token::{TokenFlag, TokenMeta},
+    },
+    store::{Commit, PoolView},
+};
+
+/// A chain update with the decoded contents of the blocks it adds.
+pub(super) struct Step {
+    pub(super) update: ChainUpdate,
+    /// Parallel to `created`. At the head one per block of `update.extend`; in a backfill only blocks with events.
+    pub(super) blocks: Vec<DecodedBlock>,
+    pub(super) created: Vec<Vec<Arc<PoolMeta>>>,
+    /// The block that the chain ends in after the step.
+    pub(super) head: BlockRef,
+    pub(super) finalized_number: u64,
+    /// Keep pre-images: the blocks can still be taken back.
+    pub(super) keep_undo: bool,
+    pub(super) at_head: bool,
+    pub(super) quiet: bool,
+}
+
+impl Follower {
+    /// Barrier, then commit. Everything that readers and subscribers see of the step appears at once.
+    pub(super) async fn advance(&mut self, step: Step) {
+        let tokens = self.tokens_of(&step).await;
+        let deps = self.deps.clone();
+        let before = deps.live.head().block;
+        let reverted: Vec<Arc<BlockRecord>> =
+            step.update.revert.iter().filter_map(|b| deps.live.record(&b.hash)).collect();
+        let gone: Vec<PoolId> = reverted.iter().flat_map(|r| r.created.iter().map(|m| m.id)).collect();
+        {
+            let mut table = self.table.borrow_mut();
+            for meta in step.created.iter().flatten() {
+                table.start(&deps, meta, None);
+            }
+        }
+        let recreated: HashSet<PoolId> = step.created.iter().flatten().map(|m| m.id).collect();
+        let job = Job { reverted: step.update.revert.clone(), blocks: step.blocks.into(), created: recreated };
+        let timer = deps.metrics.barrier_seconds.with_label_values(&[&deps.label()]).start_timer();
+        let outcomes = barrier::run(&self.table, &job).await;
+        timer.observe_duration();
+
+        let fallback = ancestor(&step.update).or(before).unwrap_or(step.head);
+        let after = self.absorb(&deps, &job.blocks, outcomes, fallback, step.keep_undo);
+        let mut views = self.views(&after.touched);
+        for id in gone.into_iter().filter(|id| !job.created.contains(id)) {
+            self.table.borrow_mut().entries.remove(&id);
+            views.retain(|(v, _)| *v != id);
+            views.push((id, None));
+        }
+        let extended = records(&deps, &job.blocks, &after.states, &step.created);
+        let rows_added: usize = extended.iter().map(|r| r.rows.len()).sum();
+        self.observe(&step.update, extended.len(), rows_added, step.head.number, step.finalized_number);
+        #[cfg(test)]
+        super::faults::on_commit();
+        deps.live.commit(Commit {
+            update: step.update,
+            reverted,
+            extended,
+            views,
+            tokens,
+            head: Some(step.head),
+            finalized_number: step.finalized_number,
+            at_head: step.at_head,
+            amended: Vec::new(),
+            quiet: step.quiet,
+        });
+    }
+
+    /// Takes the replies into the table. Gives the state after each event, and which pools changed.
+    fn absorb(
+        &mut self,
+        deps: &Deps,
+        blocks: &[DecodedBlock],
+        outcomes: HashMap<PoolId, Outcome>,
+        fallback: BlockRef,
+        keep_undo: bool,
+    ) -> Absorbed {
+        let mut states: Vec<Vec<Option<StateAfter>>> = blocks.iter().map(|b| vec![None; b.events.len()]).collect();
+        let mut touched = Vec::with_capacity(outcomes.len());
+        let mut table = self.table.borrow_mut();
+        for (id, outcome) in outcomes {
+            touched.push(id);
+            let Some(applied) = outcome.applied else {
+                table.hold(deps, &id, outcome.base, fallback);
+                continue;
+            };
+            for ((b, e), after) in outcome.picks.iter().zip(&applied.after) {
+                if let Some(slot) = states.get_mut(*b).and_then(|s| s.get_mut(*e)) {
+                    *slot = *after;
+                }
+            }
+            if keep_undo {
+                for (b, pre_image) in &applied.pre_images {
+                    if let Some(block) = blocks.get(*b) {
+                        table.remember_undo(block.block.hash, id, pre_image.clone());
+                    }
+                }
+            }
+            for (_, _, error) in &applied.misfits {
+                tracing::warn!(pool = %id, %error, "an event does not fit the pool's state; it is kept raw and changes nothing");
+                deps.metrics.malformed_logs_total.with_label_values(&[&deps.label()]).inc();
+            }
+            let updated = outcome.picks.last().and_then(|(b, _)| blocks.get(*b)).map(|b| b.block);
+            table.acknowledge(&id, &applied, updated.or(outcome.base.is_some().then_some(fallback)));
+        }
+        Absorbed { states, touched }
+    }
+
+    pub(super) fn views(&self, ids: &[PoolId]) -> Vec<(PoolId, Option<Arc<PoolView>>)> {
+        let table = self.table.borrow();
+        ids.iter().filter_map(|id| table.entries.get(id).map(|entry| (*id, Some(entry.view())))).collect()
+    }
+
+    /// Metadata of tokens that were not known before. What cannot be had now is marked pending and asked for later.
+    async fn tokens_of(&mut self, step: &Step) -> Vec<Arc<TokenMeta>> {
+        let mut wanted: Vec<Address> = step.created.iter().flatten().flat_map(|m| [m.token0, m.token1]).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        wanted.retain(|address| self.deps.live.token(address).is_none());
+        if wanted.is_empty() {
+            return Vec::new();
+        }
+        let found = self.fetch_tokens(step.head, &wanted).await;
+        let mut all: Vec<Arc<TokenMeta>> = found.into_iter().map(Arc::new).collect();
+        for address in wanted {
+            if !all.iter().any(|t| t.address == address) {
+                self.pending_tokens.insert(address);
+                all.push(Arc::new(pending(self.deps.chain, address, step.head)));
+            }
+        }
+        all
+    }
+
+    /// At the block itself, or at the newest where the node keeps no state that old.
+    pub(super) async fn fetch_tokens(&self, at: BlockRef, wanted: &[Address]) -> Vec<TokenMeta> {
+        let source = self.deps.source.clone();
+        let (chain, wanted) = (self.deps.chain, wanted.to_vec());
+        let work = async move {
+            if let Ok(found) = tokens::fetch(source.as_ref(), chain, at, &wanted).await {
+                return Ok(found);
+            }
+            let latest = source.header(crate::chain::BlockTag::Latest).await?;
+            let Some(latest) = latest else { return Ok(Vec::new()) };
+            tokens::fetch(source.as_ref(), chain, latest.block, &wanted).await
+        };
+        match tokio::spawn(async move { tokio::time::timeout(super::follow::TOKEN_TIMEOUT, work).await }).await {
+            Ok(Ok(Ok(found))) => found,
+            Ok(Ok(Err(error))) => {
+                tracing::warn!(%error, "token metadata is asked for again later");
+                Vec::new()
+            }
+            Ok(Err(_)) | Err(_) => {
+                tracing::warn!("token metadata took too long; it is asked for again later");
+                Vec::new()
+            }
+        }
+    }
+
+    fn observe(&self, update: &ChainUpdate, blocks: usize, rows: usize, head: u64, finalized: u64) {
+        let (m, label) = (&self.deps.metrics, self.deps.label());
+        let label = &[label.as_str()];
+        let gauge = |v: u64| i64::try_from(v).unwrap_or(i64::MAX);
+        m.head_block.with_label_values(label).set(gauge(head));
+        m.finalized_block.with_label_values(label).set(gauge(finalized));
+        m.blocks_total.with_label_values(label).inc_by(u64::try_from(blocks).unwrap_or(u64::MAX));
+        m.events_total.with_label_values(label).inc_by(u64::try_from(rows).unwrap_or(u64::MAX));
+        if !update.revert.is_empty() {
+            m.reorgs_total.with_label_values(label).inc();
+            #[expect(clippy::cast_precision_loss, reason = "a depth of a few blocks, for a histogram")]
+            m.reorg_depth_blocks.with_label_values(label).observe(update.revert.len() as f64);
+            tracing::info!(depth = update.revert.len(), extends = update.extend.len(), head, "reorg");
+        }
+        let table = self.table.borrow();
+        let faulted = table.entries.values().filter(|e| e.faulted).count();
+        let held = table.entries.values().filter(|e| e.held_at.is_some()).count();
+        let count = |v: usize| i64::try_from(v).unwrap_or(i64::MAX);
+        m.pools.with_label_values(label).set(count(table.entries.len()));
+        m.pools_faulted.with_label_values(label).set(count(faulted));
+        m.pools_rebuilding.with_label_values(label).set(count(held.saturating_sub(faulted)));
+    }
+}
+
+struct Absorbed {
+    states: Vec<Vec<Option<StateAfter>>>,
+    touched: Vec<PoolId>,
+}
+
+fn records(
+    deps: &Deps,
+    blocks: &[DecodedBlock],
+    states: &[Vec<Option<StateAfter>>],
+    created: &[Vec<Arc<PoolMeta>>],
+) -> Vec<Arc<BlockRecord>> {
+    let record = |((block, after), created): ((&DecodedBlock, &Vec<Option<StateAfter>>), &Vec<Arc<PoolMeta>>)| {
+        Arc::new(BlockRecord {
+            chain: deps.chain,
+            block: block.block,
+            rows: rows(&block.events, after),
+            created: created.clone(),
+        })
+    };
+    blocks.iter().zip(states).zip(created).map(record).collect()
+}
+
+/// The block that both branches share; what is missing of it (time, parent) is not needed to hold a state at it.
+fn ancestor(update: &ChainUpdate) -> Option<BlockRef> {
+    update.revert.last().map(|oldest| BlockRef {
+        number: oldest.number.saturating_sub(1),
+        hash: oldest.parent_hash,
+        parent_hash: alloy::primitives::B256::ZERO,
+        timestamp: oldest.timestamp,
+    })
+}
+
+fn pending(chain: u64, address: Address, as_of: BlockRef) -> TokenMeta {
+    TokenMeta {
+        chain,
+        address,
+        name: None,
+        symbol: None,
+        decimals: None,
+        total_supply: None,
+        flags: vec![TokenFlag::MetadataPending],
+        as_of,
+    }
+}

@@ -1,0 +1,236 @@
+//! At the head: from a hint to a committed update.
+
+use std::{cell::RefCell, collections::{BTreeSet, HashMap}, rc::Rc, sync::Arc, time::Duration};
+
+use alloy::primitives::{Address, B256};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::time::Instant;
+
+use super::{Deps, Finality, commit::Step, table::Table};
+use crate::{
+    chain::{BlockTag, ChainError, registry::Registry},
+    domain::{
+        block::{BlockRef, Header},
+        event::RawLog,
+        reconcile::{Advice, ChainUpdate, Reconciler},
+        record::DecodedBlock,
+    },
+};
+
+/// Token metadata is worth this long a pause at the most; afterwards it comes later.
+pub(super) const TOKEN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Blocks whose logs are asked for at once.
+const FETCH_PARALLEL: usize = 6;
+/// A pure extension is committed in pieces of so many blocks, so that a catch-up shows early and stays small.
+const COMMIT_BLOCKS_MAX: usize = 16;
+/// `finality = "tag"`: the node is asked again after so many blocks.
+const TAG_EVERY_BLOCKS: u64 = 4;
+/// `finality = "tag"` that stalls: the undo window stops growing here. 4,096 blocks: 14 h of mainnet.
+const TAG_WINDOW_MAX: u64 = 4_096;
+
+/// Follows one chain. Lives inside `Ingest`; rebuilt from `Live` when that restarts.
+pub(super) struct Follower {
+    pub(super) deps: Arc<Deps>,
+    pub(super) table: Rc<RefCell<Table>>,
+    pub(super) registry: Registry,
+    pub(super) reconciler: Reconciler,
+    pub(super) pending_tokens: BTreeSet<Address>,
+    /// The node's finalized number, and at which head it was asked.
+    tag: Option<(u64, u64)>,
+    last_snapshot_number: u64,
+}
+
+/// Why following ended.
+#[derive(Debug)]
+pub(super) enum Halt {
+    /// Asked to.
+    Stopped,
+    /// Only an operator can mend it.
+    Fatal(String),
+}
+
+impl Follower {
+    pub(super) fn new(deps: Arc<Deps>, table: Rc<RefCell<Table>>, registry: Registry, reconciler: Reconciler) -> Self {
+        let last_snapshot_number = reconciler.anchor().number;
+        Self { deps, table, registry, reconciler, pending_tokens: BTreeSet::new(), tag: None, last_snapshot_number }
+    }
+
+    /// Makes the chain that ends in `head` ours. An error leaves everything as it was; the next head tries again.
+    pub(super) async fn follow(&mut self, head: Header) -> Result<(), FollowError> {
+        let heard = Instant::now();
+        let mut headers: HashMap<B256, Header> = self.prefetch(&head).await;
+        headers.insert(head.block.hash, head.clone());
+        let mut advice = self.reconciler.head(head.block);
+        let update = loop {
+            advice = match advice {
+                Advice::Known => return Ok(()),
+                Advice::Update(update) => break update,
+                Advice::TooDeep { fork_below, head } => return Err(FollowError::TooDeep { fork_below, head }),
+                Advice::Unrelated => return Err(ChainError::Contradiction("a header's number does not fit its parent".into()).into()),
+                Advice::Fetch(hash) => {
+                    let header = match headers.get(&hash) {
+                        Some(header) => header.clone(),
+                        None => self.deps.source.header(BlockTag::Hash(hash)).await?.ok_or(ChainError::UnknownBlock(hash))?,
+                    };
+                    let block = header.block;
+                    headers.insert(hash, header);
+                    self.reconciler.parent(block)
+                }
+            };
+        };
+        self.poll_tag(head.block.number).await;
+        let wanted: Vec<Header> = update.extend.iter().filter_map(|b| headers.remove(&b.hash)).collect();
+        drop(headers);
+        if update.revert.is_empty() {
+            self.extend(wanted, head.block, heard).await
+        } else {
+            let logs: Vec<Vec<RawLog>> = self.fetch(wanted.clone()).try_collect().await?;
+            let blocks = wanted.iter().map(|h| h.block).zip(logs).collect();
+            self.apply(update, blocks, true, heard).await;
+            Ok(())
+        }
+    }
+
+    /// Commits a pure extension piece by piece while the next logs are on their way.
+    async fn extend(&mut self, headers: Vec<Header>, head: BlockRef, heard: Instant) -> Result<(), FollowError> {
+        let mut fetched = self.fetch(headers.clone());
+        let mut queue = headers.into_iter().map(|h| h.block);
+        let mut piece: Vec<(BlockRef, Vec<RawLog>)> = Vec::new();
+        while let Some(logs) = fetched.next().await {
+            let Some(block) = queue.next() else { break };
+            piece.push((block, logs?));
+            if piece.len() >= COMMIT_BLOCKS_MAX || block.hash == head.hash {
+                let blocks = std::mem::take(&mut piece);
+                let update = ChainUpdate { extend: blocks.iter().map(|(b, _)| *b).collect(), ..ChainUpdate::default() };
+                self.apply(update, blocks, block.hash == head.hash, heard).await;
+                if self.deps.stop.is_cancelled() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The rest of a step that can no longer fail: registry, barrier, commit, and the reorg machine last.
+    async fn apply(&mut self, update: ChainUpdate, blocks: Vec<(BlockRef, Vec<RawLog>)>, at_head: bool, heard: Instant) {
+        let deps = self.deps.clone();
+        let depth = match deps.plan.finality {
+            Finality::Depth(depth) => depth,
+            Finality::Tag => TAG_WINDOW_MAX,
+        };
+        let Some(mut update) = self.reconciler.accept(update, depth) else {
+            tracing::error!("an update did not fit the chain it was made for; the next head traces it again");
+            return;
+        };
+        if let (Finality::Tag, Some((final_number, _))) = (deps.plan.finality, self.tag) {
+            update.finalize = self.reconciler.settle(final_number).or(update.finalize);
+        }
+        for reverted in &update.revert {
+            self.registry.revert(reverted.hash);
+        }
+        let mut decoded = Vec::with_capacity(blocks.len());
+        let mut created = Vec::with_capacity(blocks.len());
+        for (block, logs) in blocks {
+            let selected = self.registry.select(deps.chain, block, logs);
+            self.count_malformed(selected.malformed, block);
+            decoded.push(DecodedBlock { block, events: selected.events });
+            created.push(selected.created);
+        }
+        let head = self.reconciler.tip();
+        let finalized_number = self.reconciler.anchor().number;
+        let moved = update.finalize;
+        let quiet = !deps.live.head().at_head && !at_head;
+        let step = Step { update, blocks: decoded, created, head, finalized_number, keep_undo: true, at_head, quiet };
+        self.advance(step).await;
+        deps.metrics.block_commit_seconds.with_label_values(&[&deps.label()]).observe(heard.elapsed().as_secs_f64());
+        if let Some(anchor) = moved {
+            self.settle(anchor);
+        }
+    }
+
+    fn settle(&mut self, anchor: BlockRef) {
+        let reconciler = &self.reconciler;
+        let mut table = self.table.borrow_mut();
+        table.forget_undo(|hash| reconciler.contains(hash));
+        let force = anchor.number >= self.last_snapshot_number.saturating_add(super::persist::SNAPSHOT_EVERY_BLOCKS);
+        if force {
+            self.last_snapshot_number = anchor.number;
+        }
+        let later: Vec<BlockRef> =
+            self.deps.live.head().window.iter().map(|r| r.block).filter(|b| b.number > anchor.number).collect();
+        let snapshots = table.snapshots(self.deps.chain, anchor, &later, force);
+        self.deps.live.add_side(snapshots, self.sources(anchor.number));
+    }
+
+    /// Before a stop: what changed since its last snapshot, at the finalized block, so that the next start is short.
+    pub(super) fn leave_snapshots(&mut self) {
+        let anchor = self.reconciler.anchor();
+        let later: Vec<BlockRef> =
+            self.deps.live.head().window.iter().map(|r| r.block).filter(|b| b.number > anchor.number).collect();
+        let snapshots = self.table.borrow_mut().snapshots(self.deps.chain, anchor, &later, true);
+        self.deps.live.add_side(snapshots, self.sources(anchor.number));
+    }
+
+    /// One cursor per factory: a later one can catch up alone.
+    pub(super) fn sources(&self, done: u64) -> Vec<(String, u64)> {
+        self.deps.plan.dexes.iter().map(|dex| (format!("dex:{}:{:#x}", dex.name, dex.factory), done.saturating_add(1))).collect()
+    }
+
+    pub(super) fn count_malformed(&self, malformed: usize, block: BlockRef) {
+        if malformed > 0 {
+            tracing::warn!(malformed, block = block.number, "logs with a known topic could not be decoded; they are kept raw");
+            let count = u64::try_from(malformed).unwrap_or(u64::MAX);
+            self.deps.metrics.malformed_logs_total.with_label_values(&[&self.deps.label()]).inc_by(count);
+        }
+    }
+
+    /// Logs of the headers, in their order, several at once and on the worker threads.
+    fn fetch(&self, headers: Vec<Header>) -> stream::BoxStream<'static, Result<Vec<RawLog>, ChainError>> {
+        let source = self.deps.source.clone();
+        let one = move |header: Header| {
+            let source = source.clone();
+            async move {
+                let task = tokio::spawn(async move { source.block_logs(&header).await });
+                task.await.unwrap_or_else(|error| Err(ChainError::Unavailable(format!("fetching logs failed: {error}"))))
+            }
+        };
+        Box::pin(stream::iter(headers).map(one).buffered(FETCH_PARALLEL))
+    }
+
+    /// After a gap the headers between are fetched by number, several at once. They only count where they link by hash.
+    async fn prefetch(&self, head: &Header) -> HashMap<B256, Header> {
+        let tip = self.reconciler.tip().number;
+        if head.block.number <= tip.saturating_add(2) {
+            return HashMap::new();
+        }
+        let source = &self.deps.source;
+        stream::iter(tip.saturating_add(1)..head.block.number)
+            .map(|number| source.header(BlockTag::Number(number)))
+            .buffer_unordered(FETCH_PARALLEL)
+            .filter_map(async |header| header.ok().flatten())
+            .map(|header| (header.block.hash, header))
+            .collect()
+            .await
+    }
+
+    async fn poll_tag(&mut self, head: u64) {
+        let due = self.tag.is_none_or(|(_, asked)| head >= asked.saturating_add(TAG_EVERY_BLOCKS));
+        if self.deps.plan.finality != Finality::Tag || !due {
+            return;
+        }
+        match self.deps.source.header(BlockTag::Finalized).await {
+            Ok(Some(header)) => self.tag = Some((header.block.number, head)),
+            Ok(None) => tracing::warn!("the node names no finalized block; nothing becomes final for now"),
+            Err(error) => tracing::warn!(%error, "the finalized block could not be asked for"),
+        }
+    }
+}
+
+/// Why a head could not be followed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FollowError {
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    #[error("the chain was reorganised below block {fork_below}, beyond the undo window; its head is {} now", head.number)]
+    TooDeep { fork_below: u64, head: BlockRef },
+}

@@ -1,0 +1,166 @@
+//! Pools that were left behind are brought back: last committed state, then every event that they missed.
+
+use std::sync::Arc;
+
+use super::{
+    barrier::{self, Message, Reply},
+    follow::Follower,
+    pool::Applied,
+};
+use crate::{
+    domain::{
+        pool::{PoolId, PoolState},
+        record::{BlockRecord, DecodedBlock, unfold},
+    },
+    store::{Commit, Live},
+};
+
+impl Follower {
+    /// Whether there is anything to mend.
+    pub(super) fn ailing(&self) -> bool {
+        !self.pending_tokens.is_empty() || !self.table.borrow().lagging().is_empty()
+    }
+
+    /// Tries once to bring back every pool that is behind, and to learn tokens that did not answer.
+    pub(super) async fn heal(&mut self) {
+        let lagging = self.table.borrow().lagging();
+        for id in lagging {
+            self.heal_pool(id).await;
+        }
+        self.learn_tokens().await;
+    }
+
+    async fn heal_pool(&mut self, id: PoolId) {
+        let deps = self.deps.clone();
+        let Some((base, blocks)) = self.missed(&id).await else { return };
+        let picks = blocks.iter().enumerate().flat_map(|(b, block)| (0..block.events.len()).map(move |e| (b, e))).collect();
+        let blocks: Arc<[DecodedBlock]> = blocks.into();
+        let message = Message { id, base: Some(base), blocks: blocks.clone(), picks };
+        let Some(reply) = barrier::send(&self.table, message, true) else { return };
+        let reply = tokio::time::timeout(std::time::Duration::from_secs(2), reply).await;
+        let head = deps.live.head();
+        match reply {
+            Ok((_, Reply::Applied(applied))) => {
+                let amended = self.adopt(&id, &blocks, &applied);
+                tracing::info!(pool = %id, blocks = blocks.len(), "rebuilt");
+                deps.live.commit(Commit {
+                    views: self.views(&[id]),
+                    amended,
+                    head: head.block,
+                    finalized_number: head.finalized_number,
+                    at_head: head.at_head,
+                    ..Commit::default()
+                });
+            }
+            _ => {
+                // Still down, or given up: the view says which.
+                let held_at = self.table.borrow().entries.get(&id).and_then(|e| e.held_at);
+                let Some(held_at) = held_at else { return };
+                self.table.borrow_mut().hold(&deps, &id, None, held_at);
+                if self.table.borrow().entries.get(&id).is_some_and(|e| e.faulted) {
+                    tracing::error!(pool = %id, "FAULTED: it kept failing; its state stays at block {}", held_at.number);
+                    deps.live.commit(Commit {
+                        views: self.views(&[id]),
+                        head: head.block,
+                        finalized_number: head.finalized_number,
+                        at_head: head.at_head,
+                        ..Commit::default()
+                    });
+                }
+            }
+        }
+    }
+
+    /// The state to start from and the events since: from memory where the window reaches back, else from the store.
+    async fn missed(&self, id: &PoolId) -> Option<(PoolState, Vec<DecodedBlock>)> {
+        let (state, held_at, meta) = {
+            let table = self.table.borrow();
+            let entry = table.entries.get(id)?;
+            (entry.state.clone(), entry.held_at?, entry.meta.clone())
+        };
+        let head = self.deps.live.head();
+        let recent = |above: u64| head.window.iter().filter(move |r| r.block.number > above).filter_map(|r| events_of(r, id)).collect::<Vec<_>>();
+        if head.window_floor <= held_at.number.saturating_add(1) {
+            return Some((state, recent(held_at.number)));
+        }
+        let replay = match self.deps.history.replay(self.deps.chain, vec![meta.as_ref().clone()]).await {
+            Ok(replays) => replays.into_iter().next()?,
+            Err(error) => {
+                tracing::warn!(pool = %id, %error, "the store is needed to rebuild this pool; it is tried again");
+                return None;
+            }
+        };
+        let base = replay.snapshot.map_or_else(|| PoolState::new(meta.protocol), |s| s.state);
+        let mut blocks = super::boot::group(replay.rows.iter().filter(|e| e.block.number < head.window_floor));
+        blocks.extend(recent(head.window_floor.saturating_sub(1)));
+        Some((base, blocks))
+    }
+
+    /// The pool is back: its state, its undo, and the states that its rows lacked.
+    fn adopt(&mut self, id: &PoolId, blocks: &[DecodedBlock], applied: &Applied) -> Vec<Arc<BlockRecord>> {
+        let mut table = self.table.borrow_mut();
+        for (b, pre_image) in &applied.pre_images {
+            if let Some(block) = blocks.get(*b)
+                && self.reconciler.contains(&block.block.hash)
+            {
+                table.remember_undo(block.block.hash, *id, pre_image.clone());
+            }
+        }
+        table.acknowledge(id, applied, blocks.last().map(|b| b.block));
+        let mut after = applied.after.iter();
+        let mut amended = Vec::new();
+        for block in blocks {
+            let states: Vec<_> = block.events.iter().map(|e| (e.raw.log_index, after.next().copied().flatten())).collect();
+            amended.extend(amend(&self.deps.live, block, id, &states));
+        }
+        amended
+    }
+
+    async fn learn_tokens(&mut self) {
+        let Some(at) = self.deps.live.head().block else { return };
+        if self.pending_tokens.is_empty() {
+            return;
+        }
+        let wanted: Vec<_> = self.pending_tokens.iter().copied().take(64).collect();
+        let found = self.fetch_tokens(at, &wanted).await;
+        if found.is_empty() {
+            return;
+        }
+        for token in &found {
+            self.pending_tokens.remove(&token.address);
+        }
+        let head = self.deps.live.head();
+        self.deps.live.commit(Commit {
+            tokens: found.into_iter().map(Arc::new).collect(),
+            head: head.block,
+            finalized_number: head.finalized_number,
+            at_head: head.at_head,
+            ..Commit::default()
+        });
+    }
+}
+
+/// One pool's events of a record.
+fn events_of(record: &Arc<BlockRecord>, id: &PoolId) -> Option<DecodedBlock> {
+    let events: Vec<_> = record.rows.iter().filter(|row| row.event.pool == *id).flat_map(unfold).collect();
+    (!events.is_empty()).then_some(DecodedBlock { block: record.block, events })
+}
+
+/// The record with the states filled in, where some were missing.
+fn amend(
+    live: &Live,
+    block: &DecodedBlock,
+    id: &PoolId,
+    states: &[(u64, Option<crate::domain::pool::StateAfter>)],
+) -> Option<Arc<BlockRecord>> {
+    let record = live.record(&block.block.hash)?;
+    let lacks = |row: &crate::domain::record::EventRow| row.event.pool == *id && row.after.is_none();
+    if !record.rows.iter().any(lacks) {
+        return None;
+    }
+    let mut record = record.as_ref().clone();
+    for row in record.rows.iter_mut().filter(|row| lacks(row)) {
+        row.after = states.iter().find(|(log_index, _)| *log_index == row.log_index()).and_then(|(_, after)| *after);
+    }
+    Some(Arc::new(record))
+}

@@ -1,0 +1,96 @@
+//! The supervision tree: thin shells that own state and call the domain. The only place that names actix (`main` and `app`
+//! start it).
+//!
+//! `root → Ingest (one per chain) → Pool (one per pool)`, and `Persist`. Messages go down, replies come up; nobody waits in a
+//! circle. Start with [`ingest`], then [`barrier`].
+
+mod backfill;
+mod barrier;
+mod boot;
+mod commit;
+#[cfg(test)]
+mod faults;
+mod follow;
+mod heal;
+pub mod ingest;
+pub mod persist;
+pub mod pool;
+pub mod supervise;
+mod table;
+#[cfg(test)]
+mod tests;
+pub mod tree;
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    chain::{ChainSource, registry::DexSpec},
+    domain::ChainId,
+    store::{History, Live},
+    telemetry::{Board, Metrics},
+};
+
+/// Where to begin on an empty store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartBlock {
+    Number(u64),
+    /// So many blocks before the newest.
+    Latest { minus: u64 },
+}
+
+/// When a block can no longer be taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finality {
+    /// So many blocks below the head.
+    Depth(u64),
+    /// What the node calls finalized.
+    Tag,
+}
+
+/// What is watched on one chain.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub start: StartBlock,
+    pub finality: Finality,
+    pub dexes: Vec<DexSpec>,
+    /// Orphaned rows are deleted this long after they were taken back, in seconds.
+    pub orphan_retention_s: u64,
+    /// Show a progress bar while catching up (a terminal is attached).
+    pub progress_bar: bool,
+}
+
+/// What the actors of one chain share.
+pub struct Deps {
+    pub chain: ChainId,
+    pub source: Arc<dyn ChainSource>,
+    pub live: Arc<Live>,
+    pub history: Arc<dyn History>,
+    pub metrics: Metrics,
+    pub board: Board,
+    pub plan: Plan,
+    /// The writer's fence of this process.
+    pub fence: u64,
+    /// Something that only an operator can mend; the process ends with it and code 1.
+    pub fatal: mpsc::Sender<String>,
+    /// No new heads from now on; finish what is under way.
+    pub stop: CancellationToken,
+    /// Unix seconds; an input so that tests own the clock.
+    pub now_unix_s: fn() -> u64,
+}
+
+impl Deps {
+    /// The label that metrics carry.
+    #[must_use]
+    pub fn label(&self) -> String {
+        self.chain.to_string()
+    }
+
+    /// Ends the process with code 1; the first reason wins.
+    pub(crate) fn fail(&self, reason: String) {
+        // Full: a reason is already on its way.
+        let _ = self.fatal.try_send(reason);
+    }
+}

@@ -1,0 +1,241 @@
+//! Writes what was committed, behind the head and never in its way.
+//!
+//! `Persist` is a follower of `Live`, as a subscriber is: it knows which blocks of the window are durable, and writes the
+//! difference (flips first, then new blocks) as one transaction. Nothing is queued for it: the window is the journal.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Supervised, WrapFuture};
+use alloy::primitives::B256;
+use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::Deps;
+use crate::{
+    domain::record::BlockRecord,
+    store::{
+        Head, StoreError,
+        history::{PurgeOrphans, WriteBatch},
+        view::Side,
+    },
+};
+
+/// Every pool that changed gets a snapshot when so many blocks became final.
+pub(super) const SNAPSHOT_EVERY_BLOCKS: u64 = 256;
+/// Rows of one transaction, at most: about 8 MB.
+const BATCH_ROWS: usize = 10_000;
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+const PURGE_EVERY: Duration = Duration::from_secs(600);
+
+pub struct Persist {
+    deps: Arc<Deps>,
+    /// Cancelled when ingest is done: write the rest and end.
+    flush: CancellationToken,
+    done: watch::Sender<bool>,
+}
+
+impl Persist {
+    /// `done` says when everything is written after `flush` was cancelled.
+    #[must_use]
+    pub fn new(deps: Arc<Deps>, flush: CancellationToken, done: watch::Sender<bool>) -> Self {
+        Self { deps, flush, done }
+    }
+}
+
+impl Actor for Persist {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let run = run(self.deps.clone(), self.flush.clone()).into_actor(self);
+        ctx.spawn(run.map(|outcome, actor, ctx| {
+            if let Err(error) = outcome {
+                actor.deps.fail(format!("chain {}: nothing can be stored any more: {error}", actor.deps.chain));
+            }
+            actor.done.send_replace(true);
+            ctx.stop();
+        }));
+    }
+}
+
+impl Supervised for Persist {}
+
+async fn run(deps: Arc<Deps>, flush: CancellationToken) -> Result<(), StoreError> {
+    let mut epochs = deps.live.watch_epoch();
+    // Nothing to write before `Ingest` has read the store.
+    while *epochs.borrow_and_update() == 0 {
+        tokio::select! {
+            changed = epochs.changed() => if changed.is_err() { return Ok(()) },
+            () = flush.cancelled() => return Ok(()),
+        }
+    }
+    let boot = retrying(&deps, &flush, async || deps.history.boot(deps.chain).await).await?;
+    let mut writer = Writer {
+        durable: boot.window.iter().map(|r| (r.block.number, r.block.hash)).collect(),
+        head: boot.head.map(|b| (b.number, b.hash)),
+        last_purge: Instant::now(),
+        deps,
+    };
+    loop {
+        let flushing = flush.is_cancelled();
+        writer.write_all(&flush).await?;
+        if flushing {
+            return Ok(());
+        }
+        tokio::select! {
+            changed = epochs.changed() => if changed.is_err() { return Ok(()) },
+            () = flush.cancelled() => {}
+        }
+    }
+}
+
+struct Writer {
+    deps: Arc<Deps>,
+    /// Blocks of our chain that are stored and may still be in the window, ascending.
+    durable: VecDeque<(u64, B256)>,
+    head: Option<(u64, B256)>,
+    last_purge: Instant,
+}
+
+impl Writer {
+    /// Everything that `Live` has and the store lacks.
+    async fn write_all(&mut self, flush: &CancellationToken) -> Result<(), StoreError> {
+        // Taken before the head: a snapshot never gets ahead of the rows it stands on.
+        let side = self.deps.live.take_side();
+        let head = self.deps.live.head();
+        let batches = self.plan(&head, side);
+        let last = batches.len().saturating_sub(1);
+        for (i, batch) in batches.into_iter().enumerate() {
+            let label = self.deps.label();
+            let timer = self.deps.metrics.persist_write_seconds.with_label_values(&[&label]).start_timer();
+            let outcome = retrying(&self.deps, flush, async || self.deps.history.write(batch.clone()).await).await;
+            if outcome.is_err() {
+                self.deps.live.return_side(side_of(&batch));
+            }
+            outcome?;
+            timer.observe_duration();
+            self.wrote(&batch, i == last);
+        }
+        Ok(())
+    }
+
+    fn plan(&mut self, head: &Head, side: Side) -> Vec<WriteBatch> {
+        let Some(tip) = head.block else { return Vec::new() };
+        while self.durable.front().is_some_and(|(number, _)| *number < head.window_floor) {
+            self.durable.pop_front();
+        }
+        let canonical = |hash: &B256| head.window.iter().rev().any(|r| r.block.hash == *hash);
+        let revert: Vec<B256> =
+            self.durable.iter().rev().take_while(|(_, hash)| !canonical(hash)).map(|(_, hash)| *hash).collect();
+        let kept = self.durable.len().saturating_sub(revert.len());
+        let stored_up_to = kept.checked_sub(1).and_then(|i| self.durable.get(i)).map(|(number, _)| *number);
+        let from = match stored_up_to {
+            Some(number) => head.window.partition_point(|r| r.block.number <= number),
+            None => 0,
+        };
+        let new: Vec<Arc<BlockRecord>> = head.window.iter().skip(from).cloned().collect();
+        let moved = self.head != Some((tip.number, tip.hash));
+        let purge = (self.last_purge.elapsed() >= PURGE_EVERY).then(|| PurgeOrphans {
+            final_number: head.finalized_number,
+            orphaned_before: (self.deps.now_unix_s)().saturating_sub(self.deps.plan.orphan_retention_s),
+        });
+        if !moved && side.is_empty() && revert.is_empty() && new.is_empty() && purge.is_none() {
+            return Vec::new();
+        }
+        let mut batches = self.split(new);
+        if let Some(first) = batches.first_mut() {
+            first.revert = revert;
+        }
+        if let Some(last) = batches.last_mut() {
+            last.head = Some(tip);
+            last.records.extend(side.amended.into_values());
+            last.records.sort_by_key(|r| r.block.number);
+            last.tokens = side.tokens.into_values().collect();
+            last.snapshots = side.snapshots.into_values().collect();
+            last.sources = side.sources.into_iter().collect();
+            last.purge_orphans = purge;
+        }
+        for batch in &mut batches {
+            batch.finalized_number = head.finalized_number.min(batch.head.map_or(u64::MAX, |b| b.number));
+        }
+        batches
+    }
+
+    /// At least one batch, each small enough for one transaction.
+    fn split(&self, records: Vec<Arc<BlockRecord>>) -> Vec<WriteBatch> {
+        let empty = || WriteBatch {
+            chain: self.deps.chain,
+            fence: self.deps.fence,
+            now: (self.deps.now_unix_s)(),
+            ..WriteBatch::default()
+        };
+        let mut batches = vec![empty()];
+        let mut rows = 0usize;
+        for record in records {
+            rows = rows.saturating_add(record.rows.len());
+            if rows > BATCH_ROWS && batches.last().is_some_and(|b| !b.records.is_empty()) {
+                batches.push(empty());
+                rows = record.rows.len();
+            }
+            if let Some(batch) = batches.last_mut() {
+                batch.head = Some(record.block);
+                batch.records.push(record);
+            }
+        }
+        batches
+    }
+
+    fn wrote(&mut self, batch: &WriteBatch, last: bool) {
+        let dropped = batch.revert.len();
+        self.durable.truncate(self.durable.len().saturating_sub(dropped));
+        let known = self.durable.back().map(|(number, _)| *number);
+        self.durable.extend(
+            batch.records.iter().map(|r| (r.block.number, r.block.hash)).filter(|(n, _)| known.is_none_or(|k| *n > k)),
+        );
+        if batch.purge_orphans.is_some() {
+            self.last_purge = Instant::now();
+        }
+        if let Some(head) = batch.head {
+            self.head = Some((head.number, head.hash));
+            self.deps.live.set_durable(head.number, head.hash);
+            let label = self.deps.label();
+            let number = i64::try_from(head.number).unwrap_or(i64::MAX);
+            self.deps.metrics.durable_block.with_label_values(&[&label]).set(number);
+            if last {
+                let ahead = self.deps.live.head().block.map_or(0, |b| b.number.saturating_sub(head.number));
+                let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
+                self.deps.metrics.persist_backlog_blocks.with_label_values(&[&label]).set(ahead);
+            }
+        }
+    }
+}
+
+/// What would be lost with a batch that cannot be written; its records stay in the window.
+fn side_of(batch: &WriteBatch) -> Side {
+    Side {
+        tokens: batch.tokens.iter().map(|t| (t.address, t.clone())).collect(),
+        snapshots: batch.snapshots.iter().map(|s| (s.pool, s.clone())).collect(),
+        sources: batch.sources.iter().cloned().collect(),
+        amended: batch.records.iter().map(|r| (r.block.hash, r.clone())).collect(),
+    }
+}
+
+/// Repeats what the store could not do, with back-off, until it can; while flushing only a few times.
+async fn retrying<T>(
+    deps: &Deps,
+    flush: &CancellationToken,
+    work: impl AsyncFn() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let mut pause = RETRY_FIRST;
+    loop {
+        match work().await {
+            Err(StoreError::Unavailable(reason)) if !(flush.is_cancelled() && pause >= RETRY_MAX) => {
+                deps.metrics.persist_errors_total.with_label_values(&[&deps.label()]).inc();
+                tracing::warn!(%reason, retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX), "the store is tried again");
+                tokio::time::sleep(pause).await;
+                pause = pause.saturating_mul(2).min(RETRY_MAX);
+            }
+            other => return other,
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! One actor per pool: it owns the state and folds events into it.
+//!
+//! What is absent: the store, the node and undo. Pre-images go up with every reply and come back down as `base` when blocks are
+//! taken back, so a restarted pool needs nothing but its last committed state, which readers see too.
+
+use std::sync::Arc;
+
+use actix::{Actor, Context, Handler, Message, Supervised};
+
+use crate::{
+    domain::{
+        event::EventBody,
+        pool::{ApplyError, PoolId, PoolMeta, PoolState, StateAfter},
+        record::DecodedBlock,
+    },
+    store::Live,
+};
+
+/// Moves the pool over its part of one chain update.
+///
+/// At most one is under way per pool: `Ingest` awaits the reply. `seq` grows by one per message; a pool that sees a gap, or has
+/// no state, says [`OutOfStep`] and is sent the same with a `base`.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Applied, OutOfStep>")]
+pub struct Apply {
+    pub seq: u64,
+    /// The state to start from; given when blocks were taken back or the pool missed some.
+    pub base: Option<PoolState>,
+    pub blocks: Arc<[DecodedBlock]>,
+    /// This pool's events as (index of block, index of event), in chain order.
+    pub picks: Vec<(usize, usize)>,
+}
+
+/// The pool after an [`Apply`].
+#[derive(Debug)]
+pub struct Applied {
+    pub seq: u64,
+    pub state: PoolState,
+    /// The state after each pick; `None` where the event left no state (uninitialised) or did not fit.
+    pub after: Vec<Option<StateAfter>>,
+    /// The state before each block that has picks: (index of block, state).
+    pub pre_images: Vec<(usize, PoolState)>,
+    /// Events that did not fit the state: the pool is not what its factory promised.
+    pub misfits: Vec<(usize, usize, ApplyError)>,
+}
+
+/// The pool missed a message or was restarted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutOfStep;
+
+pub struct Pool {
+    meta: Arc<PoolMeta>,
+    live: Arc<Live>,
+    core: Option<Core>,
+}
+
+/// Everything a panic may leave half-changed; replaced as a whole.
+struct Core {
+    state: PoolState,
+    /// `None` after a restart: the state is the last committed one, and the message under way is the one after it.
+    last_seq: Option<u64>,
+}
+
+impl Pool {
+    /// A pool in the state it was created with, or was restored to.
+    #[must_use]
+    pub fn new(meta: Arc<PoolMeta>, live: Arc<Live>, state: PoolState) -> Self {
+        Self { meta, live, core: Some(Core { state, last_seq: None }) }
+    }
+}
+
+impl Actor for Pool {
+    type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Context<Self>) {
+        #[cfg(test)]
+        super::faults::on_started(&self.meta.id);
+        if self.core.is_none() {
+            let state = self.live.newest(&self.meta.id).map(|view| view.state.clone());
+            self.core = state.map(|state| Core { state, last_seq: None });
+        }
+    }
+}
+
+impl Supervised for Pool {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        self.core = None;
+    }
+}
+
+impl Handler<Apply> for Pool {
+    type Result = Result<Applied, OutOfStep>;
+
+    fn handle(&mut self, message: Apply, _: &mut Context<Self>) -> Self::Result {
+        #[cfg(test)]
+        super::faults::on_apply(&self.meta.id);
+        let in_step = |core: &Core| core.last_seq.is_none_or(|last| last.checked_add(1) == Some(message.seq));
+        let start = match (message.base, &self.core) {
+            (Some(base), _) => base,
+            (None, Some(core)) if in_step(core) => core.state.clone(),
+            (None, _) => return Err(OutOfStep),
+        };
+        let applied = fold(message.seq, start, &message.blocks, &message.picks);
+        self.core = Some(Core { state: applied.state.clone(), last_seq: Some(message.seq) });
+        Ok(applied)
+    }
+}
+
+/// The whole of a pool's work, as a pure function.
+#[must_use]
+pub fn fold(seq: u64, mut state: PoolState, blocks: &[DecodedBlock], picks: &[(usize, usize)]) -> Applied {
+    let mut after = Vec::with_capacity(picks.len());
+    let mut pre_images: Vec<(usize, PoolState)> = Vec::new();
+    let mut misfits = Vec::new();
+    for &(block, index) in picks {
+        let Some(event) = blocks.get(block).and_then(|b| b.events.get(index)) else {
+            after.push(None);
+            continue;
+        };
+        if pre_images.last().is_none_or(|(b, _)| *b != block) {
+            pre_images.push((block, state.clone()));
+        }
+        match state.apply(&event.body) {
+            Ok(()) => after.push(stateful(&event.body).then(|| state.after())),
+            Err(error) => {
+                misfits.push((block, index, error));
+                after.push(None);
+            }
+        }
+    }
+    Applied { seq, state, after, pre_images, misfits }
+}
+
+fn stateful(body: &EventBody) -> bool {
+    !matches!(body, EventBody::V2PairCreated { .. } | EventBody::V3PoolCreated { .. } | EventBody::Undecodable { .. })
+}
+
+/// `pool/1/0x…`, the actor's name on the board.
+#[must_use]
+pub fn actor_name(meta: &PoolMeta) -> String {
+    format!("pool/{}/{}", meta.chain, meta.id)
+}
+
+/// For tests that need to reach one pool.
+#[cfg(test)]
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) enum Boom {
+    Handler,
+    Spawned,
+    Timer,
+}
+
+#[cfg(test)]
+impl Handler<Boom> for Pool {
+    type Result = ();
+
+    fn handle(&mut self, message: Boom, ctx: &mut Context<Self>) {
+        use actix::{AsyncContext as _, WrapFuture as _};
+        match message {
+            Boom::Handler => panic!("boom in a handler"),
+            Boom::Spawned => {
+                ctx.spawn(async { panic!("boom in a spawned future") }.into_actor(self));
+            }
+            Boom::Timer => {
+                ctx.run_later(std::time::Duration::from_millis(1), |_, _| panic!("boom in a timer"));
+            }
+        }
+    }
+}
+
+/// The id, for logs.
+#[must_use]
+pub fn short(id: &PoolId) -> String {
+    id.to_string().chars().take(10).collect()
+}

@@ -1,0 +1,177 @@
+//! The pools that `Ingest` knows: their addresses, the state each last acknowledged, and the pre-images that undo a block.
+
+use std::{collections::HashMap, sync::Arc};
+
+use actix::Addr;
+use alloy::primitives::B256;
+
+use super::{
+    Deps,
+    pool::{Applied, Pool, actor_name},
+    supervise::{Restart, Spec, supervise},
+};
+use crate::{
+    domain::{
+        block::BlockRef,
+        pool::{PoolId, PoolMeta, PoolState},
+        record::PoolSnapshot,
+    },
+    store::{PoolStatus, PoolView},
+    telemetry::ActorState,
+};
+
+/// A pool is written as a snapshot after this many events: so many at most are replayed on a restart.
+const SNAPSHOT_EVENTS: u32 = 2_000;
+
+pub(super) struct Entry {
+    pub(super) meta: Arc<PoolMeta>,
+    pub(super) address: Addr<Pool>,
+    /// Of the last message that was sent.
+    pub(super) seq: u64,
+    /// The last state that was acknowledged and committed.
+    pub(super) state: PoolState,
+    /// The newest block whose events are in `state`.
+    pub(super) updated: BlockRef,
+    /// `Some`: the pool did not answer; `state` is true at this block and not after.
+    pub(super) held_at: Option<BlockRef>,
+    pub(super) faulted: bool,
+    events_since_snapshot: u32,
+}
+
+/// Owned by the chain's tree, so that it outlives a restart of `Ingest`.
+#[derive(Default)]
+pub(super) struct Table {
+    pub(super) entries: HashMap<PoolId, Entry>,
+    /// By block: the state of each pool before the block changed it.
+    undo: HashMap<B256, Vec<(PoolId, PoolState)>>,
+}
+
+impl Entry {
+    pub(super) fn view(&self) -> Arc<PoolView> {
+        let status = match (self.faulted, self.held_at) {
+            (true, _) => PoolStatus::Faulted,
+            (false, Some(_)) => PoolStatus::Rebuilding,
+            (false, None) => PoolStatus::Live,
+        };
+        Arc::new(PoolView {
+            meta: self.meta.clone(),
+            state: self.state.clone(),
+            status,
+            held_at: self.held_at,
+            updated: self.updated,
+        })
+    }
+}
+
+impl Table {
+    /// Starts the actor of a pool, from its creation or from a restored state.
+    pub(super) fn start(&mut self, deps: &Deps, meta: &Arc<PoolMeta>, state: Option<(PoolState, BlockRef)>) {
+        let (state, updated) = state.unwrap_or_else(|| (PoolState::new(meta.protocol), meta.created.block));
+        let spec = Spec {
+            kind: "pool",
+            name: actor_name(meta),
+            restart: Restart::Transient,
+            board: deps.board.clone(),
+            metrics: deps.metrics.clone(),
+            // The board keeps it as quarantined; the next heal marks the view FAULTED. Everything else goes on.
+            on_give_up: Box::new(|_| ()),
+        };
+        let actor = Pool::new(meta.clone(), deps.live.clone(), state.clone());
+        let address = supervise(spec, |_| actor);
+        let entry = Entry {
+            meta: meta.clone(),
+            address,
+            seq: 0,
+            state,
+            updated,
+            held_at: None,
+            faulted: false,
+            events_since_snapshot: 0,
+        };
+        self.entries.insert(meta.id, entry);
+    }
+
+    /// The state of every pool that these blocks (newest first) changed, before they did.
+    pub(super) fn bases(&self, reverted: &[BlockRef]) -> HashMap<PoolId, PoolState> {
+        // Oldest last: its pre-image is the one that holds.
+        reverted.iter().filter_map(|b| self.undo.get(&b.hash)).flatten().map(|(id, state)| (*id, state.clone())).collect()
+    }
+
+    pub(super) fn remember_undo(&mut self, block: B256, pool: PoolId, pre_image: PoolState) {
+        let pre_images = self.undo.entry(block).or_default();
+        match pre_images.iter_mut().find(|(id, _)| *id == pool) {
+            Some((_, state)) => *state = pre_image,
+            None => pre_images.push((pool, pre_image)),
+        }
+    }
+
+    pub(super) fn forget_undo(&mut self, keep: impl Fn(&B256) -> bool) {
+        self.undo.retain(|hash, _| keep(hash));
+    }
+
+    /// A pool answered: its new state is what the next commit publishes.
+    pub(super) fn acknowledge(&mut self, id: &PoolId, applied: &Applied, updated: Option<BlockRef>) {
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.state = applied.state.clone();
+            entry.held_at = None;
+            if let Some(updated) = updated {
+                entry.updated = updated;
+            }
+            let events = u32::try_from(applied.after.len()).unwrap_or(u32::MAX);
+            entry.events_since_snapshot = entry.events_since_snapshot.saturating_add(events);
+        }
+    }
+
+    /// A pool did not answer: it keeps `state`, which is true at `held_at`.
+    pub(super) fn hold(&mut self, deps: &Deps, id: &PoolId, state: Option<PoolState>, held_at: BlockRef) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        if let Some(state) = state {
+            entry.state = state;
+        }
+        entry.held_at = Some(entry.held_at.filter(|earlier| earlier.number < held_at.number).unwrap_or(held_at));
+        let status = deps.board.get(&actor_name(&entry.meta));
+        entry.faulted = status.is_some_and(|s| s.state == ActorState::Quarantined);
+    }
+
+    pub(super) fn lagging(&self) -> Vec<PoolId> {
+        self.entries.iter().filter(|(_, e)| e.held_at.is_some() && !e.faulted).map(|(id, _)| *id).collect()
+    }
+
+    /// Snapshots of pools that changed enough since their last one. `at` is final; `later` are the canonical blocks above it,
+    /// ascending. `force` takes every pool that changed at all.
+    pub(super) fn snapshots(&mut self, chain: u64, at: BlockRef, later: &[BlockRef], force: bool) -> Vec<PoolSnapshot> {
+        let due = |e: &Entry| {
+            e.held_at.is_none() && e.events_since_snapshot > 0 && (force || e.events_since_snapshot >= SNAPSHOT_EVENTS)
+        };
+        if !self.entries.values().any(due) {
+            return Vec::new();
+        }
+        let newest_first: Vec<BlockRef> = later.iter().rev().copied().collect();
+        let mut before_later = self.bases(&newest_first);
+        let mut snapshots = Vec::new();
+        for (id, entry) in self.entries.iter_mut().filter(|(_, e)| due(e)) {
+            if entry.meta.created.block.number > at.number {
+                continue;
+            }
+            let state = before_later.remove(id).unwrap_or_else(|| entry.state.clone());
+            entry.events_since_snapshot = 0;
+            snapshots.push(PoolSnapshot { chain, pool: *id, block: at, state });
+        }
+        snapshots
+    }
+
+    /// After a restart of `Ingest`: what was not committed is forgotten.
+    pub(super) fn resync(&mut self, deps: &Deps) {
+        self.entries.retain(|id, entry| match deps.live.newest(id) {
+            Some(view) => {
+                entry.state = view.state.clone();
+                entry.updated = view.updated;
+                entry.held_at = view.held_at;
+                // A gap in the numbers: the pool asks for a base.
+                entry.seq = entry.seq.saturating_add(1);
+                true
+            }
+            None => false,
+        });
+    }
+}

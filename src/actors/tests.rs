@@ -1,0 +1,283 @@
+//! Actors under fire: every kind of panic, on a simulated chain and a paused clock.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use alloy::primitives::{Address, B256};
+use tokio::{sync::mpsc, task::LocalSet, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Deps, Finality, Plan, StartBlock,
+    faults::{self, Fault},
+    pool::{Boom, actor_name},
+    tree::ChainTree,
+};
+use crate::{
+    chain::{
+        registry::{DexSpec, Registry},
+        sim::{Sim, V2_FACTORY, V3_FACTORY, Weather},
+    },
+    domain::pool::{PoolId, PoolState, Protocol},
+    store::{History, Live, PoolStatus, sqlite::SqliteHistory},
+    telemetry::{ActorState, Board, Metrics},
+};
+
+const CHAIN: u64 = 1_337;
+
+struct Rig {
+    sim: Sim,
+    live: Arc<Live>,
+    board: Board,
+    metrics: Metrics,
+    tree: ChainTree,
+    fatal: mpsc::Receiver<String>,
+    _folder: tempfile::TempDir,
+}
+
+fn dexes() -> Vec<DexSpec> {
+    let dex = |name: &str, protocol, factory| DexSpec { name: name.to_owned(), protocol, factory, fee_pips: 3_000, pools: Vec::new() };
+    vec![dex("v2", Protocol::UniswapV2, V2_FACTORY), dex("v3", Protocol::UniswapV3, V3_FACTORY)]
+}
+
+async fn history(file: &Path) -> Arc<dyn History> {
+    let history = SqliteHistory::open(file).unwrap();
+    history.claim(CHAIN, B256::repeat_byte(1)).await.unwrap();
+    Arc::new(history)
+}
+
+impl Rig {
+    /// A chain with some pools, followed to its head.
+    async fn new(seed: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let sim = Sim::new(seed, Weather::CALM);
+        (0..30).for_each(|_| sim.step());
+        let history = history(&folder.path().join("rig.db")).await;
+        let fence = history.take_fence("rig").await.unwrap();
+        let live = Arc::new(Live::new(CHAIN, "sim", 2, Duration::from_secs(15)));
+        let (board, metrics) = (Board::default(), Metrics::new().unwrap());
+        let (fatal_tx, fatal) = mpsc::channel(1);
+        let deps = Deps {
+            chain: CHAIN,
+            source: Arc::new(sim.clone()),
+            live: live.clone(),
+            history,
+            metrics: metrics.clone(),
+            board: board.clone(),
+            plan: Plan {
+                start: StartBlock::Number(0),
+                finality: Finality::Depth(12),
+                dexes: dexes(),
+                orphan_retention_s: 60,
+                progress_bar: false,
+            },
+            fence,
+            fatal: fatal_tx,
+            stop: CancellationToken::new(),
+            now_unix_s: || 1_700_000_000,
+        };
+        let rig = Self { sim, live, board, metrics, tree: ChainTree::start(Arc::new(deps)), fatal, _folder: folder };
+        rig.at_head().await;
+        rig
+    }
+
+    /// Until the newest block is committed.
+    async fn at_head(&self) {
+        let head = self.sim.head().block.hash;
+        self.wait_for(|live| live.head().block.is_some_and(|b| b.hash == head)).await;
+    }
+
+    async fn wait_for(&self, done: impl Fn(&Arc<Live>) -> bool) {
+        let mut epochs = self.live.watch_epoch();
+        let waiting = async {
+            while !done(&self.live) {
+                epochs.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(120), waiting).await.expect("it happens");
+    }
+
+    /// Mines until the pool has an event in a block, and waits for that block.
+    async fn touch(&self, id: PoolId) {
+        let PoolId::Address(address) = id else { panic!("pools of the simulator have addresses") };
+        loop {
+            self.sim.step();
+            let touched = self.sim.canonical().last().unwrap().1.iter().any(|log| log.address == address);
+            self.at_head().await;
+            if touched {
+                return;
+            }
+        }
+    }
+
+    fn first_pool(&self) -> PoolId {
+        let mut ids: Vec<PoolId> = self.live.pin().pools().iter().map(|v| v.meta.id).collect();
+        ids.sort();
+        ids[0]
+    }
+
+    fn status(&self, id: &PoolId) -> PoolStatus {
+        self.live.pin().pool(id).unwrap().status
+    }
+
+    fn restarts(&self) -> u64 {
+        self.metrics.actor_restarts_total.with_label_values(&["pool"]).get()
+    }
+
+    fn assert_equal_to_chain(&self, except: Option<PoolId>) {
+        let expected = replay(&self.sim);
+        let pin = self.live.pin();
+        assert_eq!(pin.head().block.unwrap().hash, self.sim.head().block.hash);
+        for (id, state) in expected.into_iter().filter(|(id, _)| Some(*id) != except) {
+            let view = pin.pool(&id).unwrap();
+            assert_eq!(view.state, state, "{id}");
+            assert_eq!(view.status, PoolStatus::Live, "{id}");
+        }
+    }
+}
+
+fn replay(sim: &Sim) -> Vec<(PoolId, PoolState)> {
+    let mut registry = Registry::new(dexes());
+    let mut states: std::collections::BTreeMap<PoolId, PoolState> = std::collections::BTreeMap::new();
+    for (header, logs) in sim.canonical() {
+        let selected = registry.select(CHAIN, header.block, logs);
+        states.extend(selected.created.iter().map(|m| (m.id, PoolState::new(m.protocol))));
+        for event in selected.events {
+            states.get_mut(&event.pool).unwrap().apply(&event.body).unwrap();
+        }
+    }
+    states.into_iter().collect()
+}
+
+fn on_paused_clock(test: impl AsyncFnOnce()) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    LocalSet::new().block_on(&runtime, test());
+}
+
+/// One panic of the pool; afterwards it has been restarted, is equal to the chain within a second, and nobody else noticed.
+async fn survives(rig: &Rig, id: PoolId, strike: impl AsyncFnOnce()) {
+    let (before, restarts) = (rig.tree.pool_address(&id).expect("it has an address"), rig.restarts());
+    strike().await;
+    rig.touch(id).await;
+    let committed = Instant::now();
+    rig.wait_for(|live| live.pin().pool(&id).is_some_and(|v| v.status == PoolStatus::Live)).await;
+    assert!(committed.elapsed() <= Duration::from_secs(1), "true again within a second, not {:?}", committed.elapsed());
+    rig.assert_equal_to_chain(None);
+    assert!(rig.restarts() > restarts, "swaptide_actor_restarts_total moved");
+    assert!(rig.tree.pool_address(&id).expect("it still has one") == before, "the same address");
+}
+
+#[test]
+fn a_panic_in_a_handler_costs_one_pool_a_moment() {
+    on_paused_clock(async || {
+        let rig = Rig::new(1).await;
+        let id = rig.first_pool();
+        survives(&rig, id, async || faults::plant(id, Fault::InHandler, 1)).await;
+    });
+}
+
+#[test]
+fn a_panic_in_a_spawned_future_costs_one_pool_a_moment() {
+    on_paused_clock(async || {
+        let rig = Rig::new(2).await;
+        let id = rig.first_pool();
+        survives(&rig, id, async || rig.tree.pool_address(&id).unwrap().send(Boom::Spawned).await.unwrap()).await;
+    });
+}
+
+#[test]
+fn a_panic_in_a_timer_costs_one_pool_a_moment() {
+    on_paused_clock(async || {
+        let rig = Rig::new(3).await;
+        let id = rig.first_pool();
+        survives(&rig, id, async || {
+            rig.tree.pool_address(&id).unwrap().send(Boom::Timer).await.unwrap();
+            tokio::time::advance(Duration::from_millis(2)).await;
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_panic_in_started_costs_one_pool_a_moment() {
+    on_paused_clock(async || {
+        let rig = Rig::new(4).await;
+        let id = rig.first_pool();
+        survives(&rig, id, async || {
+            // The restart after the first panic panics as well, twice.
+            faults::plant(id, Fault::InStarted, 2);
+            assert!(rig.tree.pool_address(&id).unwrap().send(Boom::Handler).await.is_err(), "the sender sees the mailbox closed");
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_pool_that_misses_blocks_gets_all_of_them_back_also_over_a_reorg() {
+    on_paused_clock(async || {
+        for seed in 10..20 {
+            let rig = Rig::new(seed).await;
+            let id = rig.first_pool();
+            faults::plant(id, Fault::InHandler, 3);
+            rig.touch(id).await;
+            rig.sim.set_weather(Weather { fork: 60, fork_depth_max: 4, ..Weather::CALM });
+            for _ in 0..6 {
+                rig.sim.step();
+                rig.at_head().await;
+            }
+            rig.wait_for(|live| live.pin().pools().iter().all(|v| v.status == PoolStatus::Live)).await;
+            rig.assert_equal_to_chain(None);
+        }
+    });
+}
+
+#[test]
+fn a_pool_in_a_crash_loop_is_quarantined_and_the_others_go_on() {
+    on_paused_clock(async || {
+        let mut rig = Rig::new(5).await;
+        let id = rig.first_pool();
+        faults::plant(id, Fault::InHandler, u32::MAX);
+        rig.touch(id).await;
+        assert_eq!(rig.status(&id), PoolStatus::Rebuilding, "left behind, and it says so");
+        rig.wait_for(|live| live.pin().pool(&id).is_some_and(|v| v.status == PoolStatus::Faulted)).await;
+        let meta = rig.live.pin().pool(&id).unwrap().meta.clone();
+        assert_eq!(rig.board.get(&actor_name(&meta)).unwrap().state, ActorState::Quarantined);
+        for _ in 0..5 {
+            rig.touch(id).await;
+        }
+        rig.assert_equal_to_chain(Some(id));
+        assert!(rig.fatal.try_recv().is_err(), "a pool does not end the process");
+    });
+}
+
+#[test]
+fn ingest_in_a_crash_loop_ends_the_process() {
+    on_paused_clock(async || {
+        let mut rig = Rig::new(6).await;
+        faults::plant(PoolId::Address(Address::ZERO), Fault::InIngest, u32::MAX);
+        let stepping = async {
+            loop {
+                rig.sim.step();
+                tokio::time::advance(Duration::from_millis(100)).await;
+            }
+        };
+        let reason = tokio::select! { reason = rig.fatal.recv() => reason.unwrap(), () = stepping => unreachable!() };
+        assert!(reason.contains("ingest") && reason.contains("boom"), "{reason}");
+    });
+}
+
+#[test]
+fn a_panic_of_ingest_loses_nothing() {
+    on_paused_clock(async || {
+        for seed in 30..40 {
+            let rig = Rig::new(seed).await;
+            rig.sim.set_weather(Weather { fork: 30, fork_depth_max: 5, ..Weather::CALM });
+            for _ in 0..3 {
+                faults::plant(PoolId::Address(Address::ZERO), Fault::InIngest, 1);
+                rig.sim.step();
+                rig.at_head().await;
+                rig.assert_equal_to_chain(None);
+            }
+            assert!(rig.metrics.actor_restarts_total.with_label_values(&["ingest"]).get() >= 1);
+        }
+    });
+}
