@@ -1,0 +1,20 @@
+//! What every resolver may use: the door for reads and the counters.
+
+use async_graphql::Context;
+
+use super::error::{ApiError, Code};
+use crate::{store::Reader, telemetry::Metrics};
+
+/// Lives in the schema's data as `Arc<Core>`.
+pub(crate) struct Core {
+    pub(crate) reader: Reader,
+    pub(crate) metrics: Metrics,
+    pub(crate) version: &'static str,
+}
+
+/// The shared state. It is always there, but a missing one is an answer and not a panic.
+pub(super) fn core<'a>(ctx: &Context<'a>) -> Result<&'a Core, ApiError> {
+    ctx.data_opt::<std::sync::Arc<Core>>()
+        .map(std::sync::Arc::as_ref)
+        .ok_or_else(|| ApiError::new(Code::UpstreamDown, "this server is not ready to read yet: try again in a moment"))
+}

@@ -1,0 +1,404 @@
+//! Swaps, mints and burns.
+
+use std::sync::Arc;
+
+use alloy::primitives::{Address, I256, U256};
+use async_graphql::{ID, MergedObject, Object, SimpleObject};
+
+use super::{
+    block::{BlockRef, Commitment},
+    connection::connection,
+    pool::Pool,
+    scalars::{AddressScalar, BigDecimal, BigInt, Timestamp},
+    token::{Token, decimals},
+};
+use crate::{
+    domain::{
+        event::{EventBody, EventKind},
+        pool::{PoolMeta, StateAfter},
+        price,
+        record::{EventAt, event_id},
+    },
+    store::Pin,
+};
+
+/// How far a retracted event's pool is searched for among the blocks that were taken back with it.
+const ORPHANS_SEARCHED_BLOCKS: usize = 256;
+
+/// The transaction that an event is in.
+#[derive(Debug, Clone, SimpleObject)]
+pub(crate) struct Transaction {
+    /// Hash of the transaction, `0x` and 64 hex digits.
+    id: ID,
+    /// Height of the block it is in.
+    block_number: u64,
+    /// Time of the block it is in, seconds since 1970.
+    timestamp: Timestamp,
+}
+
+/// One event with what is needed to read it. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct At {
+    pin: Arc<Pin>,
+    event: Arc<EventAt>,
+    meta: Option<Arc<PoolMeta>>,
+}
+
+impl At {
+    pub(super) fn new(pin: &Arc<Pin>, event: EventAt) -> Self {
+        let meta = meta_of(pin, &event);
+        Self { pin: pin.clone(), event: Arc::new(event), meta }
+    }
+
+    /// Whether the token is one of the pool's two.
+    pub(super) fn trades(&self, token: &Address) -> bool {
+        self.meta.as_ref().is_some_and(|meta| meta.token0 == *token || meta.token1 == *token)
+    }
+
+    fn body(&self) -> &EventBody {
+        &self.event.row.event.body
+    }
+
+    /// `(amount0, amount1)` as they are shown: signed for a swap, sizes for all others.
+    fn amounts(&self) -> Option<(I256, I256)> {
+        let (amount0, amount1) = self.body().amounts()?;
+        if self.event.row.kind() == EventKind::Swap { Some((amount0, amount1)) } else { Some((size(amount0), size(amount1))) }
+    }
+
+    fn decimals0(&self) -> Option<u8> {
+        decimals(&self.pin, &self.meta.as_ref()?.token0)
+    }
+
+    fn decimals1(&self) -> Option<u8> {
+        decimals(&self.pin, &self.meta.as_ref()?.token1)
+    }
+
+    fn in_unit0(&self, raw: U256) -> Option<BigDecimal> {
+        price::unsigned_amount(raw, self.decimals0()?).map(BigDecimal)
+    }
+
+    fn in_unit1(&self, raw: U256) -> Option<BigDecimal> {
+        price::unsigned_amount(raw, self.decimals1()?).map(BigDecimal)
+    }
+
+    /// V2's own four numbers: `(amount0In, amount1In, amount0Out, amount1Out)`.
+    fn in_and_out(&self) -> Option<(U256, U256, U256, U256)> {
+        match self.body() {
+            EventBody::V2Swap { amount0_in, amount1_in, amount0_out, amount1_out, .. } => {
+                Some((*amount0_in, *amount1_in, *amount0_out, *amount1_out))
+            }
+            _ => None,
+        }
+    }
+
+    fn sender(&self) -> Option<Address> {
+        match self.body() {
+            EventBody::V2Swap { sender, .. }
+            | EventBody::V3Swap { sender, .. }
+            | EventBody::V2Mint { sender, .. }
+            | EventBody::V3Mint { sender, .. }
+            | EventBody::V2Burn { sender, .. } => Some(*sender),
+            _ => None,
+        }
+    }
+
+    fn recipient(&self) -> Option<Address> {
+        match self.body() {
+            EventBody::V2Swap { to, .. } | EventBody::V2Burn { to, .. } => Some(*to),
+            EventBody::V3Swap { recipient, .. } => Some(*recipient),
+            _ => None,
+        }
+    }
+
+    /// `(owner, tick_lower, tick_upper, liquidity)` of a V3 position's change.
+    fn position(&self) -> Option<(Address, i32, i32, u128)> {
+        match self.body() {
+            EventBody::V3Mint { owner, tick_lower, tick_upper, amount, .. }
+            | EventBody::V3Burn { owner, tick_lower, tick_upper, amount, .. } => Some((*owner, *tick_lower, *tick_upper, *amount)),
+            _ => None,
+        }
+    }
+
+    fn after_v2(&self) -> Option<(u128, u128)> {
+        match self.event.row.after? {
+            StateAfter::V2 { reserve0, reserve1 } => Some((reserve0, reserve1)),
+            StateAfter::V3 { .. } => None,
+        }
+    }
+
+    fn after_v3(&self) -> Option<(U256, i32, u128)> {
+        match self.event.row.after? {
+            StateAfter::V3 { sqrt_price_x96, tick, liquidity } => Some((sqrt_price_x96, tick, liquidity)),
+            StateAfter::V2 { .. } => None,
+        }
+    }
+}
+
+fn size(amount: I256) -> I256 {
+    amount.checked_abs().unwrap_or(amount)
+}
+
+/// The pool's description, also where the pool itself was taken back together with the event.
+pub(super) fn meta_of(pin: &Pin, event: &EventAt) -> Option<Arc<PoolMeta>> {
+    let id = event.row.event.pool;
+    if let Some(view) = pin.pool(&id) {
+        return Some(view.meta.clone());
+    }
+    let mut hash = event.block.hash;
+    for _ in 0..ORPHANS_SEARCHED_BLOCKS {
+        let record = pin.live().record(&hash)?;
+        if let Some(meta) = record.created.iter().find(|meta| meta.id == id) {
+            return Some(meta.clone());
+        }
+        hash = record.block.parent_hash;
+    }
+    None
+}
+
+/// What every event has.
+pub(crate) struct EventFields(At);
+
+/// What every event has.
+#[Object]
+impl EventFields {
+    /// `chainId:blockHash:logIndex`. A transaction that is mined again after a reorg gets a new one.
+    async fn id(&self) -> ID {
+        let At { event, .. } = &self.0;
+        ID(event_id(event.chain, &event.block.hash, event.row.log_index()))
+    }
+
+    /// EIP-155 id of the chain it is on.
+    async fn chain_id(&self) -> u64 {
+        self.0.event.chain
+    }
+
+    /// The block it is in.
+    async fn block(&self) -> BlockRef {
+        self.0.event.block.into()
+    }
+
+    /// The transaction it is in.
+    async fn transaction(&self) -> Transaction {
+        let event = &self.0.event;
+        Transaction {
+            id: ID(format!("{:#x}", event.row.event.raw.tx_hash)),
+            block_number: event.block.number,
+            timestamp: Timestamp(event.block.timestamp),
+        }
+    }
+
+    /// Index of its log within the block, from 0.
+    async fn log_index(&self) -> u64 {
+        self.0.event.row.log_index()
+    }
+
+    /// Time of its block, seconds since 1970.
+    async fn timestamp(&self) -> Timestamp {
+        Timestamp(self.0.event.block.timestamp)
+    }
+
+    /// The pool as it is now (its `asOf` says when), not as it was. Null where the block that created it was taken back.
+    async fn pool(&self) -> Option<Pool> {
+        let At { pin, event, .. } = &self.0;
+        pin.pool(&event.row.event.pool).map(|view| Pool::new(pin, view))
+    }
+
+    /// The pool's token with the smaller address. Null only where the pool is not known any more.
+    async fn token0(&self) -> Option<Token> {
+        Some(Token::of(&self.0.pin, self.0.meta.as_ref()?.token0))
+    }
+
+    /// The pool's token with the larger address. Null only where the pool is not known any more.
+    async fn token1(&self) -> Option<Token> {
+        Some(Token::of(&self.0.pin, self.0.meta.as_ref()?.token1))
+    }
+
+    /// Who called the pool: usually a router. Null where the event does not say.
+    async fn sender(&self) -> Option<AddressScalar> {
+        self.0.sender().map(AddressScalar)
+    }
+
+    /// Who signed the transaction. Null until it has been looked up.
+    async fn origin(&self) -> Option<AddressScalar> {
+        self.0.event.row.enrichment.map(|e| AddressScalar(e.origin))
+    }
+
+    /// Amount of token0 in its own unit. Swap: positive into the pool, negative out of it. Mint and burn: how much, positive.
+    /// Null where the token's decimals are not known.
+    #[graphql(name = "amount0")]
+    async fn amount0(&self) -> Option<BigDecimal> {
+        price::amount(self.0.amounts()?.0, self.0.decimals0()?).map(BigDecimal)
+    }
+
+    /// Amount of token1 in its own unit; signs as in `amount0`.
+    #[graphql(name = "amount1")]
+    async fn amount1(&self) -> Option<BigDecimal> {
+        price::amount(self.0.amounts()?.1, self.0.decimals1()?).map(BigDecimal)
+    }
+
+    /// Amount of token0 in raw units, exact; signs as in `amount0`. Null only where a hostile pair emits more than 255 bits.
+    #[graphql(name = "amount0Raw")]
+    async fn amount0_raw(&self) -> Option<BigInt> {
+        self.0.amounts().map(|(amount, _)| amount.into())
+    }
+
+    /// Amount of token1 in raw units, exact; signs as in `amount0`. Null only where a hostile pair emits more than 255 bits.
+    #[graphql(name = "amount1Raw")]
+    async fn amount1_raw(&self) -> Option<BigInt> {
+        self.0.amounts().map(|(_, amount)| amount.into())
+    }
+
+    /// How settled its block is; LATEST where it was taken back.
+    async fn commitment(&self) -> Commitment {
+        let At { pin, event, .. } = &self.0;
+        if event.canonical { pin.commitment(event.block.number).into() } else { Commitment::Latest }
+    }
+
+    /// True where a reorg took it back: it did not happen.
+    async fn removed(&self) -> bool {
+        !self.0.event.canonical
+    }
+
+    /// V2: reserve of token0 after the event, in raw units. Null for V3, and where no state follows.
+    #[graphql(name = "reserve0After")]
+    async fn reserve0_after(&self) -> Option<BigInt> {
+        self.0.after_v2().map(|(reserve, _)| reserve.into())
+    }
+
+    /// V2: reserve of token1 after the event, in raw units. Null for V3, and where no state follows.
+    #[graphql(name = "reserve1After")]
+    async fn reserve1_after(&self) -> Option<BigInt> {
+        self.0.after_v2().map(|(_, reserve)| reserve.into())
+    }
+
+    /// V3: in-range liquidity after the event. Null for V2, and where no state follows.
+    async fn liquidity_after(&self) -> Option<BigInt> {
+        self.0.after_v3().map(|(_, _, liquidity)| liquidity.into())
+    }
+}
+
+/// What only a swap has.
+pub(crate) struct SwapFields(At);
+
+/// What only a swap has.
+#[Object]
+impl SwapFields {
+    /// Who got the tokens that left the pool.
+    async fn recipient(&self) -> Option<AddressScalar> {
+        self.0.recipient().map(AddressScalar)
+    }
+
+    /// V3: sqrt(token1 per token0) in raw units as a Q64.96 integer, after the swap. Null for V2.
+    #[graphql(name = "sqrtPriceX96")]
+    async fn sqrt_price_x96(&self) -> Option<BigInt> {
+        match self.0.body() {
+            EventBody::V3Swap { sqrt_price_x96, .. } => Some((*sqrt_price_x96).into()),
+            _ => None,
+        }
+    }
+
+    /// V3: the tick after the swap. Null for V2.
+    async fn tick(&self) -> Option<i32> {
+        match self.0.body() {
+            EventBody::V3Swap { tick, .. } => Some(*tick),
+            _ => None,
+        }
+    }
+
+    /// V2: token0 that went in, in its own unit. Null for V3.
+    #[graphql(name = "amount0In")]
+    async fn amount0_in(&self) -> Option<BigDecimal> {
+        self.0.in_unit0(self.0.in_and_out()?.0)
+    }
+
+    /// V2: token1 that went in, in its own unit. Null for V3.
+    #[graphql(name = "amount1In")]
+    async fn amount1_in(&self) -> Option<BigDecimal> {
+        self.0.in_unit1(self.0.in_and_out()?.1)
+    }
+
+    /// V2: token0 that came out, in its own unit. Null for V3.
+    #[graphql(name = "amount0Out")]
+    async fn amount0_out(&self) -> Option<BigDecimal> {
+        self.0.in_unit0(self.0.in_and_out()?.2)
+    }
+
+    /// V2: token1 that came out, in its own unit. Null for V3.
+    #[graphql(name = "amount1Out")]
+    async fn amount1_out(&self) -> Option<BigDecimal> {
+        self.0.in_unit1(self.0.in_and_out()?.3)
+    }
+}
+
+/// What a mint and a burn have.
+pub(crate) struct PositionFields(At);
+
+/// What a mint and a burn have.
+#[Object]
+impl PositionFields {
+    /// V3: who owns the position. Null for V2, whose shares are a token.
+    async fn owner(&self) -> Option<AddressScalar> {
+        self.0.position().map(|(owner, ..)| AddressScalar(owner))
+    }
+
+    /// V3: liquidity added or removed, positive. Null for V2.
+    async fn amount(&self) -> Option<BigInt> {
+        self.0.position().map(|(.., amount)| amount.into())
+    }
+
+    /// V3: lower end of the position, a tick index, inclusive. Null for V2.
+    async fn tick_lower(&self) -> Option<i32> {
+        self.0.position().map(|(_, lower, ..)| lower)
+    }
+
+    /// V3: upper end of the position, a tick index, exclusive. Null for V2.
+    async fn tick_upper(&self) -> Option<i32> {
+        self.0.position().map(|(_, _, upper, _)| upper)
+    }
+}
+
+/// What only a burn has.
+pub(crate) struct BurnFields(At);
+
+/// What only a burn has.
+#[Object]
+impl BurnFields {
+    /// V2: who got the tokens. Null for V3, which hands them out by a later collect.
+    async fn to(&self) -> Option<AddressScalar> {
+        self.0.recipient().map(AddressScalar)
+    }
+}
+
+/// An exchange of one of the pool's tokens for the other.
+#[derive(MergedObject)]
+pub(crate) struct Swap(EventFields, SwapFields);
+
+/// Liquidity put into a pool.
+#[derive(MergedObject)]
+pub(crate) struct Mint(EventFields, PositionFields);
+
+/// Liquidity taken out of a pool.
+#[derive(MergedObject)]
+pub(crate) struct Burn(EventFields, PositionFields, BurnFields);
+
+impl From<At> for Swap {
+    fn from(at: At) -> Self {
+        Self(EventFields(at.clone()), SwapFields(at))
+    }
+}
+
+impl From<At> for Mint {
+    fn from(at: At) -> Self {
+        Self(EventFields(at.clone()), PositionFields(at))
+    }
+}
+
+impl From<At> for Burn {
+    fn from(at: At) -> Self {
+        Self(EventFields(at.clone()), PositionFields(at.clone()), BurnFields(at))
+    }
+}
+
+connection!(SwapConnection, "SwapConnection", SwapEdge, "SwapEdge", Swap);
+connection!(MintConnection, "MintConnection", MintEdge, "MintEdge", Mint);
+connection!(BurnConnection, "BurnConnection", BurnEdge, "BurnEdge", Burn);

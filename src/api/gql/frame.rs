@@ -1,0 +1,125 @@
+//! The frame: what every subscription sends.
+
+use std::sync::Arc;
+
+use alloy::primitives::Address;
+use async_graphql::{Enum, Object};
+
+use super::{
+    block::BlockRef,
+    event::{At, Swap},
+    pool::Pool,
+    scalars::Cursor,
+};
+use crate::{
+    domain::block,
+    store::{
+        Pin,
+        topics::{self, Frame, FrameData},
+    },
+};
+
+/// What a frame does to what was sent before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub(crate) enum FrameKind {
+    /// The state to start from: forget what you had of this topic.
+    Snapshot,
+    /// New things, oldest first.
+    Update,
+    /// Takes back what it lists, newest first: a reorg. The same id may come again later.
+    Retract,
+    /// Drop everything above `block`; the stream goes on from there.
+    Rollback,
+}
+
+impl From<topics::FrameKind> for FrameKind {
+    fn from(kind: topics::FrameKind) -> Self {
+        match kind {
+            topics::FrameKind::Snapshot => Self::Snapshot,
+            topics::FrameKind::Update => Self::Update,
+            topics::FrameKind::Retract => Self::Retract,
+            topics::FrameKind::Rollback => Self::Rollback,
+        }
+    }
+}
+
+/// What all frames have beside their data.
+pub(super) struct Envelope {
+    pub(super) topic: Arc<str>,
+    pub(super) seq: u64,
+    pub(super) kind: FrameKind,
+    pub(super) block: block::BlockRef,
+    pub(super) cursor: String,
+}
+
+macro_rules! frame {
+    ($name:ident, $data:ty, $doc:literal) => {
+        #[doc = $doc]
+        pub(crate) struct $name {
+            pub(super) envelope: Envelope,
+            pub(super) data: Vec<$data>,
+        }
+
+        #[doc = $doc]
+        #[Object]
+        impl $name {
+            /// What it is about, the same for all frames of one kind of subscription: `swaps:1`, `pool:1:0x…`.
+            async fn topic(&self) -> &str {
+                &self.envelope.topic
+            }
+
+            /// Counts the frames of this topic within this subscription: a number left out is a frame lost.
+            async fn seq(&self) -> u64 {
+                self.envelope.seq
+            }
+
+            /// The position after this frame is applied. Of a RETRACT: the position before what it takes back.
+            async fn cursor(&self) -> Cursor {
+                Cursor(self.envelope.cursor.clone())
+            }
+
+            /// What it does to what was sent before.
+            async fn kind(&self) -> FrameKind {
+                self.envelope.kind
+            }
+
+            /// The block of `cursor`: the newest block once this frame is applied. Of a RETRACT: the newest that is left.
+            async fn block(&self) -> BlockRef {
+                self.envelope.block.into()
+            }
+
+            /// What the frame brings or takes back. Of pools: their new state, also in a RETRACT; empty where there is no such pool,
+            /// or not any more.
+            async fn data(&self) -> &[$data] {
+                &self.data
+            }
+        }
+    };
+}
+
+frame!(BlockEvent, BlockRef, "Blocks that joined the chain, or were taken back. One frame per change of the chain.");
+frame!(SwapEvent, Swap, "Swaps that happened, or were taken back. One frame per change of the chain that has any.");
+frame!(PoolEvent, Pool, "A pool's new state. One frame per change of the chain that touched it.");
+
+pub(super) fn blocks(envelope: Envelope, frame: &Frame) -> BlockEvent {
+    let data = match &frame.data {
+        FrameData::Blocks(blocks) => blocks.iter().map(|b| (*b).into()).collect(),
+        FrameData::Swaps(_) | FrameData::Pool(_) => Vec::new(),
+    };
+    BlockEvent { envelope, data }
+}
+
+/// The swaps of a frame, of one token where one is named.
+pub(super) fn wanted_swaps(frame: &Frame, pin: &Arc<Pin>, token: Option<Address>) -> Vec<Swap> {
+    let FrameData::Swaps(swaps) = &frame.data else { return Vec::new() };
+    let all = swaps.iter().map(|swap| At::new(pin, swap.clone()));
+    all.filter(|at| token.is_none_or(|t| at.trades(&t))).map(Swap::from).collect()
+}
+
+pub(super) fn pool(envelope: Envelope, frame: &Frame, pin: &Arc<Pin>) -> PoolEvent {
+    let data = match &frame.data {
+        FrameData::Pool(views) => views.iter().map(|view| Pool::at(pin, view.clone(), frame.block)).collect(),
+        FrameData::Blocks(_) | FrameData::Swaps(_) => Vec::new(),
+    };
+    PoolEvent { envelope, data }
+}

@@ -1,0 +1,148 @@
+//! The engine's extension: limits before anything is walked, a code on every error, and `extensions.asOf` on every answer.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use async_graphql::{
+    PathSegment, Request, Response, ServerError, ServerResult, Value,
+    extensions::{Extension, ExtensionContext, ExtensionFactory, NextExecute, NextPrepareRequest, NextRequest, NextSubscribe},
+    futures_util::stream::BoxStream,
+    indexmap::IndexMap,
+};
+use futures_util::StreamExt;
+
+use super::{
+    block::Freshness,
+    core::Core,
+    error::{ApiError, Code},
+    heights, limits,
+    pins::Pins,
+};
+use crate::store::Pin;
+
+/// Put into a request's data by a transport that has to know whether execution began: only then is there a `data` entry.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Executed(pub(crate) Arc<AtomicBool>);
+
+pub(super) struct Guard;
+
+impl ExtensionFactory for Guard {
+    fn create(&self) -> Arc<dyn Extension> {
+        Arc::new(Self)
+    }
+}
+
+#[async_graphql::async_trait::async_trait]
+impl Extension for Guard {
+    async fn request(&self, ctx: &ExtensionContext<'_>, next: NextRequest<'_>) -> Response {
+        coded(next.run(ctx).await)
+    }
+
+    fn subscribe<'s>(
+        &self,
+        ctx: &ExtensionContext<'_>,
+        stream: BoxStream<'s, Response>,
+        next: NextSubscribe<'_>,
+    ) -> BoxStream<'s, Response> {
+        next.run(ctx, stream).map(coded).boxed()
+    }
+
+    async fn prepare_request(
+        &self,
+        ctx: &ExtensionContext<'_>,
+        request: Request,
+        next: NextPrepareRequest<'_>,
+    ) -> ServerResult<Request> {
+        let mut request = next.run(ctx, request).await?;
+        limits::check_text(&request.query).map_err(refused)?;
+        let operation_name = request.operation_name.clone();
+        let variables = request.variables.clone();
+        let document = request.parsed_query()?;
+        limits::check_document(document).map_err(refused)?;
+        let wanted = heights::wanted(document, operation_name.as_deref(), &variables);
+        request.data.insert(Pins::new(wanted));
+        Ok(request)
+    }
+
+    async fn execute(&self, ctx: &ExtensionContext<'_>, operation_name: Option<&str>, next: NextExecute<'_>) -> Response {
+        if let Some(executed) = ctx.data_opt::<Executed>() {
+            executed.0.store(true, Ordering::Relaxed);
+        }
+        let response = without_holes(next.run(ctx, operation_name).await);
+        let (Some(pins), Some(core)) = (ctx.data_opt::<Pins>(), ctx.data_opt::<Arc<Core>>()) else { return response };
+        // A frame names its block itself.
+        if pins.is_subscription() {
+            return response;
+        }
+        let mut taken = pins.taken();
+        if taken.is_empty() {
+            // Nothing was read: with one chain the answer still says how new this server is.
+            taken.extend(core.reader.pin(None).ok().map(Arc::new));
+        }
+        match as_of(&taken) {
+            Some(value) => response.extension("asOf", value),
+            None => response,
+        }
+    }
+}
+
+/// One object, or a list where a request read several chains.
+fn as_of(pins: &[Arc<Pin>]) -> Option<Value> {
+    let mut all: Vec<Value> = pins.iter().map(|pin| one_as_of(pin)).collect();
+    if all.len() > 1 { Some(Value::List(all)) } else { all.pop() }
+}
+
+fn one_as_of(pin: &Pin) -> Value {
+    let block = pin.head().block;
+    let mut map = IndexMap::new();
+    let mut set = |name: &str, value: Value| map.insert(async_graphql::Name::new(name), value);
+    set("chainId", Value::from(pin.chain()));
+    set("number", block.map_or(Value::Null, |b| Value::from(b.number)));
+    set("hash", block.map_or(Value::Null, |b| Value::from(format!("{:#x}", b.hash))));
+    set("freshness", Value::from(Freshness::from(pin.freshness()).as_str()));
+    Value::Object(map)
+}
+
+/// The engine leaves a field that failed out of the answer. A field that is null says so itself; one that must not be null takes
+/// the whole answer with it, so that no client sees an object without what its type promises.
+fn without_holes(mut response: Response) -> Response {
+    if response.errors.iter().any(|error| !reaches(&response.data, &error.path)) {
+        response.data = Value::Null;
+    }
+    response
+}
+
+/// Whether there is something, if only null, at or above the end of the path.
+fn reaches(data: &Value, path: &[PathSegment]) -> bool {
+    let Some((first, rest)) = path.split_first() else { return true };
+    match (data, first) {
+        (Value::Null, _) => true,
+        (Value::Object(map), PathSegment::Field(name)) => map.get(name.as_str()).is_some_and(|value| reaches(value, rest)),
+        (Value::List(list), PathSegment::Index(at)) => list.get(*at).is_some_and(|value| reaches(value, rest)),
+        _ => false,
+    }
+}
+
+fn refused(error: ApiError) -> ServerError {
+    async_graphql::Error::from(error).into_server_error(async_graphql::Pos::default())
+}
+
+/// Errors that the engine made itself are about the request, and say so.
+fn coded(mut response: Response) -> Response {
+    for error in &mut response.errors {
+        if error.extensions.as_ref().is_some_and(|e| e.get("code").is_some()) {
+            continue;
+        }
+        let code = if error.message == "Query is too complex." {
+            error.message =
+                "the query could answer with too many fields: ask for fewer per page (`first`), or for fewer fields".to_owned();
+            Code::ComplexityLimit
+        } else {
+            Code::BadUserInput
+        };
+        error.extensions.get_or_insert_default().set("code", code.as_str());
+    }
+    response
+}

@@ -1,0 +1,285 @@
+//! Pools and their ticks.
+
+use std::sync::Arc;
+
+use async_graphql::{ID, Object};
+
+use super::{
+    block::{BlockRef, DataSource, PoolStatus, Protocol},
+    connection::{FIRST_DEFAULT, Page, Total, connection, first, page_cost},
+    cursor,
+    error::ApiError,
+    query::nullable,
+    scalars::{AddressScalar, BigDecimal, BigInt, Bytes, Cursor, Timestamp},
+    token::{Token, decimals},
+};
+use crate::{
+    domain::{
+        block,
+        pool::{PoolId, PoolState, V2State, V3State},
+        price::{Ratio, tick_ratio, token1_per_token0},
+    },
+    store::{Pin, PoolView},
+};
+
+/// One pool as of one block.
+pub(crate) struct Pool {
+    pin: Arc<Pin>,
+    view: Arc<PoolView>,
+    as_of: block::BlockRef,
+}
+
+impl Pool {
+    pub(super) fn new(pin: &Arc<Pin>, view: Arc<PoolView>) -> Self {
+        let as_of = pin.as_of(&view).unwrap_or(view.updated);
+        Self { pin: pin.clone(), view, as_of }
+    }
+
+    /// As a frame brought it, whose block may be older than the newest epoch.
+    pub(super) fn at(pin: &Arc<Pin>, view: Arc<PoolView>, frame: block::BlockRef) -> Self {
+        let as_of = view.held_at.unwrap_or(frame);
+        Self { pin: pin.clone(), view, as_of }
+    }
+
+    fn v2(&self) -> Option<&V2State> {
+        match &self.view.state {
+            PoolState::V2(state) => Some(state),
+            PoolState::V3(_) => None,
+        }
+    }
+
+    fn v3(&self) -> Option<&V3State> {
+        match &self.view.state {
+            PoolState::V3(state) => Some(state),
+            PoolState::V2(_) => None,
+        }
+    }
+
+    fn token1_per_token0(&self) -> Option<Ratio> {
+        let decimals0 = decimals(&self.pin, &self.view.meta.token0)?;
+        let decimals1 = decimals(&self.pin, &self.view.meta.token1)?;
+        token1_per_token0(&self.view.state, decimals0, decimals1)
+    }
+}
+
+/// A liquidity pool with its state as of one block, `asOf`. Equals what the contract answers there.
+#[Object]
+impl Pool {
+    /// The contract's address, lowercase: unique on its chain.
+    async fn id(&self) -> ID {
+        ID(self.view.meta.id.to_string())
+    }
+
+    /// EIP-155 id of the chain it is on.
+    async fn chain_id(&self) -> u64 {
+        self.view.meta.chain
+    }
+
+    /// The exchange protocol that it speaks.
+    async fn protocol(&self) -> Protocol {
+        self.view.meta.protocol.into()
+    }
+
+    /// The pool's contract; null where pools have no contract of their own.
+    async fn address(&self) -> Option<AddressScalar> {
+        match self.view.meta.id {
+            PoolId::Address(address) => Some(AddressScalar(address)),
+            PoolId::Id(_) => None,
+        }
+    }
+
+    /// The 32-byte id of a pool without a contract of its own; null for all others.
+    async fn pool_id(&self) -> Option<Bytes> {
+        match self.view.meta.id {
+            PoolId::Address(_) => None,
+            PoolId::Id(id) => Some(Bytes(id)),
+        }
+    }
+
+    /// Name of the exchange in this server's configuration.
+    async fn dex(&self) -> &str {
+        &self.view.meta.dex
+    }
+
+    /// The contract that created it.
+    async fn factory(&self) -> AddressScalar {
+        AddressScalar(self.view.meta.factory)
+    }
+
+    /// The token with the smaller address.
+    async fn token0(&self) -> Token {
+        Token::of(&self.pin, self.view.meta.token0)
+    }
+
+    /// The token with the larger address.
+    async fn token1(&self) -> Token {
+        Token::of(&self.pin, self.view.meta.token1)
+    }
+
+    /// Swap fee in hundredths of a basis point: 3000 is 0.30 %.
+    async fn fee_tier(&self) -> u32 {
+        self.view.meta.fee_pips
+    }
+
+    /// Distance of usable ticks; null for V2.
+    async fn tick_spacing(&self) -> Option<i32> {
+        self.view.meta.tick_spacing
+    }
+
+    /// In-range liquidity, as `liquidity()` answers: sqrt(amount0 · amount1) in raw units. Null for V2, which has reserves.
+    async fn liquidity(&self) -> Option<BigInt> {
+        self.v3().map(|s| s.liquidity.into())
+    }
+
+    /// sqrt(token1 per token0) in raw units as a Q64.96 integer, as `slot0()` answers: 0 until initialised. Null for V2.
+    async fn sqrt_price(&self) -> Option<BigInt> {
+        self.v3().map(|s| s.sqrt_price_x96.into())
+    }
+
+    /// The current tick, as `slot0()` answers; null for V2, and until initialised.
+    async fn tick(&self) -> Option<i32> {
+        self.v3().filter(|s| s.is_initialized()).map(|s| s.tick)
+    }
+
+    /// token0 per token1, in the tokens' own units: what one token1 costs. Null where there is no price: not initialised, empty,
+    /// or a token without decimals.
+    #[graphql(name = "token0Price")]
+    async fn token0_price(&self) -> Option<BigDecimal> {
+        self.token1_per_token0()?.inverse()?.decimal().map(BigDecimal)
+    }
+
+    /// token1 per token0, in the tokens' own units: what one token0 costs. Null where `token0Price` is.
+    #[graphql(name = "token1Price")]
+    async fn token1_price(&self) -> Option<BigDecimal> {
+        self.token1_per_token0()?.decimal().map(BigDecimal)
+    }
+
+    /// Reserve of token0 in raw units, as `getReserves()` answers; null for V3.
+    #[graphql(name = "reserve0")]
+    async fn reserve0(&self) -> Option<BigInt> {
+        self.v2().map(|s| s.reserve0.into())
+    }
+
+    /// Reserve of token1 in raw units, as `getReserves()` answers; null for V3.
+    #[graphql(name = "reserve1")]
+    async fn reserve1(&self) -> Option<BigInt> {
+        self.v2().map(|s| s.reserve1.into())
+    }
+
+    /// Price of one `base` in `quote`, in the tokens' own units. Null where there is no price.
+    async fn price(
+        &self,
+        #[graphql(desc = "The token that is priced: one of the pool's two")] base: AddressScalar,
+        #[graphql(desc = "The token that the price is in: the other one")] quote: AddressScalar,
+    ) -> Option<async_graphql::Result<BigDecimal>> {
+        let meta = &self.view.meta;
+        let ratio = self.token1_per_token0();
+        let ratio = match (base.0, quote.0) {
+            (b, q) if b == meta.token0 && q == meta.token1 => ratio,
+            (b, q) if b == meta.token1 && q == meta.token0 => ratio.and_then(Ratio::inverse),
+            _ => {
+                let text = format!("`base` and `quote` must be this pool's two tokens, {:#x} and {:#x}", meta.token0, meta.token1);
+                return nullable(Err(ApiError::input(text)));
+            }
+        };
+        nullable(Ok(ratio.and_then(Ratio::decimal).map(BigDecimal)))
+    }
+
+    /// Time of the block that created it, seconds since 1970.
+    async fn created_at_timestamp(&self) -> Timestamp {
+        Timestamp(self.view.meta.created.block.timestamp)
+    }
+
+    /// Height of the block that created it.
+    async fn created_at_block_number(&self) -> u64 {
+        self.view.meta.created.block.number
+    }
+
+    /// Every initialised tick, in ascending order of its index. Empty for V2.
+    #[graphql(complexity = "page_cost(first, child_complexity)")]
+    async fn ticks(
+        &self,
+        #[graphql(desc = "How many, 1 to 1000", default_with = "FIRST_DEFAULT")] first: i32,
+        #[graphql(desc = "Only ticks after this cursor")] after: Option<Cursor>,
+    ) -> async_graphql::Result<TickConnection> {
+        Ok(TickConnection(self.tick_page(first, after.as_ref())?))
+    }
+
+    /// How far the state can be trusted.
+    async fn status(&self) -> PoolStatus {
+        self.view.status.into()
+    }
+
+    /// The block at which this state is true.
+    async fn as_of(&self) -> BlockRef {
+        self.as_of.into()
+    }
+
+    /// Where this answer came from.
+    async fn source(&self) -> DataSource {
+        DataSource::Memory
+    }
+}
+
+impl Pool {
+    fn tick_page(&self, count: i32, after: Option<&Cursor>) -> Result<Page<Tick>, ApiError> {
+        let count = first(count)?;
+        let after = match after {
+            Some(cursor) => {
+                let text = cursor::decode_key("tick", cursor)?;
+                Some(text.parse::<i32>().map_err(|_| ApiError::input("`after` is no cursor of a list of ticks"))?)
+            }
+            None => None,
+        };
+        let Some(state) = self.v3() else { return Ok(Page::new(Vec::new(), count, after.is_some(), Total::Known(0))) };
+        let from = after.map_or(i32::MIN, |tick| tick.saturating_add(1));
+        let items = state
+            .ticks
+            .range(from..)
+            .take(count.saturating_add(1))
+            .map(|(index, tick)| (cursor::encode_key("tick", &index.to_string()), Tick { index: *index, tick: *tick }))
+            .collect();
+        let total = u64::try_from(state.ticks.len()).unwrap_or(u64::MAX);
+        Ok(Page::new(items, count, after.is_some(), Total::Known(total)))
+    }
+}
+
+/// An initialised tick: some position begins or ends here.
+pub(crate) struct Tick {
+    index: i32,
+    tick: crate::domain::pool::Tick,
+}
+
+/// An initialised tick of a V3 pool: some position begins or ends here.
+#[Object]
+impl Tick {
+    /// Its index: the price here is 1.0001^tickIdx.
+    async fn tick_idx(&self) -> i32 {
+        self.index
+    }
+
+    /// Liquidity of all positions that begin or end here, as `ticks()` answers.
+    async fn liquidity_gross(&self) -> BigInt {
+        self.tick.liquidity_gross.into()
+    }
+
+    /// What is added to the in-range liquidity when the price crosses upwards, as `ticks()` answers.
+    async fn liquidity_net(&self) -> BigInt {
+        self.tick.liquidity_net.into()
+    }
+
+    /// 1.0001^tickIdx: raw token1 per raw token0, without regard to decimals, as the subgraph has it.
+    #[graphql(name = "price0")]
+    async fn price0(&self) -> Option<BigDecimal> {
+        tick_ratio(self.index)?.decimal().map(BigDecimal)
+    }
+
+    /// 1 / price0: raw token0 per raw token1.
+    #[graphql(name = "price1")]
+    async fn price1(&self) -> Option<BigDecimal> {
+        tick_ratio(self.index)?.inverse()?.decimal().map(BigDecimal)
+    }
+}
+
+connection!(PoolConnection, "PoolConnection", PoolEdge, "PoolEdge", Pool);
+connection!(TickConnection, "TickConnection", TickEdge, "TickEdge", Tick);

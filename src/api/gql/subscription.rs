@@ -1,0 +1,128 @@
+//! The subscriptions: one frame per change of the chain, from the commit straight to the socket.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use async_graphql::{Context, ID, Result, Subscription as GraphQlSubscription};
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream, Stream},
+};
+
+use super::{
+    args::{self, EventFilter, SwapWhere},
+    core::Core,
+    error::{ApiError, Code},
+    feed::Feed,
+    frame::{self, BlockEvent, PoolEvent, SwapEvent},
+    pool::Pool,
+};
+use crate::{
+    domain::ChainId,
+    store::{Live, Pin, topics::Topic},
+};
+
+/// Pools that one subscription may name.
+const POOLS_MAX: usize = 100;
+
+pub(crate) struct Subscription;
+
+fn door(ctx: &Context<'_>, chain: Option<ChainId>) -> std::result::Result<(Arc<Core>, Arc<Live>), ApiError> {
+    let core = ctx
+        .data_opt::<Arc<Core>>()
+        .ok_or_else(|| ApiError::new(Code::UpstreamDown, "this server is not ready yet: try again in a moment"))?;
+    Ok((core.clone(), core.reader.live(chain)?.clone()))
+}
+
+/// What is pushed while the chain moves. Every payload is a frame; a reorg arrives as a RETRACT.
+#[GraphQlSubscription]
+impl Subscription {
+    /// Blocks as they join the chain, and as a reorg takes them back.
+    async fn blocks(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "EIP-155 chain id; may be left out where one chain is configured")] chain_id: Option<u64>,
+    ) -> Result<impl Stream<Item = Result<BlockEvent>> + use<>> {
+        let (core, live) = door(ctx, chain_id)?;
+        let feed = Feed::new(&core, &live, Topic::Blocks);
+        Ok(stream::unfold(feed, |mut feed| async move {
+            let item = match feed.next().await? {
+                Ok(frame) => Ok(frame::blocks(feed.envelope_of(&frame), &frame)),
+                Err(error) => Err(error.into()),
+            };
+            Some((item, feed))
+        }))
+    }
+
+    /// Swaps as they happen, and as a reorg takes them back.
+    async fn on_swaps_created(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "EIP-155 chain id; may be left out where one chain is configured")] chain_id: Option<u64>,
+        #[graphql(desc = "Which swaps: `pool`, `token`, or both", name = "where")] filter: Option<SwapWhere>,
+    ) -> Result<impl Stream<Item = Result<SwapEvent>> + use<>> {
+        let filter: EventFilter = filter.try_into()?;
+        if filter.origin.is_some() || filter.transaction.is_some() || filter.time_from.is_some() || filter.time_to.is_some() {
+            return Err(ApiError::input("`where` of onSwapsCreated takes pool and token only").into());
+        }
+        let (core, live) = door(ctx, chain_id)?;
+        let feed = Feed::new(&core, &live, filter.pool.map_or(Topic::Swaps, Topic::PoolSwaps));
+        Ok(stream::unfold(feed, move |mut feed| async move {
+            loop {
+                let frame = match feed.next().await? {
+                    Ok(frame) => frame,
+                    Err(error) => return Some((Err(error.into()), feed)),
+                };
+                let pin = Arc::new(feed.live().pin());
+                let swaps = frame::wanted_swaps(&frame, &pin, filter.token);
+                if !swaps.is_empty() {
+                    return Some((Ok(SwapEvent { envelope: feed.envelope_of(&frame), data: swaps }), feed));
+                }
+            }
+        }))
+    }
+
+    /// The state of pools: a SNAPSHOT of each, then each change. An id of a pool that does not exist yet gets an empty SNAPSHOT, and
+    /// its frames once it is created.
+    async fn on_pool_updated(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The pools' addresses, any case; 1 to 100 of them")] ids: Vec<ID>,
+        #[graphql(desc = "EIP-155 chain id; may be left out where one chain is configured")] chain_id: Option<u64>,
+    ) -> Result<impl Stream<Item = Result<PoolEvent>> + use<>> {
+        if ids.is_empty() || ids.len() > POOLS_MAX {
+            return Err(ApiError::input(format!("`ids` takes 1 to {POOLS_MAX} pool ids, these are {}", ids.len())).into());
+        }
+        let ids = ids.iter().map(args::pool_id).collect::<std::result::Result<BTreeSet<_>, _>>()?;
+        let (core, live) = door(ctx, chain_id)?;
+        // Subscribe first, then pin: no change can fall between.
+        let feeds: Vec<_> = ids.into_iter().map(|id| (id, Feed::new(&core, &live, Topic::Pool(id)))).collect();
+        let pin = Arc::new(live.pin());
+        let streams = feeds.into_iter().map(|(id, feed)| pool_stream(feed, &pin, id));
+        Ok(stream::select_all(streams).scan(false, |ended, item| {
+            // One topic that lost frames ends them all: the reader is the same.
+            let next = (!*ended).then(|| {
+                *ended = item.is_err();
+                item
+            });
+            async move { next }
+        }))
+    }
+}
+
+fn pool_stream(mut feed: Feed, pin: &Arc<Pin>, id: crate::domain::pool::PoolId) -> BoxStream<'static, Result<PoolEvent>> {
+    let snapshot = feed.snapshot(pin).map(|(envelope, block)| {
+        let data = pin.pool(&id).map(|view| Pool::at(pin, view, block)).into_iter().collect();
+        Ok(PoolEvent { envelope, data })
+    });
+    let frames = stream::unfold(feed, |mut feed| async move {
+        let item = match feed.next().await? {
+            Ok(frame) => {
+                let pin = Arc::new(feed.live().pin());
+                Ok(frame::pool(feed.envelope_of(&frame), &frame, &pin))
+            }
+            Err(error) => Err(error.into()),
+        };
+        Some((item, feed))
+    });
+    stream::iter(snapshot).chain(frames).boxed()
+}

@@ -1,0 +1,43 @@
+//! The interface: GraphQL, its subscriptions, the live page, and the operator's endpoints.
+//!
+//! Read [`router`] first (the index of everything that can be asked), then [`gql`] (the schema), [`http`] and [`ws`] (its two
+//! transports). Everything is read through [`Reader`]; nothing here knows how it came to be. What is absent: REST, resuming a
+//! subscription at a cursor, grouping identical subscriptions.
+
+mod admin;
+mod assets;
+pub(crate) mod gql;
+mod http;
+mod origins;
+mod page;
+mod router;
+mod serve;
+#[cfg(test)]
+mod tests;
+mod ws;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub use gql::sdl;
+pub use router::{admin_router, public_router};
+pub use serve::serve;
+
+use crate::{
+    store::Reader,
+    telemetry::{Board, Metrics},
+};
+
+/// What the interface is given by the composition root.
+pub struct ApiState {
+    pub reader: Reader,
+    pub metrics: Metrics,
+    pub board: Board,
+    /// Who may ask from a browser, for CORS and WebSockets alike: `http://localhost:*`, `https://*.example.org`, `*`.
+    pub origins: Vec<String>,
+    /// True once every chain was at its head.
+    pub ready: watch::Receiver<bool>,
+    /// Cancelled when the process begins to stop: readiness goes off, WebSockets are closed with 1001.
+    pub draining: CancellationToken,
+    pub version: &'static str,
+}

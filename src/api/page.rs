@@ -1,0 +1,64 @@
+//! The live page, GraphiQL, and the schema as a document.
+
+use axum::{
+    extract::Path,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+
+use super::{assets, gql};
+
+const HTML: &str = "text/html; charset=utf-8";
+/// Nothing from anywhere else, no inline code.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; font-src 'self'; \
+     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// GraphiQL's editor sets styles from code, and its stylesheet carries its fonts.
+const POLICY_GRAPHIQL: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+     connect-src 'self'; font-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// What GraphiQL needs of `web/vendor/`.
+const VENDOR: [&str; 4] =
+    ["vendor/react.production.min.js", "vendor/react-dom.production.min.js", "vendor/graphiql.min.js", "vendor/graphiql.min.css"];
+
+/// `/`
+pub(super) async fn index(headers: HeaderMap) -> Response {
+    html(&headers, "index.html", POLICY)
+}
+
+/// `/graphiql`, and `/graphql` for browsers.
+pub(super) async fn graphiql(headers: HeaderMap) -> Response {
+    let complete = VENDOR.iter().all(|path| assets::file(path).is_some());
+    let mut response = graphiql_page(&headers, complete);
+    // `/graphql` is data for everyone who is no browser.
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+    response
+}
+
+pub(super) fn graphiql_page(headers: &HeaderMap, complete: bool) -> Response {
+    if complete { html(headers, "graphiql.html", POLICY_GRAPHIQL) } else { html(headers, "graphiql-missing.html", POLICY) }
+}
+
+/// `/schema.graphql`
+pub(super) async fn sdl() -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")], gql::sdl()).into_response()
+}
+
+/// `/assets/…`
+pub(super) async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
+    assets::serve(&path, &headers)
+}
+
+pub(super) async fn not_found() -> Response {
+    let text = "there is nothing here: the page is at /, GraphQL at /graphql, GraphiQL at /graphiql, the schema at /schema.graphql\n";
+    (StatusCode::NOT_FOUND, text).into_response()
+}
+
+fn html(headers: &HeaderMap, name: &str, policy: &'static str) -> Response {
+    let Some(file) = assets::file(name) else {
+        return (StatusCode::NOT_FOUND, "this page is not part of the build\n").into_response();
+    };
+    let mut response = assets::answer(headers, HTML, file);
+    let out = response.headers_mut();
+    out.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    out.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}

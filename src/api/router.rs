@@ -1,0 +1,85 @@
+//! The index of everything that can be asked.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    http::{HeaderName, Method, header, request::Parts},
+    routing::{any, get},
+};
+use tower_http::{
+    compression::{CompressionLayer, Predicate, predicate::NotForContentType},
+    cors::{AllowOrigin, CorsLayer},
+};
+
+use super::{ApiState, admin, gql, http, origins::Origins, page, ws::Sockets};
+use crate::telemetry::Metrics;
+
+/// The largest request body: the longest useful query is a tenth of that.
+pub(super) const BODY_MAX_BYTES: usize = 256 * 1024;
+/// How long a browser may keep what CORS allowed.
+const CORS_MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What the public handlers share.
+pub(super) struct Public {
+    pub(super) schema: gql::ApiSchema,
+    pub(super) metrics: Metrics,
+    pub(super) origins: Origins,
+    pub(super) sockets: Sockets,
+}
+
+/// `/`, `/graphql` and what the page needs: for everybody.
+pub fn public_router(state: Arc<ApiState>) -> Router {
+    let origins = Origins::new(&state.origins);
+    let core = gql::Core { reader: state.reader.clone(), metrics: state.metrics.clone(), version: state.version };
+    let public = Arc::new(Public {
+        schema: gql::schema(core),
+        metrics: state.metrics.clone(),
+        origins: origins.clone(),
+        sockets: Sockets::new(state.metrics.clone(), state.draining.clone()),
+    });
+    Router::new()
+        .route("/", get(page::index))
+        .route("/graphiql", get(page::graphiql))
+        .route("/schema.graphql", get(page::sdl))
+        .route("/assets/{*path}", get(page::asset))
+        .route("/graphql", any(http::graphql))
+        .route("/graphql/ws", any(http::graphql))
+        .fallback(page::not_found)
+        .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
+        .layer(CompressionLayer::new().compress_when(compressible()))
+        .layer(cors(origins))
+        .with_state(public)
+}
+
+/// For the operator, on a listener of its own: never on the public one.
+pub fn admin_router(state: Arc<ApiState>) -> Router {
+    Router::new()
+        .route("/metrics", get(admin::metrics))
+        .route("/health", get(admin::health))
+        .route("/ready", get(admin::ready))
+        .route("/status", get(admin::status))
+        .route("/admin/state", get(admin::state))
+        .with_state(state)
+}
+
+fn compressible() -> impl Predicate {
+    tower_http::compression::DefaultPredicate::new().and(NotForContentType::const_new("font/"))
+}
+
+fn cors(origins: Origins) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::predicate(move |origin, _: &Parts| origins.allow(origin)))
+        .allow_methods([Method::GET, Method::POST])
+        // What graphql-request, Apollo, urql and viem-style clients send.
+        .allow_headers([
+            header::ACCEPT,
+            header::CONTENT_TYPE,
+            header::AUTHORIZATION,
+            HeaderName::from_static("apollo-require-preflight"),
+            HeaderName::from_static("x-requested-with"),
+        ])
+        .expose_headers([header::ETAG, header::RETRY_AFTER])
+        .max_age(CORS_MAX_AGE)
+}

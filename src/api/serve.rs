@@ -1,0 +1,31 @@
+//! Serving until told to stop, and then stopping in good order.
+
+use std::{future::IntoFuture as _, io, time::Duration};
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Requests that run when the server is told to stop get this long.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// WebSockets are no requests any more: their goodbye (close 1001) is written in this time.
+const GOODBYE: Duration = Duration::from_millis(250);
+
+/// Serves until `shutdown`; then no new connections, running requests finish, WebSockets say goodbye.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
+    let asked = shutdown.clone();
+    let server = axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned());
+    let bounded = async move {
+        asked.cancelled().await;
+        tokio::time::sleep(DRAIN_MAX).await;
+    };
+    tokio::select! {
+        ended = server.into_future() => ended?,
+        () = bounded => tracing::warn!(seconds = DRAIN_MAX.as_secs(), "some requests did not finish in time and were cut off"),
+    }
+    tokio::time::sleep(GOODBYE).await;
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! The interface over a small chain that each test mines by hand.
+
+mod admin;
+mod errors;
+mod http;
+mod limits;
+mod paging;
+mod queries;
+mod schema;
+mod sockets;
+mod subscriptions;
+mod world;

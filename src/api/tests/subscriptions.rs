@@ -1,0 +1,185 @@
+//! Subscriptions, at the level of the engine's stream.
+
+use async_graphql::Response;
+use futures_util::{StreamExt, stream::BoxStream};
+use serde_json::{Value, json};
+
+use super::world::*;
+use crate::domain::{cursor::Cursor, pool::Protocol};
+
+/// Starts it: a topic exists once the stream was polled.
+fn start(world: &World, query: &str) -> BoxStream<'static, Response> {
+    let mut stream = world.schema.execute_stream(query);
+    assert!(futures_util::FutureExt::now_or_never(stream.next()).is_none(), "it began with something");
+    stream
+}
+
+async fn next(stream: &mut BoxStream<'static, Response>) -> Value {
+    let value = serde_json::to_value(stream.next().await.unwrap()).unwrap();
+    assert_eq!(value.get("errors"), None, "{value:#}");
+    value["data"].as_object().unwrap().values().next().unwrap().clone()
+}
+
+const SWAPS: &str = "onSwapsCreated { topic seq kind cursor block { number hash timestamp parentHash }
+    data { id amount0 amount1 removed block { number } token0 { symbol } pool { id } } }";
+
+#[tokio::test]
+async fn a_reorg_takes_swaps_back_newest_first_and_goes_on() {
+    let mut world = World::new();
+    let base = world.mine(Vec::new());
+    let mut stream = start(&world, &format!("subscription {{ {SWAPS} }}"));
+    world.mine(v2_swap(1_000_000, 1, 10, 10));
+    world.mine(v2_swap(2_000_000, 1, 10, 10));
+    let first = next(&mut stream).await;
+    let second = next(&mut stream).await;
+    assert_eq!((&first["kind"], &first["seq"], &first["topic"]), (&json!("UPDATE"), &json!(0), &json!("swaps:31337")));
+    let tip = world.reorg(2, vec![Vec::new(), v2_swap(3_000_000, 1, 10, 10), Vec::new()]);
+    let retract = next(&mut stream).await;
+    assert_eq!(retract["kind"], "RETRACT");
+    assert_eq!(retract["seq"], 2);
+    assert_eq!(
+        retract["block"],
+        json!({ "number": base.number, "hash": format!("{:#x}", base.hash), "timestamp": base.timestamp,
+                "parentHash": format!("{:#x}", base.parent_hash) })
+    );
+    let cursor = Cursor::decode(retract["cursor"].as_str().unwrap()).unwrap();
+    assert_eq!((cursor.block_number, cursor.block_hash, cursor.next_log_index), (base.number, base.hash, Cursor::BLOCK_END));
+    let amounts: Vec<_> = retract["data"].as_array().unwrap().iter().map(|s| s["amount0"].clone()).collect();
+    assert_eq!(amounts, ["2", "1"]);
+    assert_eq!(retract["data"][0]["id"], second["data"][0]["id"]);
+    assert_eq!(retract["data"][0]["removed"], true);
+    let update = next(&mut stream).await;
+    assert_eq!((&update["kind"], &update["data"][0]["amount0"], &update["data"][0]["removed"]), (&json!("UPDATE"), &json!("3"), &json!(false)));
+    assert_eq!(update["block"]["number"], tip.number);
+}
+
+#[tokio::test]
+async fn swaps_can_be_narrowed_to_a_pool_and_a_token() {
+    let mut world = World::new();
+    world.mine(initialize(96, 0));
+    let mut of_pool = start(&world, &format!(r#"subscription {{ onSwapsCreated(where: {{ pool: "{POOL}" }}) {{ topic data {{ pool {{ id }} }} }} }}"#));
+    let mut of_odd = start(&world, &format!(r#"subscription {{ onSwapsCreated(where: {{ token: "{ODD}" }}) {{ seq }} }}"#));
+    let mut of_token = start(&world, &format!(r#"subscription {{ onSwapsCreated(where: {{ token: "{WETH}" }}) {{ seq data {{ pool {{ id }} }} }} }}"#));
+    world.mine(v2_swap(1, 1, 10, 10));
+    world.mine(v3_swap(96));
+    let frame = next(&mut of_pool).await;
+    assert_eq!(frame, json!({ "topic": format!("swaps:31337:{POOL:#x}"), "data": [{ "pool": { "id": format!("{POOL:#x}") } }] }));
+    assert_eq!(next(&mut of_token).await["data"][0]["pool"]["id"], format!("{PAIR:#x}"));
+    assert_eq!(next(&mut of_token).await["seq"], 1);
+    assert!(futures_util::FutureExt::now_or_never(of_odd.next()).is_none());
+    let refused = world.schema.execute_stream(format!(r#"subscription {{ onSwapsCreated(where: {{ origin: "{TRADER}" }}) {{ seq }} }}"#)).next().await;
+    let refused = serde_json::to_value(refused.unwrap()).unwrap();
+    assert_eq!(refused["errors"][0]["extensions"]["code"], "BAD_USER_INPUT");
+}
+
+#[tokio::test]
+async fn blocks_come_and_are_taken_back() {
+    let mut world = World::new();
+    let mut stream = start(&world, "subscription { blocks { kind block { number } data { number hash } } }");
+    let old = world.mine(Vec::new());
+    assert_eq!(next(&mut stream).await["data"], json!([{ "number": old.number, "hash": format!("{:#x}", old.hash) }]));
+    let new = world.reorg(1, vec![Vec::new(), Vec::new()]);
+    let retract = next(&mut stream).await;
+    assert_eq!(retract["kind"], "RETRACT");
+    assert_eq!(retract["data"], json!([{ "number": old.number, "hash": format!("{:#x}", old.hash) }]));
+    assert_eq!(retract["block"]["number"], old.number - 1);
+    let update = next(&mut stream).await;
+    assert_eq!((&update["kind"], update["data"].as_array().unwrap().len()), (&json!("UPDATE"), 2));
+    assert_eq!(update["block"]["number"], new.number);
+}
+
+#[tokio::test]
+async fn a_pool_starts_with_a_snapshot_and_no_change_is_sent_twice() {
+    let mut world = World::new();
+    world.mine(v2_swap(1, 1, 100, 200));
+    let query = format!(r#"subscription {{ onPoolUpdated(ids: ["{PAIR}"]) {{ topic seq kind block {{ number }} data {{ id reserve0 asOf {{ number }} }} }} }}"#);
+    let mut stream = world.schema.execute_stream(query);
+    let snapshot = next(&mut stream).await;
+    assert_eq!(
+        snapshot,
+        json!({ "topic": format!("pool:31337:{PAIR:#x}"), "seq": 0, "kind": "SNAPSHOT", "block": { "number": 2 },
+                "data": [{ "id": format!("{PAIR:#x}"), "reserve0": "100", "asOf": { "number": 2 } }] })
+    );
+    world.mine(v2_swap(1, 1, 101, 199));
+    world.mine(v2_swap(1, 1, 102, 198));
+    let update = next(&mut stream).await;
+    // The frame's block, although a newer one is there already.
+    assert_eq!((&update["seq"], &update["kind"], &update["data"][0]["reserve0"]), (&json!(1), &json!("UPDATE"), &json!("101")));
+    assert_eq!(update["data"][0]["asOf"]["number"], 3);
+    assert_eq!(next(&mut stream).await["data"][0]["reserve0"], "102");
+    world.reorg(2, vec![Vec::new()]);
+    let retract = next(&mut stream).await;
+    assert_eq!((&retract["kind"], &retract["data"][0]["reserve0"]), (&json!("RETRACT"), &json!("100")));
+}
+
+#[tokio::test]
+async fn a_pool_that_does_not_exist_yet_can_be_waited_for() {
+    let mut world = World::new();
+    let address = alloy::primitives::Address::repeat_byte(0x42);
+    let query = format!(r#"subscription {{ onPoolUpdated(ids: ["{address}", "{PAIR}"]) {{ topic kind data {{ id }} }} }}"#);
+    let mut stream = world.schema.execute_stream(query);
+    let snapshots = [next(&mut stream).await, next(&mut stream).await];
+    let topic = format!("pool:31337:{address:#x}");
+    let ours = snapshots.iter().find(|f| f["topic"] == topic.as_str()).unwrap();
+    assert_eq!((&ours["kind"], &ours["data"]), (&json!("SNAPSHOT"), &json!([])));
+    world.mine(vec![Step::Create(pool_meta(address, Protocol::UniswapV2, USDC, WETH))]);
+    let frame = next(&mut stream).await;
+    assert_eq!(frame, json!({ "topic": topic, "kind": "UPDATE", "data": [{ "id": format!("{address:#x}") }] }));
+    world.reorg(1, vec![Vec::new()]);
+    assert_eq!(next(&mut stream).await["data"], json!([]));
+}
+
+#[tokio::test]
+async fn a_retracted_swap_still_knows_its_pool_when_that_is_taken_back_too() {
+    let mut world = World::new();
+    let address = alloy::primitives::Address::repeat_byte(0x42);
+    let mut stream = start(&world, &format!("subscription {{ {SWAPS} }}"));
+    world.mine(vec![Step::Create(pool_meta(address, Protocol::UniswapV2, USDC, WETH))]);
+    let steps = v2_swap(1_000_000, 1, 10, 10).into_iter().map(|step| match step {
+        Step::Log(_, body) => Step::Log(address, body),
+        create @ Step::Create(_) => create,
+    });
+    world.mine(steps.collect());
+    let sent = next(&mut stream).await["data"][0].clone();
+    world.reorg(2, vec![Vec::new()]);
+    let back = next(&mut stream).await["data"][0].clone();
+    assert_eq!(back["pool"], Value::Null);
+    for field in ["id", "amount0", "amount1", "token0"] {
+        assert_eq!(back[field], sent[field], "{field}");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_is_too_slow_is_told_so_with_its_last_cursor() {
+    let mut world = World::new();
+    let mut stream = start(&world, "subscription { blocks { cursor } }");
+    world.mine(Vec::new());
+    let last = next(&mut stream).await["cursor"].clone();
+    for _ in 0..=crate::store::topics::TOPIC_CAPACITY_FRAMES {
+        world.mine(Vec::new());
+    }
+    let error = serde_json::to_value(stream.next().await.unwrap()).unwrap()["errors"][0].clone();
+    assert_eq!(error["extensions"], json!({ "code": "SLOW_CONSUMER", "cursor": last }));
+    assert!(stream.next().await.is_none(), "it ends");
+    assert_eq!(world.state.metrics.slow_consumers_total.get(), 1);
+}
+
+#[tokio::test]
+async fn subscriptions_are_counted_while_they_run() {
+    let world = World::new();
+    let metrics = &world.state.metrics;
+    let stream = start(&world, "subscription { blocks { seq } }");
+    assert_eq!((metrics.subscriptions.get(), world.live.topics.subscribers()), (1, 1));
+    drop(stream);
+    assert_eq!((metrics.subscriptions.get(), world.live.topics.subscribers()), (0, 0));
+}
+
+#[tokio::test]
+async fn wrong_pool_ids_are_refused() {
+    let world = World::new();
+    for ids in ["[]", r#"["x"]"#] {
+        let refused = world.schema.execute_stream(format!("subscription {{ onPoolUpdated(ids: {ids}) {{ seq }} }}")).next().await;
+        let refused = serde_json::to_value(refused.unwrap()).unwrap();
+        assert_eq!(refused["errors"][0]["extensions"]["code"], "BAD_USER_INPUT", "{refused}");
+    }
+}

@@ -1,0 +1,391 @@
+//! A chain with two pools, mined block by block, and a history that is a list.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use alloy::primitives::{Address, B256, Bytes, I256, U256, address};
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    api::{
+        ApiState,
+        gql::{self, ApiSchema, Core},
+    },
+    domain::{
+        ChainId,
+        block::BlockRef,
+        event::{Event, EventBody, RawLog},
+        pool::{CreatedAt, PoolId, PoolMeta, PoolState, Protocol},
+        reconcile::ChainUpdate,
+        record::{BlockRecord, EventAt, rows},
+        token::{TokenFlag, TokenMeta},
+    },
+    store::{
+        Commit, DataSource, History, Live, PoolStatus, PoolView, Reader, StoreError,
+        history::{Boot, PoolReplay, WriteBatch},
+        query::{EventQuery, Narrow, Place},
+    },
+    telemetry::{Board, Metrics},
+};
+
+pub(super) const CHAIN: ChainId = 31_337;
+pub(super) const USDC: Address = address!("00000000000000000000000000000000000000a0");
+pub(super) const WETH: Address = address!("00000000000000000000000000000000000000e0");
+pub(super) const ODD: Address = address!("00000000000000000000000000000000000000f0");
+pub(super) const PAIR: Address = address!("AaAaAAAaaAaaaaaaaAaAAAAaAAaaaaaAAaaAAA02");
+pub(super) const POOL: Address = address!("Bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb03");
+pub(super) const ODD_PAIR: Address = address!("CccCCCcCcCcCCccCCccCCCcccccccccccccCCc02");
+pub(super) const TRADER: Address = address!("00000000000000000000000000000000000000d1");
+
+type States = BTreeMap<PoolId, (Arc<PoolMeta>, PoolState, BlockRef)>;
+
+pub(super) struct World {
+    pub(super) live: Arc<Live>,
+    pub(super) history: Arc<ListHistory>,
+    pub(super) schema: ApiSchema,
+    pub(super) state: Arc<ApiState>,
+    pub(super) ready: watch::Sender<bool>,
+    /// Canonical records with the states after each.
+    chain: Vec<(Arc<BlockRecord>, States)>,
+    branch: u8,
+}
+
+/// What happens in a block.
+pub(super) enum Step {
+    Create(PoolMeta),
+    Log(Address, EventBody),
+}
+
+pub(super) fn v2_swap(amount0_in: u64, amount1_out: u64, reserve0: u128, reserve1: u128) -> Vec<Step> {
+    vec![
+        Step::Log(PAIR, EventBody::V2Sync { reserve0, reserve1 }),
+        Step::Log(
+            PAIR,
+            EventBody::V2Swap {
+                sender: TRADER,
+                to: TRADER,
+                amount0_in: U256::from(amount0_in),
+                amount1_in: U256::ZERO,
+                amount0_out: U256::ZERO,
+                amount1_out: U256::from(amount1_out),
+            },
+        ),
+    ]
+}
+
+pub(super) fn v3_swap(root_shift: usize) -> Vec<Step> {
+    vec![Step::Log(
+        POOL,
+        EventBody::V3Swap {
+            sender: TRADER,
+            recipient: TRADER,
+            amount0: I256::try_from(-2_000_000i64).unwrap(),
+            amount1: I256::try_from(1_000_000_000_000_000_000i64).unwrap(),
+            sqrt_price_x96: U256::ONE << root_shift,
+            liquidity: 1000,
+            tick: 12,
+        },
+    )]
+}
+
+pub(super) fn v3_mint(lower: i32, upper: i32, amount: u128) -> Vec<Step> {
+    vec![Step::Log(
+        POOL,
+        EventBody::V3Mint {
+            sender: TRADER,
+            owner: TRADER,
+            tick_lower: lower,
+            tick_upper: upper,
+            amount,
+            amount0: U256::from(5_000_000u64),
+            amount1: U256::from(10u64.pow(18)),
+        },
+    )]
+}
+
+pub(super) fn initialize(root_shift: usize, tick: i32) -> Vec<Step> {
+    vec![Step::Log(POOL, EventBody::V3Initialize { sqrt_price_x96: U256::ONE << root_shift, tick })]
+}
+
+pub(super) fn pool_meta(address: Address, protocol: Protocol, token0: Address, token1: Address) -> PoolMeta {
+    let v3 = protocol == Protocol::UniswapV3;
+    PoolMeta {
+        chain: CHAIN,
+        id: address.into(),
+        protocol,
+        dex: if v3 { "uniswap-v3" } else { "uniswap-v2" }.to_owned(),
+        factory: Address::repeat_byte(0xfa),
+        token0,
+        token1,
+        fee_pips: if v3 { 500 } else { 3000 },
+        tick_spacing: v3.then_some(10),
+        created: CreatedAt { block: block_ref(1, 0, 0), tx_hash: B256::ZERO, log_index: u64::from(address.0[19]) },
+    }
+}
+
+pub(super) fn block_ref(number: u64, branch: u8, parent_branch: u8) -> BlockRef {
+    let hash = |number: u64, branch: u8| B256::from(U256::from(number * 256 + u64::from(branch) + 1));
+    BlockRef {
+        number,
+        hash: hash(number, branch),
+        parent_hash: if number == 0 { B256::ZERO } else { hash(number - 1, parent_branch) },
+        timestamp: 1_700_000_000 + number * 12,
+    }
+}
+
+impl World {
+    /// Block 0 is empty; block 1 creates the three pools.
+    pub(super) fn new() -> Self {
+        let live = Arc::new(Live::new(CHAIN, "local", 2, Duration::from_secs(15)));
+        Self::over(vec![live])
+    }
+
+    pub(super) fn over(chains: Vec<Arc<Live>>) -> Self {
+        let history = Arc::new(ListHistory::default());
+        let live = chains[0].clone();
+        let reader = Reader::new(chains, history.clone());
+        let metrics = Metrics::new().unwrap();
+        let (ready, ready_rx) = watch::channel(false);
+        let core = Core { reader: reader.clone(), metrics: metrics.clone(), version: "0.0.0-test" };
+        let state = ApiState {
+            reader,
+            metrics,
+            board: Board::default(),
+            origins: vec!["http://localhost:*".to_owned()],
+            ready: ready_rx,
+            draining: CancellationToken::new(),
+            version: "0.0.0-test",
+        };
+        let mut world =
+            Self { live, history, schema: gql::schema(core), state: Arc::new(state), ready, chain: Vec::new(), branch: 0 };
+        world.mine(Vec::new());
+        world.mine(vec![
+            Step::Create(pool_meta(PAIR, Protocol::UniswapV2, USDC, WETH)),
+            Step::Create(pool_meta(POOL, Protocol::UniswapV3, USDC, WETH)),
+            Step::Create(pool_meta(ODD_PAIR, Protocol::UniswapV2, WETH, ODD)),
+        ]);
+        world
+    }
+
+    pub(super) fn tip(&self) -> BlockRef {
+        self.chain.last().unwrap().0.block
+    }
+
+    pub(super) fn mine(&mut self, steps: Vec<Step>) -> BlockRef {
+        self.reorg(0, vec![steps])
+    }
+
+    /// Takes back `depth` blocks and goes on with others, in one commit.
+    pub(super) fn reorg(&mut self, depth: usize, blocks: Vec<Vec<Step>>) -> BlockRef {
+        let mut commit = Commit { at_head: true, ..Commit::default() };
+        let before = self.chain.last().map(|(_, states)| states.clone()).unwrap_or_default();
+        for _ in 0..depth {
+            let (record, _) = self.chain.pop().unwrap();
+            commit.update.revert.push(record.block);
+            commit.reverted.push(record);
+        }
+        if depth > 0 {
+            self.branch += 1;
+        }
+        for steps in blocks {
+            let (record, states) = self.next(steps);
+            commit.update.extend.push(record.block);
+            commit.extended.push(record.clone());
+            self.chain.push((record, states));
+        }
+        let after = self.chain.last().unwrap().1.clone();
+        for (id, (meta, state, updated)) in &after {
+            if before.get(id).map(|(_, s, u)| (s, u)) != Some((state, updated)) {
+                let view =
+                    PoolView { meta: meta.clone(), state: state.clone(), status: PoolStatus::Live, held_at: None, updated: *updated };
+                commit.views.push((*id, Some(Arc::new(view))));
+            }
+        }
+        commit.views.extend(before.keys().filter(|id| !after.contains_key(id)).map(|id| (*id, None)));
+        if self.tip().number == 1 {
+            commit.tokens = tokens(self.tip());
+        }
+        commit.head = Some(self.tip());
+        commit.finalized_number = self.tip().number.saturating_sub(64);
+        commit.update = ChainUpdate { finalize: None, ..commit.update };
+        self.history.set(self.chain.iter().map(|(record, _)| record.clone()));
+        self.live.commit(commit);
+        self.tip()
+    }
+
+    fn next(&self, steps: Vec<Step>) -> (Arc<BlockRecord>, States) {
+        let (number, parent) = self.chain.last().map_or((0, B256::ZERO), |(r, _)| (r.block.number + 1, r.block.hash));
+        let block = BlockRef { parent_hash: parent, ..block_ref(number, self.branch, 0) };
+        let mut states = self.chain.last().map(|(_, s)| s.clone()).unwrap_or_default();
+        let (mut events, mut after, mut created) = (Vec::new(), Vec::new(), Vec::new());
+        for (i, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Create(meta) => {
+                    let created_at = CreatedAt { block, ..meta.created };
+                    let meta = Arc::new(PoolMeta { created: created_at, ..meta });
+                    states.insert(meta.id, (meta.clone(), PoolState::new(meta.protocol), block));
+                    created.push(meta);
+                }
+                Step::Log(pool, body) => {
+                    let (_, state, updated) = states.get_mut(&pool.into()).unwrap();
+                    state.apply(&body).unwrap();
+                    *updated = block;
+                    after.push(Some(state.after()));
+                    let raw = RawLog {
+                        address: pool,
+                        topics: Vec::new(),
+                        data: Bytes::new(),
+                        tx_hash: B256::from(U256::from(number * 1000 + i as u64 / 2)),
+                        tx_index: 0,
+                        log_index: i as u64,
+                    };
+                    events.push(Event { pool: pool.into(), body, raw });
+                }
+            }
+        }
+        (Arc::new(BlockRecord { chain: CHAIN, block, rows: rows(&events, &after), created }), states)
+    }
+
+    /// Runs a query and gives the whole response as JSON.
+    pub(super) async fn ask(&self, query: &str) -> Value {
+        serde_json::to_value(self.schema.execute(query).await).unwrap()
+    }
+
+    /// Runs a query that must succeed and gives its data.
+    pub(super) async fn data(&self, query: &str) -> Value {
+        let response = self.ask(query).await;
+        assert_eq!(response.get("errors"), None, "{query}: {response:#}");
+        response["data"].clone()
+    }
+
+    /// Runs a query that must fail and gives the code and message of its first error.
+    pub(super) async fn refused(&self, query: &str) -> (String, String) {
+        let response = self.ask(query).await;
+        let error = &response["errors"][0];
+        assert!(error.is_object(), "{query}: {response:#}");
+        let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
+        (text(&error["extensions"]["code"]), text(&error["message"]))
+    }
+}
+
+fn tokens(as_of: BlockRef) -> Vec<Arc<TokenMeta>> {
+    let token = |address, symbol: &str, decimals, flags| {
+        Arc::new(TokenMeta {
+            chain: CHAIN,
+            address,
+            name: Some(format!("{symbol} token")),
+            symbol: Some(symbol.to_owned()),
+            decimals,
+            total_supply: Some(U256::from(10u64.pow(15))),
+            flags,
+            as_of,
+        })
+    };
+    vec![
+        token(USDC, "USDC", Some(6), Vec::new()),
+        token(WETH, "WETH", Some(18), Vec::new()),
+        token(ODD, "ODD", None, vec![TokenFlag::DecimalsMissing]),
+    ]
+}
+
+/// A history that is a list of canonical records; it can be told to fail.
+#[derive(Default)]
+pub(super) struct ListHistory {
+    records: Mutex<Vec<Arc<BlockRecord>>>,
+    broken: Mutex<bool>,
+}
+
+impl ListHistory {
+    fn set(&self, records: impl Iterator<Item = Arc<BlockRecord>>) {
+        *self.records.lock().unwrap() = records.collect();
+    }
+
+    pub(super) fn break_it(&self) {
+        *self.broken.lock().unwrap() = true;
+    }
+
+    fn matching(&self, query: &EventQuery) -> Result<Vec<EventAt>, StoreError> {
+        if *self.broken.lock().unwrap() {
+            return Err(StoreError::Unavailable("/secret/path.db is locked".to_owned()));
+        }
+        let records = self.records.lock().unwrap();
+        let mut found: Vec<EventAt> = records
+            .iter()
+            .flat_map(|r| r.rows.iter().map(|row| EventAt { chain: r.chain, block: r.block, row: row.clone(), canonical: true }))
+            .filter(|e| {
+                let place = Place { block_number: e.block.number, log_index: e.row.log_index() };
+                let narrow = match query.narrow {
+                    Narrow::All => true,
+                    Narrow::Pool(pool) => e.row.event.pool == pool,
+                    Narrow::Transaction(hash) => e.row.event.raw.tx_hash == hash,
+                    Narrow::Token(_) | Narrow::Origin(_) => false,
+                };
+                narrow
+                    && e.row.kind() == query.kind
+                    && query.after.is_none_or(|a| place > a)
+                    && query.before.is_none_or(|b| place < b)
+                    && query.time_from.is_none_or(|t| e.block.timestamp >= t)
+                    && query.time_to.is_none_or(|t| e.block.timestamp < t)
+            })
+            .collect();
+        if query.newest_first {
+            found.reverse();
+        }
+        Ok(found)
+    }
+}
+
+fn ready<'a, T: Send + 'a>(value: T) -> BoxFuture<'a, T> {
+    Box::pin(std::future::ready(value))
+}
+
+impl History for ListHistory {
+    fn source(&self) -> DataSource {
+        DataSource::Sqlite
+    }
+
+    fn claim(&self, _: ChainId, _: B256) -> BoxFuture<'_, Result<(), StoreError>> {
+        ready(Ok(()))
+    }
+
+    fn take_fence(&self, _: &str) -> BoxFuture<'_, Result<u64, StoreError>> {
+        ready(Ok(1))
+    }
+
+    fn boot(&self, _: ChainId) -> BoxFuture<'_, Result<Boot, StoreError>> {
+        ready(Ok(Boot::default()))
+    }
+
+    fn replay(&self, _: ChainId, _: Vec<PoolMeta>) -> BoxFuture<'_, Result<Vec<PoolReplay>, StoreError>> {
+        ready(Ok(Vec::new()))
+    }
+
+    fn write(&self, _: WriteBatch) -> BoxFuture<'_, Result<(), StoreError>> {
+        ready(Ok(()))
+    }
+
+    fn events(&self, query: EventQuery) -> BoxFuture<'_, Result<Vec<EventAt>, StoreError>> {
+        ready(self.matching(&query).map(|mut found| {
+            found.truncate(query.limit);
+            found
+        }))
+    }
+
+    fn count(&self, query: EventQuery, cap: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
+        ready(self.matching(&query).map(|found| (found.len() as u64).min(cap)))
+    }
+
+    fn block(&self, _: ChainId, _: B256) -> BoxFuture<'_, Result<Option<(BlockRef, bool)>, StoreError>> {
+        ready(Ok(None))
+    }
+
+    fn log_counts(&self, _: ChainId) -> BoxFuture<'_, Result<(u64, u64), StoreError>> {
+        ready(Ok((0, 0)))
+    }
+}

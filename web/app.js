@@ -1,0 +1,122 @@
+// The live page: subscribes, reads the state, applies frames. After every reconnection it does the same again.
+
+import { Blocks } from "./blocks.js";
+import { Client, query } from "./client.js";
+import { byId } from "./dom.js";
+import { blockNumber } from "./format.js";
+import { POOL_FIELDS, Pools } from "./pools.js";
+import { SWAP_FIELDS, Swaps } from "./swaps.js";
+
+/** As many as one subscription may name. */
+const POOLS_SHOWN = 100;
+const META_MS = 3_000;
+
+const META = "_meta { chainId deployment freshness version pools block { number hash timestamp } }";
+const STATE = `{ ${META} pools(first: ${POOLS_SHOWN}) { totalCount nodes { ${POOL_FIELDS} } } }`;
+const RECENT = `{ swaps(first: 40, orderDirection: desc) { nodes { ${SWAP_FIELDS} } } }`;
+const FRAME = "topic kind block { number hash timestamp }";
+
+const pools = new Pools();
+const swaps = new Swaps();
+const blocks = new Blocks((head) => showHead(head));
+let connected = false;
+let poolCount = 0;
+let endPools = () => {};
+
+function showState(state) {
+  const pill = byId("state");
+  pill.dataset.state = state;
+  const words = { LIVE: "Live", DELAYED: "Delayed", STALE: "Stale", OFFLINE: "Reconnecting", CONNECTING: "Connecting" };
+  pill.querySelector("b").textContent = words[state] ?? state;
+}
+
+function showHead(block) {
+  if (!block) return;
+  byId("head-number").textContent = blockNumber(block.number);
+  byId("head-number").dataset.raw = block.number;
+  byId("head-hash").textContent = block.hash;
+  byId("head-hash").dataset.raw = block.hash;
+  document.title = `${blockNumber(block.number)} · Swaptide`;
+}
+
+function showMeta(meta) {
+  if (!connected) return;
+  showState(meta.freshness);
+  byId("chain").textContent = `${meta.deployment} · ${meta.chainId}`;
+  byId("chain").dataset.raw = meta.chainId;
+  byId("version").textContent = `Swaptide ${meta.version}`;
+}
+
+/** What a subscription that failed means here: what it missed has to be read again. */
+const sink = (next) => ({
+  next: ({ data, errors }) => (errors || !data ? client.restart() : next(Object.values(data)[0])),
+  error: () => client.restart(),
+});
+
+/** Frames that come before the state was read are kept, and applied on top of it in their order. */
+function held(apply) {
+  let waiting = [];
+  return {
+    frame: (frame) => (waiting ? waiting.push(frame) : apply(frame)),
+    release() {
+      waiting.forEach(apply);
+      waiting = null;
+    },
+  };
+}
+
+async function opened(live) {
+  connected = true;
+  const onBlocks = held((frame) => blocks.apply(frame));
+  const onSwaps = held((frame) => swaps.apply(frame));
+  live.subscribe(`subscription { blocks { ${FRAME} data { number hash timestamp } } }`, {}, sink(onBlocks.frame));
+  live.subscribe(`subscription { onSwapsCreated { ${FRAME} data { ${SWAP_FIELDS} } } }`, {}, sink(onSwaps.frame));
+  try {
+    const [state, recent] = await Promise.all([query(STATE), query(RECENT)]);
+    blocks.clear();
+    if (state.data._meta.block) blocks.add(state.data._meta.block);
+    showHead(state.data._meta.block);
+    swaps.reset(recent.data.swaps.nodes);
+    showPools(state.data.pools);
+    showMeta(state.data._meta);
+    onBlocks.release();
+    onSwaps.release();
+  } catch {
+    live.restart();
+  }
+}
+
+function showPools({ nodes, totalCount }) {
+  poolCount = totalCount;
+  pools.reset(nodes, totalCount);
+  endPools();
+  if (!nodes.length) return;
+  endPools = client.subscribe(
+    `subscription Pools($ids: [ID!]!) { onPoolUpdated(ids: $ids) { ${FRAME} data { ${POOL_FIELDS} } } }`,
+    { ids: pools.ids },
+    sink((frame) => pools.apply(frame)),
+  );
+}
+
+/** How new the server says it is: that changes while no frame comes. New pools are found here, too. */
+async function refresh() {
+  if (!connected || document.hidden) return;
+  try {
+    const { data } = await query(`{ ${META} }`);
+    showMeta(data._meta);
+    if (data._meta.pools !== poolCount) showPools((await query(STATE)).data.pools);
+  } catch {
+    // The WebSocket says when the server is gone.
+  }
+}
+
+const client = new Client({
+  opened,
+  closed: () => {
+    connected = false;
+    endPools = () => {};
+    showState("OFFLINE");
+  },
+});
+setInterval(refresh, META_MS);
+document.addEventListener("visibilitychange", refresh);
