@@ -11,6 +11,8 @@ pub mod pool;
 pub mod price;
 pub mod reconcile;
 pub mod record;
+#[cfg(test)]
+pub(crate) mod test_support;
 pub mod token;
 
 /// EIP-155 chain id.

@@ -188,7 +188,7 @@ fn place_point(all_digits: &str, scale: i32) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::{path::PathBuf, str::FromStr};
+    use std::str::FromStr;
 
     use super::*;
     use crate::domain::pool::{V2State, V3State};
@@ -273,29 +273,16 @@ mod tests {
         assert_eq!(price(1), "1.0001");
         assert_eq!(price(2), "1.00020001");
         assert_eq!(price(5), "1.00050010001000050001");
-        assert_eq!(price(-1), "0.9999000099990000999900009999000100");
-        for tick in [-887_272, 887_272] {
-            assert!(tick_ratio(tick).and_then(Ratio::decimal).is_some());
-        }
-        assert!(price(887_272).starts_with("3402567868363880940"));
-    }
-
-    fn cases() -> Option<serde_json::Value> {
-        // The reference cases are read where they are, never copied; without them the vectors above stand alone.
-        let root = std::env::vars().find(|(k, _)| k == "SWAPTIDE_CASES").map_or_else(
-            || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/cases"),
-            |(_, path)| PathBuf::from(path),
-        );
-        let text = std::fs::read_to_string(root.join("price/tick_price.json")).ok()?;
-        serde_json::from_str(&text).ok()
+        assert_eq!(price(-1), "0.99990000999900009999000099990001");
+        // Python's decimal at 120 digits, rounded once.
+        assert_eq!(price(887_272), "340256786836388094050805785052946500000");
+        assert_eq!(price(-887_272), "0.000000000000000000000000000000000000002938956807585584838874754864968834");
+        assert_eq!(price(-200_697), "0.000000001924313450534642540435141565704402");
     }
 
     #[test]
     fn the_reference_cases_hold() {
-        let Some(cases) = cases() else {
-            tracing::info!("no reference cases: set SWAPTIDE_CASES to their folder");
-            return;
-        };
+        let Some(cases) = crate::domain::test_support::case_file("price/tick_price.json") else { return };
         for case in cases["cases"].as_array().unwrap() {
             let tick = i32::try_from(case["tick"].as_i64().unwrap()).unwrap();
             let token0_is_base = case["base"]["sortOrder"].as_u64() < case["quote"]["sortOrder"].as_u64();
@@ -303,7 +290,7 @@ mod tests {
             let ratio = if token0_is_base { ratio } else { ratio.inverse().unwrap() };
             let expected: f64 = case["priceSignificant5"].as_str().unwrap().parse().unwrap();
             let ours: f64 = ratio.decimal().unwrap().parse().unwrap();
-            assert!((ours / expected - 1.0).abs() < 1e-5, "{ours} {expected}");
+            assert!((ours / expected - 1.0).abs() < 5e-5, "{ours} {expected}");
         }
         for case in cases["real"].as_array().unwrap() {
             let root = U256::from_str(case["sqrtPriceX96"].as_str().unwrap()).unwrap();

@@ -159,3 +159,6 @@ impl Reconciler {
         self.window.iter().rposition(|b| b.hash == *hash)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+//! The composition root: builds node, store, tree and server, starts them, and stops them in order.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use tokio::{net::TcpListener, sync::{mpsc, watch}};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    actors::{Deps, Finality, Plan, StartBlock, tree::ChainTree},
+    api,
+    chain::{BlockTag, ChainSource, registry::DexSpec, rpc::{EndpointConfig, RpcConfig, RpcSource}},
+    config::{self, ChainConfig, Config, ProtocolConfig},
+    domain::pool::Protocol,
+    store::{History, Live, Reader, sqlite::SqliteHistory},
+    telemetry::{Board, Metrics},
+};
+
+/// Why the process ends, in one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Exit(pub String);
+
+/// How long one request to a node may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+const CALL_RETRIES: u32 = 3;
+/// HTTP polling, where no WebSocket is up: well below the fastest chain's block time.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// A start that gets no answer from any endpoint gives up after this.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Runs until `shutdown` is cancelled or something fails that only an operator can mend. Must be called on the `LocalSet` that
+/// is to own the actors, with a multi-thread runtime around it.
+///
+/// # Errors
+/// One line for the operator. Where the start fails, nothing was written.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Exit> {
+    let chain_config = config.chain.first().ok_or_else(|| Exit("no [[chain]] is configured".to_owned()))?;
+    // Everything that can fail for a reason outside comes first, the store last: a failed start writes nothing.
+    let public = listen("api.listen", &config.api.listen).await?;
+    let admin = listen("admin.listen", &config.admin.listen).await?;
+    let metrics = Metrics::new().map_err(|e| Exit(format!("metrics: {e}")))?;
+    let board = Board::default();
+    let source: Arc<dyn ChainSource> = Arc::new(source(chain_config)?);
+    let genesis = check_chain(source.as_ref(), chain_config).await?;
+    let history = open_store(&config).await?;
+    history.claim(chain_config.id, genesis).await.map_err(|e| Exit(e.to_string()))?;
+    let fence = history.take_fence(&format!("pid {}", std::process::id())).await.map_err(|e| Exit(e.to_string()))?;
+
+    let stall = Duration::from_millis(chain_config.stall_timeout_ms);
+    let live = Arc::new(Live::new(chain_config.id, &chain_config.name, chain_config.confirmations, stall));
+    let (fatal_tx, mut fatal) = mpsc::channel(1);
+    let deps = Arc::new(Deps {
+        chain: chain_config.id,
+        source,
+        live: live.clone(),
+        history: history.clone(),
+        metrics: metrics.clone(),
+        board: board.clone(),
+        plan: plan(chain_config, &config),
+        fence,
+        fatal: fatal_tx,
+        stop: CancellationToken::new(),
+        now_unix_s,
+    });
+    let (ready_tx, ready) = watch::channel(false);
+    let draining = CancellationToken::new();
+    let state = Arc::new(api::ApiState {
+        reader: Reader::new([live.clone()], history),
+        metrics,
+        board,
+        origins: config.api.origins.clone(),
+        ready,
+        draining: draining.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+    });
+    let addresses = (public.local_addr(), admin.local_addr());
+    let close = CancellationToken::new();
+    let servers = [
+        tokio::spawn(api::serve(public, api::public_router(state.clone()), close.clone())),
+        tokio::spawn(api::serve(admin, api::admin_router(state), close.clone())),
+    ];
+    if let (Ok(public), Ok(admin)) = addresses {
+        tracing::info!("serving on http://{public} (page, /graphql), admin on http://{admin} (/metrics, /ready, /status)");
+    }
+    let tree = ChainTree::start(deps);
+    let readiness = actix_rt::spawn(watch_ready(live, ready_tx));
+
+    let outcome = tokio::select! {
+        () = shutdown.cancelled() => Ok(()),
+        reason = fatal.recv() => Err(Exit(reason.unwrap_or_else(|| "the actors ended".to_owned()))),
+    };
+    // Readiness off, no new heads, finish the block, flush, close the sockets.
+    readiness.abort();
+    draining.cancel();
+    let flushed = tree.stop().await;
+    close.cancel();
+    for server in servers {
+        match tokio::time::timeout(Duration::from_secs(5), server).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => tracing::warn!(%error, "a server ended badly"),
+            Ok(Err(_)) | Err(_) => tracing::warn!("connections were still open at the end"),
+        }
+    }
+    if !flushed && outcome.is_ok() {
+        return Err(Exit("the last blocks could not be stored in time; they are read again at the next start".to_owned()));
+    }
+    tracing::info!("stopped");
+    outcome
+}
+
+async fn listen(key: &str, address: &str) -> Result<TcpListener, Exit> {
+    TcpListener::bind(address).await.map_err(|e| match e.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            Exit(format!("{address} is in use: stop what listens there, or change `{key}` in the configuration"))
+        }
+        _ => Exit(format!("`{key}` = {address} cannot be listened on: {e}")),
+    })
+}
+
+/// The endpoints of a configured chain.
+///
+/// # Errors
+/// Where an endpoint's URL cannot be used.
+pub fn source(chain: &ChainConfig) -> Result<RpcSource, Exit> {
+    let endpoint = |rpc: &config::RpcConfig| match rpc {
+        config::RpcConfig::Url(url) => EndpointConfig { url: url.clone(), max_rps: None, max_concurrent: None, logs_range: None },
+        config::RpcConfig::Limited(l) => EndpointConfig {
+            url: l.url.clone(),
+            max_rps: l.max_rps,
+            max_concurrent: l.max_concurrent,
+            logs_range: l.logs_range,
+        },
+    };
+    let config = RpcConfig {
+        chain_id: chain.id,
+        urls: chain.rpc.iter().map(endpoint).collect(),
+        call_timeout: CALL_TIMEOUT,
+        retries: CALL_RETRIES,
+        stall_timeout: Duration::from_millis(chain.stall_timeout_ms),
+        poll_interval: POLL_INTERVAL,
+    };
+    RpcSource::new(config).map_err(|e| Exit(format!("chain \"{}\": {e}", chain.name)))
+}
+
+/// The right chain, with contracts where the configuration says; gives the genesis hash.
+async fn check_chain(source: &dyn ChainSource, chain: &ChainConfig) -> Result<alloy::primitives::B256, Exit> {
+    let name = &chain.name;
+    let unreachable = |e: String| Exit(format!("chain \"{name}\": no `rpc` endpoint answers ({e}). Check the URLs, or start the node"));
+    let checks = async {
+        let id = source.chain_id().await.map_err(|e| unreachable(e.to_string()))?;
+        if id != chain.id {
+            return Err(Exit(format!("chain \"{name}\": the `rpc` endpoint serves chain {id}, the configuration says id = {}", chain.id)));
+        }
+        for dex in &chain.dex {
+            let code = source.code(dex.factory).await.map_err(|e| unreachable(e.to_string()))?;
+            if code.is_empty() {
+                return Err(Exit(format!(
+                    "dex \"{}\": there is no contract at `factory` {:#x} on chain {id}; check the address",
+                    dex.name, dex.factory
+                )));
+            }
+        }
+        let genesis = source.header(BlockTag::Number(0)).await.map_err(|e| unreachable(e.to_string()))?;
+        genesis.map(|h| h.block.hash).ok_or_else(|| unreachable("it does not know block 0".to_owned()))
+    };
+    tokio::time::timeout(START_TIMEOUT, checks).await.unwrap_or_else(|_| Err(unreachable(format!("{} s without an answer", START_TIMEOUT.as_secs()))))
+}
+
+async fn open_store(config: &Config) -> Result<Arc<dyn History>, Exit> {
+    let path = config.store.url.strip_prefix("sqlite:").unwrap_or_default();
+    let history = SqliteHistory::open(Path::new(path)).map_err(|e| Exit(e.to_string()))?;
+    Ok(Arc::new(history))
+}
+
+fn plan(chain: &ChainConfig, config: &Config) -> Plan {
+    Plan {
+        start: match chain.start_block {
+            config::StartBlock::Number(number) => StartBlock::Number(number),
+            config::StartBlock::Latest { minus } => StartBlock::Latest { minus },
+        },
+        finality: match chain.finality {
+            config::Finality::Depth(depth) => Finality::Depth(depth),
+            config::Finality::Tag => Finality::Tag,
+        },
+        dexes: dex_specs(chain),
+        orphan_retention_s: config.store.orphan_retention,
+        progress_bar: std::io::IsTerminal::is_terminal(&std::io::stderr()),
+    }
+}
+
+/// What is watched, in the chain layer's terms.
+#[must_use]
+pub fn dex_specs(chain: &ChainConfig) -> Vec<DexSpec> {
+    let spec = |dex: &config::DexConfig| DexSpec {
+        name: dex.name.clone(),
+        protocol: match dex.protocol {
+            ProtocolConfig::UniswapV2 => Protocol::UniswapV2,
+            ProtocolConfig::UniswapV3 => Protocol::UniswapV3,
+        },
+        factory: dex.factory,
+        fee_pips: dex.fee_pips,
+        pools: dex.pools.clone(),
+    };
+    chain.dex.iter().map(spec).collect()
+}
+
+/// Ready once the head was reached for the first time; staleness is a label, not unreadiness.
+async fn watch_ready(live: Arc<Live>, ready: watch::Sender<bool>) {
+    let mut epochs = live.watch_epoch();
+    loop {
+        if live.head().at_head {
+            ready.send_replace(true);
+            return;
+        }
+        if epochs.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place where the wall clock comes in; everything else is given it")]
+fn now_unix_s() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}

@@ -1,0 +1,122 @@
+//! Proves the numbers: every pool's state against what its contract answers at the same block hash.
+//!
+//! One function for the tests, the demo's exit code and `swaptide audit`.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    chain::{ChainError, ChainSource, contract_state},
+    domain::{
+        ChainId,
+        block::BlockRef,
+        compare::{Drift, compare},
+        pool::{PoolId, PoolMeta, PoolState},
+    },
+    store::{Pin, PoolStatus},
+};
+
+/// Our whole state at one block.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StateAt {
+    pub chain_id: ChainId,
+    pub block: BlockRef,
+    pub pools: Vec<PoolAt>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PoolAt {
+    pub meta: PoolMeta,
+    /// `LIVE`, `REBUILDING`, `FAULTED`; only the first claims to equal the chain.
+    pub status: String,
+    pub state: PoolState,
+}
+
+/// What an audit found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    pub chain_id: ChainId,
+    pub block_number: u64,
+    pub block_hash: alloy::primitives::B256,
+    /// Pools compared with their contract.
+    pub compared: usize,
+    /// Initialised ticks among them.
+    pub ticks: usize,
+    /// Pools that do not claim to be current, and pools whose contract did not answer.
+    pub skipped: Vec<String>,
+    pub drifts: Vec<PoolDrift>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct PoolDrift {
+    pub pool: PoolId,
+    pub drifts: Vec<Drift>,
+}
+
+impl Report {
+    /// Every pool was compared and none differs.
+    #[must_use]
+    pub fn is_equal(&self) -> bool {
+        self.drifts.is_empty() && self.skipped.is_empty()
+    }
+}
+
+impl StateAt {
+    /// The pinned epoch. `None` before the first block.
+    #[must_use]
+    pub fn of(pin: &Pin) -> Option<Self> {
+        let block = pin.head().block?;
+        let mut pools: Vec<PoolAt> = pin
+            .pools()
+            .into_iter()
+            .map(|view| PoolAt {
+                meta: view.meta.as_ref().clone(),
+                status: match view.status {
+                    PoolStatus::Live => "LIVE",
+                    PoolStatus::Rebuilding => "REBUILDING",
+                    PoolStatus::Faulted => "FAULTED",
+                }
+                .to_owned(),
+                state: view.state.clone(),
+            })
+            .collect();
+        pools.sort_by_key(|p| p.meta.id);
+        Some(Self { chain_id: pin.chain(), block, pools })
+    }
+}
+
+/// Asks every contract at the state's block.
+///
+/// # Errors
+/// Where the node cannot answer for that block (a reorg took it, or its state is pruned): take a newer state and ask again.
+pub async fn compare_state(source: &dyn ChainSource, state: &StateAt) -> Result<Report, ChainError> {
+    let metas: Vec<Arc<PoolMeta>> = state.pools.iter().map(|p| Arc::new(p.meta.clone())).collect();
+    let answers = contract_state::read(source, state.block.hash, &metas).await?;
+    let mut report = Report {
+        chain_id: state.chain_id,
+        block_number: state.block.number,
+        block_hash: state.block.hash,
+        compared: 0,
+        ticks: 0,
+        skipped: Vec::new(),
+        drifts: Vec::new(),
+    };
+    for (ours, (id, answer)) in state.pools.iter().zip(answers) {
+        match answer {
+            _ if ours.status != "LIVE" => report.skipped.push(format!("{id}: {}", ours.status)),
+            Err(reason) => report.skipped.push(format!("{id}: {reason}")),
+            Ok(theirs) => {
+                report.compared = report.compared.saturating_add(1);
+                if let PoolState::V3(v3) = &theirs {
+                    report.ticks = report.ticks.saturating_add(v3.ticks.len());
+                }
+                let drifts = compare(&ours.state, &theirs);
+                if !drifts.is_empty() {
+                    report.drifts.push(PoolDrift { pool: id, drifts });
+                }
+            }
+        }
+    }
+    Ok(report)
+}

@@ -1,0 +1,170 @@
+//! Commands, and the exit codes that they end with: 0 done, 1 failed, 2 the audit found drift.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks on its streams")]
+
+use std::{path::{Path, PathBuf}, process::ExitCode, sync::Arc};
+
+use clap::{Parser, Subcommand, ValueEnum};
+use swaptide::{api, app, audit, config::{self, Config}, telemetry};
+use tokio_util::sync::CancellationToken;
+
+/// The real-time backend of a decentralized exchange: live pool state, history, and subscriptions that retract on a reorg.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Follow the chain and serve: everything in one process. Ctrl-C and SIGTERM drain
+    Run {
+        /// The configuration
+        #[arg(short, long, default_value = "swaptide.toml", value_name = "FILE")]
+        config: PathBuf,
+        /// How log lines look
+        #[arg(long, env = "SWAPTIDE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+        log_format: LogFormat,
+    },
+    /// Compare the running engine's state with the contracts at one block; ends with 0 (equal) or 2 (drift)
+    Audit {
+        /// The configuration of the running engine
+        #[arg(short, long, default_value = "swaptide.toml", value_name = "FILE")]
+        config: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read a configuration and say what is wrong with it
+    CheckConfig {
+        /// The configuration
+        file: PathBuf,
+    },
+    /// Print the GraphQL schema (SDL)
+    Schema,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        eprintln!("error: TLS could not be set up");
+        return ExitCode::FAILURE;
+    }
+    let outcome = match cli.command {
+        Command::Run { config, log_format } => {
+            telemetry::logs::init(matches!(log_format, LogFormat::Json));
+            run(&config)
+        }
+        Command::Audit { config, json } => {
+            telemetry::logs::init(false);
+            audit(&config, json)
+        }
+        Command::CheckConfig { file } => load(&file).map(|config| {
+            let chains: Vec<String> = config.chain.iter().map(|c| format!("{} ({})", c.name, c.id)).collect();
+            println!("{}: fine. Chains: {}", file.display(), chains.join(", "));
+            ExitCode::SUCCESS
+        }),
+        Command::Schema => {
+            println!("{}", api::sdl());
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    outcome.unwrap_or_else(|message| {
+        eprintln!("error: {message}");
+        ExitCode::FAILURE
+    })
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place where the environment comes in")]
+fn load(path: &Path) -> Result<Config, String> {
+    let overrides: Vec<(String, String)> = std::env::vars().filter(|(name, _)| name.starts_with("SWAPTIDE__")).collect();
+    config::load(path, &|name| std::env::var(name).ok(), &overrides).map_err(|e| e.to_string())
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("swaptide-io")
+        .build()
+        .map_err(|e| format!("the runtime could not start: {e}"))
+}
+
+fn run(path: &Path) -> Result<ExitCode, String> {
+    let config = load(path)?;
+    let runtime = Arc::new(runtime()?);
+    // Actors on this thread's LocalSet; axum, the store and the node's sockets on the workers.
+    let system = actix::System::with_tokio_rt({
+        let runtime = runtime.clone();
+        move || runtime
+    });
+    let outcome = system.block_on(async move {
+        let shutdown = CancellationToken::new();
+        let signals = tokio::spawn(cancel_on_signal(shutdown.clone()));
+        let outcome = app::run(config, shutdown).await;
+        signals.abort();
+        outcome
+    });
+    outcome.map(|()| ExitCode::SUCCESS).map_err(|exit| exit.to_string())
+}
+
+async fn cancel_on_signal(shutdown: CancellationToken) {
+    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(signal) => signal,
+        Err(error) => {
+            tracing::error!(%error, "SIGTERM cannot be heard");
+            return;
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => tracing::info!("Ctrl-C: draining"),
+        _ = terminate.recv() => tracing::info!("SIGTERM: draining"),
+    }
+    shutdown.cancel();
+}
+
+fn audit(path: &Path, json: bool) -> Result<ExitCode, String> {
+    let config = load(path)?;
+    let report = runtime()?.block_on(audit_running(&config))?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&report).map_err(|e| e.to_string())?);
+    } else {
+        let verdict = if report.is_equal() { "equal to the chain" } else { "DRIFT" };
+        println!(
+            "block {} {}: {} pools with {} ticks compared, {verdict}",
+            report.block_number, report.block_hash, report.compared, report.ticks
+        );
+        report.skipped.iter().for_each(|reason| println!("  not compared: {reason}"));
+        for pool in &report.drifts {
+            for drift in &pool.drifts {
+                println!("  {} {}: ours {}, chain {}", pool.pool, drift.field, drift.ours, drift.chain);
+            }
+        }
+    }
+    Ok(ExitCode::from(if report.is_equal() { 0 } else { 2 }))
+}
+
+/// A reorg may take the block while it is compared; then a newer state is asked for.
+const AUDIT_TRIES: usize = 5;
+
+async fn audit_running(config: &Config) -> Result<audit::Report, String> {
+    let chain = config.chain.first().ok_or("no [[chain]] is configured")?;
+    let source = app::source(chain).map_err(|e| e.to_string())?;
+    let url = format!("http://{}/admin/state", config.admin.listen);
+    let mut last = String::new();
+    for _ in 0..AUDIT_TRIES {
+        let answer = reqwest::get(&url).await.map_err(|_| format!("no engine answers at {url}: start it with `swaptide run`"))?;
+        let state: audit::StateAt = answer.json().await.map_err(|e| format!("the engine is not ready yet: {e}"))?;
+        match audit::compare_state(&source, &state).await {
+            Ok(report) => return Ok(report),
+            Err(error) => last = error.to_string(),
+        }
+    }
+    Err(format!("the contracts could not be asked: {last}"))
+}

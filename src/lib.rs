@@ -1,0 +1,14 @@
+//! Swaptide: the real-time backend of a decentralized exchange. See `docs/ARCHITECTURE.md` for the map.
+//!
+//! Read [`domain`] first, then [`chain::ChainSource`], `actors::ingest`, [`store::live`] and `app`: that is the product in
+//! outline. Imports go downwards only; `tests/tidy.rs` holds the layers to it.
+
+pub mod api;
+pub mod actors;
+pub mod app;
+pub mod audit;
+pub mod chain;
+pub mod config;
+pub mod domain;
+pub mod store;
+pub mod telemetry;
