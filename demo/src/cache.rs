@@ -1,0 +1,89 @@
+//! Where the fetched parts live. This file uses std only, because `xtask` includes it as well: both must agree on the folder.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// Written last, after everything is in place and checked: a folder without it is a broken installation and is made again.
+pub const STAMP: &str = ".complete";
+
+/// What `npm ci` needs, and all that it depends on. The folder's name is a hash of these files.
+pub const NPM_FILES: [&str; 3] = ["package.json", "package-lock.json", ".npmrc"];
+
+/// The cache folder: `SWAPTIDE_CACHE`, or `.cache` in the repository.
+pub fn cache_root(repo: &Path) -> PathBuf {
+    match std::env::var_os("SWAPTIDE_CACHE") {
+        Some(dir) if !dir.is_empty() => PathBuf::from(dir),
+        _ => repo.join(".cache"),
+    }
+}
+
+/// The folder that holds `node_modules` for exactly the pins of this working copy.
+///
+/// # Errors
+/// When the pins in `demo/` cannot be read.
+pub fn npm_dir(repo: &Path) -> io::Result<PathBuf> {
+    let mut hash = Fnv64::default();
+    for file in NPM_FILES {
+        hash.update(&fs::read(repo.join("demo").join(file))?);
+    }
+    Ok(cache_root(repo).join("parts").join(format!("npm-{:016x}", hash.0)))
+}
+
+/// The npm package with anvil for this platform, whether it is among the pins or not.
+pub fn npm_anvil_package() -> String {
+    let os = match std::env::consts::OS {
+        "macos" => "darwin",
+        other => other,
+    };
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    format!("@foundry-rs/anvil-{os}-{arch}")
+}
+
+/// One line for platforms whose package is not among the pins.
+pub fn no_anvil_text() -> String {
+    format!(
+        "no anvil for {}-{}: only Linux x86-64 comes with the pinned parts. Install Foundry (https://getfoundry.sh) so that `anvil` is on PATH, or set SWAPTIDE_ANVIL to the binary",
+        std::env::consts::OS,
+        std::env::consts::ARCH
+    )
+}
+
+/// The first executable file called `name` on PATH.
+pub fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| is_executable(file))
+}
+
+#[cfg(unix)]
+fn is_executable(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(file).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_executable(file: &Path) -> bool {
+    file.is_file()
+}
+
+/// FNV-1a, 64 bits: it only has to tell two versions of our own files apart (npm verifies what is fetched, by SHA-512).
+struct Fnv64(u64);
+
+impl Default for Fnv64 {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Fnv64 {
+    fn update(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+}

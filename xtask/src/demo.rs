@@ -1,0 +1,120 @@
+//! `cargo xtask demo`: npm fetches while cargo compiles, then the demo's own binary takes over.
+
+use std::{
+    fmt::Write as _,
+    io::Read,
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::mpsc,
+    thread,
+};
+
+use crate::{Outcome, parts, progress::Progress, repo, run};
+
+/// Builds and fetches, then becomes the demo with these arguments.
+pub(crate) fn demo(args: &[String]) -> Outcome {
+    exec(command(args)?)
+}
+
+/// As `demo`, but comes back when it has ended: a step of `ci`.
+pub(crate) fn run(args: &[String]) -> Outcome {
+    run::must(&mut command(args)?)
+}
+
+fn command(args: &[String]) -> Outcome<Command> {
+    let (engine, demo) = prepare()?;
+    let mut command = Command::new(demo);
+    command.arg("--engine").arg(engine).args(args).current_dir(repo());
+    Ok(command)
+}
+
+/// The engine's and the demo's binary, with every part in place.
+fn prepare() -> Outcome<(PathBuf, PathBuf)> {
+    let progress = Progress::new(&["parts", "build"]);
+    let (built_after_parts, fetched) = thread::scope(|scope| {
+        let (ready, is_ready) = mpsc::channel();
+        let parts = scope.spawn(|| parts::ensure(&progress).inspect(|_| drop(ready)));
+        let build = build(&progress, &is_ready);
+        let parts = parts.join().unwrap_or_else(|_| Err("fetching the parts panicked".to_owned()));
+        (build, parts)
+    });
+    // GraphiQL's files are embedded when the engine's crate is compiled. On a cold start that is minutes after npm has
+    // finished; where it was earlier, the crate (only it) is compiled again.
+    if fetched?.vendor_changed && !built_after_parts? {
+        run::must(run::cargo().args(["clean", "--quiet", "--profile", "demo", "-p", "swaptide"]))?;
+        let (done, is_done) = mpsc::channel::<()>();
+        drop(done);
+        build(&progress, &is_done)?;
+    }
+    let dir = target_dir().join("demo");
+    Ok((dir.join(format!("swaptide{}", std::env::consts::EXE_SUFFIX)), dir.join(format!("swaptide-demo{}", std::env::consts::EXE_SUFFIX))))
+}
+
+/// Returns whether the engine's own crate was compiled after the parts were in place.
+fn build(progress: &Progress, parts_ready: &mpsc::Receiver<()>) -> Outcome<bool> {
+    let mut cargo = run::cargo()
+        .args(["build", "--profile", "demo", "-p", "swaptide", "-p", "swaptide-demo", "--bins"])
+        .envs([("CARGO_TERM_PROGRESS_WHEN", "always"), ("CARGO_TERM_PROGRESS_WIDTH", "100"), ("CARGO_TERM_COLOR", "never")])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|e| format!("cargo cannot be started: {e}"))?;
+    let mut stderr = cargo.stderr.take().ok_or("cargo has no stderr")?;
+    let (mut buffer, mut line, mut said) = ([0_u8; 4096], Vec::new(), String::new());
+    let (mut after_parts, mut counting) = (false, false);
+    loop {
+        let read = stderr.read(&mut buffer).map_err(|e| format!("cargo: {e}"))?;
+        for &byte in buffer.iter().take(read) {
+            if byte != b'\r' && byte != b'\n' {
+                line.push(byte);
+                continue;
+            }
+            let text = String::from_utf8_lossy(&line).trim().to_owned();
+            line.clear();
+            if text.starts_with("Compiling swaptide v") {
+                after_parts = matches!(parts_ready.try_recv(), Err(mpsc::TryRecvError::Disconnected));
+            }
+            match text.strip_prefix("Building [").and_then(|t| t.split_once("] ")) {
+                Some((_, counts)) => {
+                    counting = true;
+                    progress.set("build", counts);
+                }
+                // Until cargo counts, it downloads.
+                None if !counting && text.starts_with("Download") => progress.set("build", &text),
+                None if text.is_empty() || text.starts_with("Compiling ") => {}
+                None => {
+                    let _ = writeln!(said, "{text}");
+                }
+            }
+        }
+        if read == 0 {
+            break;
+        }
+    }
+    let status = cargo.wait().map_err(|e| format!("cargo: {e}"))?;
+    if !status.success() {
+        return Err(format!("the build failed ({status}):\n{said}"));
+    }
+    progress.done("build", "ready");
+    Ok(after_parts)
+}
+
+fn target_dir() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) if !dir.is_empty() => repo().join(dir),
+        _ => repo().join("target"),
+    }
+}
+
+#[cfg(unix)]
+fn exec(mut command: Command) -> Outcome {
+    // The demo takes our place: its exit code and its signals are the user's own.
+    let error = std::os::unix::process::CommandExt::exec(&mut command);
+    Err(format!("the demo cannot be started: {error}"))
+}
+
+#[cfg(not(unix))]
+fn exec(mut command: Command) -> Outcome {
+    run::must(&mut command)
+}
