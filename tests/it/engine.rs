@@ -1,0 +1,187 @@
+//! The engine as a process: its configuration, its log, its two doors.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use swaptide::audit::StateAt;
+use swaptide_demo::{Devnet, http::HttpClient};
+use tokio::sync::watch;
+
+/// Generous: two cores may be building something else beside the test.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a test may want different.
+pub struct Setup {
+    pub database: PathBuf,
+    pub rpc: Vec<String>,
+    pub chain_id: u64,
+    pub dexes: Vec<(String, String)>,
+    pub extra_chain: String,
+    pub api_listen: String,
+}
+
+impl Setup {
+    /// Both factories of the devnet, WebSocket first.
+    pub fn of(devnet: &Devnet, folder: &Path) -> Self {
+        let d = &devnet.deployment;
+        Self {
+            database: folder.join("swaptide.db"),
+            rpc: vec![devnet.ws_url.clone(), devnet.http_url.clone()],
+            chain_id: devnet.chain_id,
+            dexes: vec![
+                ("uniswap_v2".to_owned(), d.v2_factory.to_string()),
+                ("uniswap_v3".to_owned(), d.v3_factory.to_string()),
+            ],
+            extra_chain: String::new(),
+            api_listen: "127.0.0.1:0".to_owned(),
+        }
+    }
+
+    pub fn toml(&self) -> String {
+        let rpc: Vec<String> = self.rpc.iter().map(|url| format!("{url:?}")).collect();
+        let mut text = format!(
+            "[api]\nlisten = {:?}\n[admin]\nlisten = \"127.0.0.1:0\"\n[store]\nurl = \"sqlite:{}\"\n[[chain]]\nid = {}\nname = \"test\"\nrpc = [{}]\n{}\n",
+            self.api_listen,
+            self.database.display(),
+            self.chain_id,
+            rpc.join(", "),
+            self.extra_chain,
+        );
+        for (i, (protocol, factory)) in self.dexes.iter().enumerate() {
+            text.push_str(&format!("[[chain.dex]]\nname = \"dex-{i}\"\nprotocol = {protocol:?}\nfactory = {factory:?}\n"));
+        }
+        text
+    }
+
+    pub fn write(&self, folder: &Path) -> PathBuf {
+        let file = folder.join("swaptide.toml");
+        std::fs::write(&file, self.toml()).unwrap();
+        file
+    }
+}
+
+/// A running engine. Dropping it kills it.
+pub struct Engine {
+    child: Child,
+    lines: watch::Receiver<Vec<String>>,
+    pub api: HttpClient,
+    pub admin: HttpClient,
+}
+
+impl Engine {
+    /// Starts it and waits until it serves (not until it is at the head).
+    pub async fn start(setup: &Setup, folder: &Path) -> Self {
+        let (child, mut lines) = spawn(&setup.write(folder));
+        let serving = |lines: &Vec<String>| lines.iter().any(|l| l.contains("serving on"));
+        let outcome = tokio::time::timeout(PATIENCE, lines.wait_for(serving)).await.map(|r| r.is_ok());
+        let all = lines.borrow().join("\n");
+        assert_eq!(outcome, Ok(true), "the engine serves; it said:\n{all}");
+        let line = all.lines().find(|l| l.contains("serving on")).unwrap().to_owned();
+        let mut hosts = line.split("http://").skip(1).map(|rest| {
+            rest.chars().take_while(|c| c.is_ascii_digit() || *c == '.' || *c == ':').collect::<String>()
+        });
+        let (api, admin) = (hosts.next().unwrap(), hosts.next().unwrap());
+        Self { child, lines, api: HttpClient::new(api), admin: HttpClient::new(admin) }
+    }
+
+    pub fn log(&self) -> String {
+        self.lines.borrow().join("\n")
+    }
+
+    pub fn ws_url(&self) -> String {
+        format!("ws://{}/graphql", self.api.host())
+    }
+
+    /// One GraphQL request; its `data`.
+    pub async fn query(&self, query: &str, variables: Value) -> Value {
+        let answer = self.raw_query(query, variables).await;
+        assert!(answer.get("errors").is_none(), "{query}: {answer}");
+        answer["data"].clone()
+    }
+
+    pub async fn raw_query(&self, query: &str, variables: Value) -> Value {
+        let body = json!({ "query": query, "variables": variables }).to_string();
+        let response = self.api.post_json("/graphql", &body).await.unwrap();
+        assert!(response.status < 500, "never a 500: {} {}", response.status, String::from_utf8_lossy(&response.body));
+        serde_json::from_slice(&response.body).unwrap()
+    }
+
+    /// Until the engine's head is the node's head.
+    pub async fn at_head(&self, devnet: &Devnet) {
+        let head = devnet.head().await.unwrap();
+        let arrived = async {
+            // `number_gte` waits on the server's side, so this is no busy loop.
+            loop {
+                let query = "query($n: Int!) { _meta(block: {number_gte: $n}) { block { hash } } }";
+                let answer = self.raw_query(query, json!({ "n": head.number })).await;
+                if answer["data"]["_meta"]["block"]["hash"] == json!(head.hash.to_string()) {
+                    return;
+                }
+            }
+        };
+        let outcome = tokio::time::timeout(PATIENCE, arrived).await;
+        assert!(outcome.is_ok(), "reaches block {} {}; the engine said:\n{}", head.number, head.hash, self.log());
+    }
+
+    /// The whole state of one epoch.
+    pub async fn state(&self) -> StateAt {
+        let response = self.admin.get("/admin/state").await.unwrap();
+        assert_eq!(response.status, 200, "{}", String::from_utf8_lossy(&response.body));
+        serde_json::from_slice(&response.body).unwrap()
+    }
+
+    pub async fn status(&self) -> Value {
+        serde_json::from_slice(&self.admin.get("/status").await.unwrap().body).unwrap()
+    }
+
+    /// SIGTERM, and how it ended.
+    pub async fn terminate(mut self) -> ExitStatus {
+        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        tokio::task::spawn_blocking(move || self.child.wait().unwrap()).await.unwrap()
+    }
+
+    /// SIGKILL: no flush, no goodbye.
+    pub async fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub fn binary() -> &'static str {
+    env!("CARGO_BIN_EXE_swaptide")
+}
+
+fn spawn(config: &Path) -> (Child, watch::Receiver<Vec<String>>) {
+    let mut child =
+        Command::new(binary()).args(["run", "-c"]).arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let stderr = child.stderr.take().unwrap();
+    let (tx, rx) = watch::channel(Vec::new());
+    std::thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            tx.send_modify(|lines| lines.push(line));
+        }
+    });
+    (child, rx)
+}
+
+/// Runs a command of the binary to its end: (exit code, stdout, stderr).
+pub async fn run(args: &[&str]) -> (i32, String, String) {
+    let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+    let output = tokio::task::spawn_blocking(move || Command::new(binary()).args(args).stdin(Stdio::null()).output().unwrap());
+    let output = tokio::time::timeout(PATIENCE, output).await.expect("it ends by itself").unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+}

@@ -1,0 +1,97 @@
+//! Bad input: one clear line that says what to do, the right exit code, nothing written.
+
+use std::path::Path;
+
+use serde_json::json;
+use swaptide_demo::{Devnet, DevnetConfig};
+
+use super::engine::{Engine, Setup, run};
+
+/// Runs a configuration that must be refused; its last line must contain all of `says`.
+async fn refused(folder: &Path, toml: &str, says: &[&str]) {
+    let file = folder.join("bad.toml");
+    std::fs::write(&file, toml).unwrap();
+    let before = names(folder);
+    let (code, stdout, stderr) = run(&["run", "-c", file.to_str().unwrap()]).await;
+    assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");
+    let errors: Vec<&str> = stderr.lines().filter(|l| l.starts_with("error: ")).collect();
+    assert_eq!(errors.len(), 1, "one clear line: {stderr}");
+    for text in says {
+        assert!(errors[0].contains(text), "{text:?} in {:?}", errors[0]);
+    }
+    assert!(!stderr.contains("panicked") && !stderr.contains("RUST_BACKTRACE"), "{stderr}");
+    assert_eq!(names(folder), before, "nothing written");
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_a_configuration_is_said_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let devnet = Devnet::start(DevnetConfig::tiny()).await.unwrap();
+    let good = || Setup::of(&devnet, folder.path());
+    let toml = good().toml();
+    let folder = folder.path();
+
+    refused(folder, &toml.replace("[store]", "[store]\nurll = \"x\""), &["bad.toml:6", "urll"]).await;
+    refused(folder, &toml.replace("name = \"test\"", "name = \"test\"\nfinalty = 3"), &["finalty"]).await;
+    refused(folder, &toml.replace("uniswap_v2", "uniswap_v9"), &["uniswap_v9", "uniswap_v3"]).await;
+    let factory = devnet.deployment.v2_factory.to_string();
+    refused(folder, &toml.replace(&factory, "0x1234"), &["bad.toml", "factory"]).await;
+    refused(folder, &toml.replace(&factory, "0x000000000000000000000000000000000000dEaD"), &["factory", "no contract"]).await;
+    refused(folder, &toml.replace("id = 31337", "id = 1"), &["31337", "id = 1"]).await;
+    refused(folder, &Setup { rpc: vec!["http://127.0.0.1:9".to_owned()], ..good() }.toml(), &["no `rpc` endpoint answers", "Check"]).await;
+    refused(folder, &Setup { rpc: vec!["ftp://127.0.0.1".to_owned()], ..good() }.toml(), &["ws://", "ftp"]).await;
+    refused(folder, &Setup { database: "/proc/swaptide.db".into(), ..good() }.toml(), &["/proc/swaptide.db"]).await;
+    refused(folder, &toml.replace("sqlite:", "mysql:"), &["store.url", "sqlite:FILE"]).await;
+    refused(folder, "[api]\nlisten = \"localhost\"\n", &["api.listen"]).await;
+    refused(folder, "[api", &["bad.toml:1"]).await;
+    refused(folder, &toml.replace("\"test\"", "\"${SWAPTIDE_TEST_NOT_SET}\""), &["SWAPTIDE_TEST_NOT_SET"]).await;
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    refused(folder, &Setup { api_listen: listen.clone(), ..good() }.toml(), &[&listen, "in use", "api.listen"]).await;
+
+    let not_sqlite = folder.join("notes.db");
+    std::fs::write(&not_sqlite, "these are my notes, and not a database at all").unwrap();
+    refused(folder, &Setup { database: not_sqlite.clone(), ..good() }.toml(), &["notes.db"]).await;
+    assert_eq!(std::fs::read_to_string(&not_sqlite).unwrap(), "these are my notes, and not a database at all");
+
+    let (code, _, stderr) = run(&["run", "-c", "/nowhere/swaptide.toml"]).await;
+    assert_eq!(code, 1);
+    assert!(stderr.contains("/nowhere/swaptide.toml") && stderr.contains("-c FILE"), "{stderr}");
+    let file = good().write(folder);
+    let (code, stdout, _) = run(&["check-config", file.to_str().unwrap()]).await;
+    assert_eq!(code, 0);
+    assert!(stdout.contains("fine"), "{stdout}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_query_gets_a_code_and_never_a_500_and_an_unknown_pool_is_null() {
+    let folder = tempfile::tempdir().unwrap();
+    let devnet = Devnet::start(DevnetConfig::tiny()).await.unwrap();
+    let engine = Engine::start(&Setup::of(&devnet, folder.path()), folder.path()).await;
+    engine.at_head(&devnet).await;
+    let unknown = engine.query("{ pool(id: \"0x000000000000000000000000000000000000dEaD\") { id } }", json!({})).await;
+    assert_eq!(unknown["pool"], json!(null));
+    for query in [
+        "{ pool(id: \"nonsense\") { id } }",
+        "{ swaps(first: 0) { totalCount } }",
+        "{ swaps(first: 1001) { totalCount } }",
+        "{ swaps(after: \"AAAA\") { totalCount } }",
+        "{ swaps(where: {pool: \"0x12\"}) { totalCount } }",
+        "{ pools(chainId: 5) { totalCount } }",
+    ] {
+        let answer = engine.raw_query(query, json!({})).await;
+        assert_eq!(answer["errors"][0]["extensions"]["code"], "BAD_USER_INPUT", "{query}: {answer}");
+    }
+    for body in ["", "{", "[]", "{\"query\": 5}", "{\"query\": \"{ nope }\"}", "{\"query\": \"query {\"}"] {
+        let response = engine.api.post_json("/graphql", body).await.unwrap();
+        let text = String::from_utf8_lossy(&response.body).into_owned();
+        assert!(response.status < 500 && text.contains("error"), "{body:?}: {} {text}", response.status);
+    }
+}

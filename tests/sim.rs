@@ -1,0 +1,444 @@
+//! The whole tree on a simulated chain and a paused clock. The oracle replays the final canonical chain into fresh cores, and
+//! everything must be equal: memory, store, and what a subscriber folded together.
+//!
+//! `SWAPTIDE_SIM_SEEDS=2000 cargo test --test sim` runs more seeds; `SWAPTIDE_SIM_SEED=7` runs one. A seed that fails is
+//! printed, and added to `tests/sim-seeds.txt`, which every run begins with.
+
+use std::{
+    collections::BTreeMap,
+    io::Write as _,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use alloy::primitives::B256;
+use futures_util::future::BoxFuture;
+use swaptide::{
+    actors::{Deps, Finality, Plan, StartBlock, tree::ChainTree},
+    chain::{
+        registry::{DexSpec, Registry},
+        sim::{Sim, SimRng, V2_FACTORY, V3_FACTORY, Weather},
+    },
+    domain::{
+        block::BlockRef,
+        event::EventKind,
+        pool::{PoolId, PoolMeta, PoolState, Protocol, StateAfter},
+        record::{EventAt, PoolSnapshot, rows},
+    },
+    store::{
+        DataSource, History, Live, PoolStatus, Reader, StoreError,
+        history::{Boot, PoolReplay, WriteBatch},
+        query::{EventQuery, Narrow, Place},
+        sqlite::SqliteHistory,
+        topics::{FrameData, FrameKind, Topic},
+    },
+    telemetry::{Board, Metrics},
+};
+use tokio::{sync::mpsc, task::LocalSet};
+use tokio_util::sync::CancellationToken;
+
+const CHAIN: u64 = 1_337;
+const FINALITY_BLOCKS: u64 = 12;
+const SEEDS_DEFAULT: u64 = 300;
+
+#[test]
+fn whatever_the_chain_does_memory_store_and_subscribers_end_equal_to_it() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
+    let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sim-seeds.txt");
+    let known = std::fs::read_to_string(kept).unwrap_or_default();
+    let regressions = known.lines().filter_map(|line| line.trim().parse::<u64>().ok());
+    let seeds: Vec<u64> = match number("SWAPTIDE_SIM_SEED") {
+        Some(seed) => vec![seed],
+        None => regressions.chain(0..number("SWAPTIDE_SIM_SEEDS").unwrap_or(SEEDS_DEFAULT)).collect(),
+    };
+    let mut totals = Totals::default();
+    for seed in seeds {
+        match std::panic::catch_unwind(|| run_seed(seed)) {
+            Ok(story) => totals.add(&story),
+            Err(panic) => {
+                if !known.lines().any(|line| line.trim() == seed.to_string()) {
+                    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(kept).unwrap();
+                    writeln!(file, "{seed}").unwrap();
+                }
+                eprintln!("seed {seed} failed; repeat it with SWAPTIDE_SIM_SEED={seed} cargo test --test sim");
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+    println!("{totals:?}");
+    // A simulation in which nothing happens proves nothing.
+    if totals.seeds > 20 {
+        assert!(totals.reorgs > totals.seeds && totals.restarts > 0 && totals.events > 100 * totals.seeds, "{totals:?}");
+    }
+}
+
+#[derive(Debug, Default)]
+struct Story {
+    reorgs: u64,
+    restarts: u64,
+    events: u64,
+}
+
+#[derive(Debug, Default)]
+struct Totals {
+    seeds: u64,
+    reorgs: u64,
+    restarts: u64,
+    events: u64,
+}
+
+impl Totals {
+    fn add(&mut self, story: &Story) {
+        self.seeds += 1;
+        self.reorgs += story.reorgs;
+        self.restarts += story.restarts;
+        self.events += story.events;
+    }
+}
+
+fn run_seed(seed: u64) -> Story {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    LocalSet::new().block_on(&runtime, simulate(seed))
+}
+
+async fn simulate(seed: u64) -> Story {
+    let mut rng = SimRng::new(seed ^ 0x5eed_5eed);
+    let mut story = Story::default();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sim.db");
+    let sim = Sim::new(seed, Weather::CALM);
+    // Some history before anybody looks, sometimes enough for ranges.
+    for _ in 0..rng.below(60) {
+        sim.step();
+    }
+    sim.set_weather(Weather::STORM);
+    let mut engine = Engine::start(&sim, &file, rng.next_u64()).await;
+    for _ in 0..60 {
+        sim.step();
+        tokio::time::sleep(Duration::from_millis(rng.below(400))).await;
+        if rng.percent(3) {
+            story.reorgs += engine.reorgs();
+            engine.stop().await;
+            for _ in 0..rng.below(40) {
+                // While it is away the chain goes on, but never below what it calls final.
+                sim.set_weather(Weather { fork: 0, ..Weather::STORM });
+                sim.step();
+            }
+            sim.set_weather(Weather::STORM);
+            engine = Engine::start(&sim, &file, rng.next_u64()).await;
+            story.restarts += 1;
+        }
+    }
+    sim.set_weather(Weather::CALM);
+    sim.step();
+    engine.settle(&sim).await;
+    story.reorgs += engine.reorgs();
+    story.events += check(&sim, &engine).await;
+    engine.stop().await;
+    // What a cold start makes of the store is the same again.
+    let engine = Engine::start(&sim, &file, 0).await;
+    engine.settle(&sim).await;
+    check(&sim, &engine).await;
+    engine.stop().await;
+    story
+}
+
+struct Engine {
+    live: Arc<Live>,
+    history: Arc<dyn History>,
+    metrics: Metrics,
+    tree: ChainTree,
+    folded: Arc<Mutex<Vec<String>>>,
+    fatal: mpsc::Receiver<String>,
+}
+
+impl Engine {
+    async fn start(sim: &Sim, file: &Path, seed: u64) -> Self {
+        let sqlite = SqliteHistory::open(file).unwrap();
+        sqlite.claim(CHAIN, B256::repeat_byte(1)).await.unwrap();
+        let history: Arc<dyn History> = Arc::new(Flaky { inner: sqlite, rng: Mutex::new(SimRng::new(seed)) });
+        let fence = history.take_fence("sim").await.unwrap();
+        let live = Arc::new(Live::new(CHAIN, "sim", 2, Duration::from_secs(15)));
+        let metrics = Metrics::new().unwrap();
+        let (fatal_tx, fatal) = mpsc::channel(1);
+        let deps = Deps {
+            chain: CHAIN,
+            source: Arc::new(sim.clone()),
+            live: live.clone(),
+            history: history.clone(),
+            metrics: metrics.clone(),
+            board: Board::default(),
+            plan: Plan {
+                start: StartBlock::Number(0),
+                finality: Finality::Depth(FINALITY_BLOCKS),
+                dexes: dexes(),
+                orphan_retention_s: 86_400,
+                progress_bar: false,
+            },
+            fence,
+            fatal: fatal_tx,
+            stop: CancellationToken::new(),
+            now_unix_s: || 1_700_000_000,
+        };
+        let folded = Arc::new(Mutex::new(Vec::new()));
+        tokio::task::spawn_local(fold_swaps(live.clone(), folded.clone()));
+        tokio::task::yield_now().await;
+        Self { live, history, metrics, tree: ChainTree::start(Arc::new(deps)), folded, fatal }
+    }
+
+    async fn stop(self) {
+        assert!(self.tree.stop().await, "the tree stops in time");
+    }
+
+    fn reorgs(&self) -> u64 {
+        self.metrics.reorgs_total.with_label_values(&[&CHAIN.to_string()]).get()
+    }
+
+    /// Until memory and store are at the chain's head.
+    async fn settle(&self, sim: &Sim) {
+        sim.announce();
+        let head = sim.head().block;
+        let arrived = async {
+            let (mut epochs, mut durable) = (self.live.watch_epoch(), self.live.watch_durable());
+            loop {
+                let here = self.live.head().block;
+                if here.is_some_and(|b| b.hash == head.hash) && *durable.borrow_and_update() == head.number {
+                    return;
+                }
+                tokio::select! { _ = epochs.changed() => {}, _ = durable.changed() => {} }
+            }
+        };
+        let outcome = tokio::time::timeout(Duration::from_secs(600), arrived).await;
+        let (here, durable) = (self.live.head().block.map(|b| (b.number, b.hash)), *self.live.watch_durable().borrow());
+        assert!(
+            outcome.is_ok(),
+            "never reached {:?}: at {here:?}, durable {durable}, fatal waiting: {}",
+            (head.number, head.hash),
+            !self.fatal.is_empty()
+        );
+    }
+}
+
+/// A subscriber: takes every frame, and refuses one that does not fit what it has.
+async fn fold_swaps(live: Arc<Live>, folded: Arc<Mutex<Vec<String>>>) {
+    let mut frames = live.topics.subscribe(Topic::Swaps);
+    while let Ok(frame) = frames.recv().await {
+        let FrameData::Swaps(swaps) = &frame.data else { panic!("another topic's frame") };
+        let mut folded = folded.lock().unwrap();
+        match frame.kind {
+            FrameKind::Update => folded.extend(swaps.iter().map(id)),
+            FrameKind::Retract => {
+                for swap in swaps {
+                    // What was there before it subscribed cannot be taken from its list.
+                    if let Some(last) = folded.pop() {
+                        assert_eq!(last, id(swap), "a retract takes back the newest first");
+                    }
+                }
+            }
+            kind => panic!("{kind:?} on a topic of events"),
+        }
+    }
+}
+
+fn id(event: &EventAt) -> String {
+    format!("{}:{}", event.block.hash, event.row.log_index())
+}
+
+fn dexes() -> Vec<DexSpec> {
+    let dex = |name: &str, protocol, factory| DexSpec { name: name.to_owned(), protocol, factory, fee_pips: 3_000, pools: Vec::new() };
+    vec![dex("v2", Protocol::UniswapV2, V2_FACTORY), dex("v3", Protocol::UniswapV3, V3_FACTORY)]
+}
+
+/// What the canonical chain comes to, folded by nobody but the pure functions.
+#[derive(Default)]
+struct Oracle {
+    pools: BTreeMap<PoolId, PoolState>,
+    rows: Vec<Expected>,
+    logs: u64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Expected {
+    kind: EventKind,
+    block: (u64, B256),
+    log_index: u64,
+    sync: Option<u64>,
+    after: Option<StateAfter>,
+}
+
+fn oracle(sim: &Sim) -> Oracle {
+    let mut registry = Registry::new(dexes());
+    let mut oracle = Oracle::default();
+    for (header, logs) in sim.canonical() {
+        let block: BlockRef = header.block;
+        let selected = registry.select(CHAIN, block, logs);
+        for meta in &selected.created {
+            let protocol = meta.protocol;
+            oracle.pools.insert(meta.id, PoolState::new(protocol));
+        }
+        let mut after = Vec::new();
+        for event in &selected.events {
+            let state = oracle.pools.get_mut(&event.pool).unwrap();
+            state.apply(&event.body).unwrap();
+            let stateful = !matches!(event.body.kind(), EventKind::PoolCreated | EventKind::Undecodable);
+            after.push(stateful.then(|| state.after()));
+        }
+        oracle.logs += selected.events.len() as u64;
+        oracle.rows.extend(rows(&selected.events, &after).iter().map(|row| Expected {
+            kind: row.kind(),
+            block: (block.number, block.hash),
+            log_index: row.log_index(),
+            sync: row.sync_log_index,
+            after: row.after,
+        }));
+    }
+    oracle
+}
+
+async fn check(sim: &Sim, engine: &Engine) -> u64 {
+    let oracle = oracle(sim);
+    let pin = engine.live.pin();
+    let ours: BTreeMap<PoolId, PoolState> = pin.pools().iter().map(|v| (v.meta.id, v.state.clone())).collect();
+    assert!(pin.pools().iter().all(|v| v.status == PoolStatus::Live), "every pool is live");
+    for (id, state) in &oracle.pools {
+        assert_eq!(ours.get(id), Some(state), "state of {id} in memory");
+    }
+    assert_eq!(ours.len(), oracle.pools.len(), "pools in memory");
+
+    let reader = Reader::new([engine.live.clone()], engine.history.clone());
+    for kind in EventKind::ALL {
+        let expected: Vec<&Expected> = oracle.rows.iter().filter(|row| row.kind == kind).collect();
+        let oldest_first = all_events(&reader, &pin, kind, false).await;
+        same(&expected, &oldest_first, &format!("{kind:?} oldest first"), &pin);
+        let mut newest_first = all_events(&reader, &pin, kind, true).await;
+        newest_first.reverse();
+        same(&expected, &newest_first, &format!("{kind:?} newest first"), &pin);
+    }
+    let (_, canonical) = engine.history.log_counts(CHAIN).await.unwrap();
+    assert_eq!(canonical, oracle.logs, "every canonical log is stored exactly once");
+
+    let folded = engine.folded.lock().unwrap().clone();
+    let swaps: Vec<String> = oracle
+        .rows
+        .iter()
+        .filter(|row| row.kind == EventKind::Swap)
+        .map(|row| format!("{}:{}", row.block.1, row.log_index))
+        .collect();
+    assert!(swaps.ends_with(&folded), "a subscriber has the end of the chain: {} of {}", folded.len(), swaps.len());
+    oracle.rows.len() as u64
+}
+
+fn same(expected: &[&Expected], found: &[Expected], what: &str, pin: &swaptide::store::Pin) {
+    let first = expected.iter().zip(found).position(|(e, f)| *e != f);
+    let at = first.unwrap_or(expected.len().min(found.len()));
+    assert!(
+        first.is_none() && expected.len() == found.len(),
+        "{what}: {} expected, {} found, first difference at {at}:\n expected {:?}\n found {:?}\n window from {}, finalized {}",
+        expected.len(),
+        found.len(),
+        expected.get(at),
+        found.get(at),
+        pin.head().window_floor,
+        pin.head().finalized_number,
+    );
+}
+
+/// In pages of a size that does not fit anything.
+async fn all_events(reader: &Reader, pin: &swaptide::store::Pin, kind: EventKind, newest_first: bool) -> Vec<Expected> {
+    let mut all = Vec::new();
+    let mut from: Option<Place> = None;
+    loop {
+        let query = EventQuery {
+            chain: CHAIN,
+            kind,
+            narrow: Narrow::All,
+            after: from.filter(|_| !newest_first),
+            before: from.filter(|_| newest_first),
+            time_from: None,
+            time_to: None,
+            newest_first,
+            limit: 17,
+        };
+        let page = reader.events(pin, query).await.unwrap().events;
+        let Some(last) = page.last() else { return all };
+        from = Some(Place { block_number: last.block.number, log_index: last.row.log_index() });
+        all.extend(page.iter().map(|e| Expected {
+            kind,
+            block: (e.block.number, e.block.hash),
+            log_index: e.row.log_index(),
+            sync: e.row.sync_log_index,
+            after: e.row.after,
+        }));
+    }
+}
+
+/// A store that is slow, fails, and sometimes fails only after it has written.
+struct Flaky {
+    inner: SqliteHistory,
+    rng: Mutex<SimRng>,
+}
+
+impl Flaky {
+    fn roll(&self, chance: u64) -> bool {
+        self.rng.lock().unwrap().percent(chance)
+    }
+
+    fn pause(&self) -> Duration {
+        Duration::from_millis(self.rng.lock().unwrap().below(300))
+    }
+}
+
+impl History for Flaky {
+    fn source(&self) -> DataSource {
+        self.inner.source()
+    }
+
+    fn claim(&self, chain: u64, genesis: B256) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.claim(chain, genesis)
+    }
+
+    fn take_fence(&self, owner: &str) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.inner.take_fence(owner)
+    }
+
+    fn boot(&self, chain: u64) -> BoxFuture<'_, Result<Boot, StoreError>> {
+        self.inner.boot(chain)
+    }
+
+    fn replay(&self, chain: u64, pools: Vec<PoolMeta>) -> BoxFuture<'_, Result<Vec<PoolReplay>, StoreError>> {
+        self.inner.replay(chain, pools)
+    }
+
+    fn write(&self, batch: WriteBatch) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            tokio::time::sleep(self.pause()).await;
+            let snapshots: &[PoolSnapshot] = &batch.snapshots;
+            assert!(snapshots.iter().all(|s| s.block.number <= batch.finalized_number), "snapshots are of final blocks");
+            if self.roll(10) {
+                return Err(StoreError::Unavailable("it fails now and then".to_owned()));
+            }
+            self.inner.write(batch).await?;
+            if self.roll(5) {
+                return Err(StoreError::Unavailable("written, but the answer was lost".to_owned()));
+            }
+            Ok(())
+        })
+    }
+
+    fn events(&self, query: EventQuery) -> BoxFuture<'_, Result<Vec<EventAt>, StoreError>> {
+        self.inner.events(query)
+    }
+
+    fn count(&self, query: EventQuery, cap: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.inner.count(query, cap)
+    }
+
+    fn block(&self, chain: u64, hash: B256) -> BoxFuture<'_, Result<Option<(BlockRef, bool)>, StoreError>> {
+        self.inner.block(chain, hash)
+    }
+
+    fn log_counts(&self, chain: u64) -> BoxFuture<'_, Result<(u64, u64), StoreError>> {
+        self.inner.log_counts(chain)
+    }
+}

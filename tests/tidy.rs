@@ -1,0 +1,127 @@
+//! The layers, held to their word: who may import whom, and what may not be written anywhere.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+/// A layer and what of the crate it may name. `config` and `telemetry` are leaves that all but the domain may use.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("domain", &["domain"]),
+    ("telemetry", &["telemetry"]),
+    ("config", &["config"]),
+    ("chain", &["chain", "domain", "config", "telemetry"]),
+    ("feeds", &["feeds", "domain", "config", "telemetry"]),
+    ("store", &["store", "domain", "config", "telemetry"]),
+    ("actors", &["actors", "chain", "feeds", "store", "domain", "config", "telemetry"]),
+    ("api", &["api", "store", "domain", "config", "telemetry"]),
+];
+
+/// A word and the only places where it may stand.
+const WORDS: &[(&str, &[&str], &str)] = &[
+    ("actix::", &["src/actors", "src/app.rs", "src/cli.rs"], "only the tree knows actix"),
+    ("actix_rt::", &["src/actors", "src/app.rs"], "only the tree knows actix"),
+    ("rusqlite::", &["src/store/sqlite"], "only the SQLite store knows rusqlite"),
+    ("async_graphql", &["src/api"], "only the API knows GraphQL"),
+    ("alloy::providers", &["src/chain"], "only the chain layer talks to nodes"),
+    ("tokio::", &["src/chain", "src/feeds", "src/store", "src/actors", "src/api", "src/app.rs", "src/cli.rs", "src/telemetry"], "the domain is pure"),
+    ("tracing::", &["src/chain", "src/feeds", "src/store", "src/actors", "src/api", "src/app.rs", "src/cli.rs", "src/telemetry"], "the domain is pure"),
+    ("SystemTime", &["src/app.rs"], "time is an input"),
+    ("unbounded", &[], "no unbounded queues"),
+];
+
+/// Lines a file may have. Twice what style.md calls usual is a file with two ideas in it.
+const LINES_MAX: usize = 450;
+
+fn sources(folder: &Path, into: &mut BTreeMap<String, String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, into);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            let name = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap().to_str().unwrap().replace('\\', "/");
+            into.insert(name, fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+fn all() -> BTreeMap<String, String> {
+    let mut files = BTreeMap::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    assert!(files.len() > 30, "the sources were found");
+    files
+}
+
+/// Code without comments, so that a text may name what the code may not.
+fn code(source: &str) -> impl Iterator<Item = (usize, &str)> {
+    source.lines().enumerate().map(|(i, line)| (i + 1, line.split("//").next().unwrap_or_default()))
+}
+
+fn is_test(name: &str) -> bool {
+    name.contains("/tests") || name.ends_with("test_support.rs") || name.contains("conformance") || name.ends_with("faults.rs")
+}
+
+#[test]
+fn imports_go_downwards_only() {
+    let mut wrong = Vec::new();
+    for (name, source) in all() {
+        let Some((_, allowed)) = LAYERS.iter().find(|(layer, _)| name.starts_with(&format!("src/{layer}/"))) else { continue };
+        for (line, text) in code(&source) {
+            for used in text.split("crate::").skip(1) {
+                let module: String = used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                let inner = !module.is_empty() && LAYERS.iter().any(|(layer, _)| *layer == module);
+                let above = ["app", "audit", "cli"].contains(&module.as_str());
+                if (inner && !allowed.contains(&module.as_str())) || above {
+                    wrong.push(format!("{name}:{line} uses crate::{module}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn words_stand_only_where_they_may() {
+    let mut wrong = Vec::new();
+    for (name, source) in all().into_iter().filter(|(name, _)| !is_test(name)) {
+        let tests_from = source.lines().position(|l| l.trim() == "mod tests {").unwrap_or(usize::MAX);
+        for (line, text) in code(&source).filter(|(line, _)| *line <= tests_from) {
+            for (word, places, why) in WORDS {
+                if text.contains(word) && !places.iter().any(|place| name.starts_with(place)) {
+                    wrong.push(format!("{name}:{line} `{word}`: {why}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_file_holds_one_idea() {
+    let long: Vec<String> = all()
+        .into_iter()
+        .map(|(name, source)| (name, source.lines().count()))
+        .filter(|(_, lines)| *lines > LINES_MAX)
+        .map(|(name, lines)| format!("{name}: {lines} lines, more than {LINES_MAX}"))
+        .collect();
+    assert!(long.is_empty(), "{}", long.join("\n"));
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    let mute: Vec<String> = all()
+        .into_iter()
+        .filter(|(name, source)| !is_test(name) && !source.starts_with("//!"))
+        .map(|(name, _)| name)
+        .collect();
+    assert!(mute.is_empty(), "no module doc: {mute:?}");
+}
+
+#[test]
+fn nothing_is_switched_off() {
+    let mut files = all();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests"), &mut files);
+    let banned = [concat!("#[ig", "nore"), concat!("#[should_", "panic"), concat!("to", "do!("), concat!("unimple", "mented!("), concat!("thread::", "sleep")];
+    let found: Vec<String> = files
+        .iter()
+        .flat_map(|(name, source)| banned.iter().filter(|word| source.contains(**word)).map(move |word| format!("{name}: {word}")))
+        .collect();
+    assert!(found.is_empty(), "{found:?}");
+}
