@@ -79,7 +79,8 @@ pub(super) fn located(name: &str, text: &str, error: &toml::de::Error) -> Config
                 l.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with(['=', ']']))
                     || l.trim_end_matches([']', ' ']).rsplit('.').next() == Some(key)
             });
-            position.map(|at| at.saturating_add(1))
+            // Not a key: a value, perhaps.
+            position.or_else(|| text.lines().position(|l| l.contains(key))).map(|at| at.saturating_add(1))
         }),
     };
     ConfigError(match line {

@@ -90,12 +90,38 @@ pub struct ChainConfig {
     #[serde(default = "fifteen_seconds")]
     pub stall_timeout_ms: u64,
     /// Worth one dollar. Kept for prices, which come in a later version.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "addresses")]
     pub stablecoins: Vec<Address>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "maybe_address")]
     pub wrapped_native: Option<Address>,
     #[serde(default)]
     pub dex: Vec<DexConfig>,
+}
+
+/// An address that says what is wrong with it.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct ConfigAddress(Address);
+
+impl TryFrom<String> for ConfigAddress {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let address = text.parse().map_err(|_| format!("`{text}` is no address: write 0x and 40 hexadecimal digits"))?;
+        Ok(Self(address))
+    }
+}
+
+fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Address, D::Error> {
+    ConfigAddress::deserialize(deserializer).map(|a| a.0)
+}
+
+fn addresses<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Address>, D::Error> {
+    Vec::<ConfigAddress>::deserialize(deserializer).map(|all| all.into_iter().map(|a| a.0).collect())
+}
+
+fn maybe_address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Address>, D::Error> {
+    ConfigAddress::deserialize(deserializer).map(|a| Some(a.0))
 }
 
 fn two() -> u64 {
@@ -203,18 +229,19 @@ impl TryFrom<NumberOrText> for Finality {
 pub struct DexConfig {
     pub name: String,
     pub protocol: ProtocolConfig,
+    #[serde(deserialize_with = "address")]
     pub factory: Address,
     /// V2 only: forks differ. Hundredths of a basis point.
     #[serde(default = "v2_fee")]
     pub fee_pips: u32,
     /// Only these pools, if any are named.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "addresses")]
     pub pools: Vec<Address>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "maybe_address")]
     pub router: Option<Address>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "maybe_address")]
     pub quoter: Option<Address>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "maybe_address")]
     pub position_manager: Option<Address>,
 }
 

@@ -30,7 +30,7 @@ async fn one_swap_one_reorg_one_retract_at_an_npm_client_and_the_rows_in_sqlite(
     subscribed(&engine, 2).await;
 
     let pool = devnet.deployment.pools[0].clone();
-    let amount = devnet.deployment.tokens[0].unit_raw();
+    let amount = devnet.deployment.pools[0].token0.unit_raw();
     devnet.trader.swap_v2(0, true, amount).await.unwrap();
     let mined = devnet.mine_all_ok().await.unwrap();
     let update = client.until(|l| l["event"] == "next").await;
@@ -188,7 +188,7 @@ async fn onpoolupdated_starts_with_a_snapshot_and_follows_the_state() {
     let frame = &snapshot["data"]["onPoolUpdated"];
     assert_eq!(frame["kind"], "SNAPSHOT", "{snapshot}");
     let before = frame["data"][0]["reserve0"].as_str().unwrap().to_owned();
-    devnet.trader.swap_v2(0, true, devnet.deployment.tokens[0].unit_raw()).await.unwrap();
+    devnet.trader.swap_v2(0, true, devnet.deployment.pools[0].token0.unit_raw()).await.unwrap();
     devnet.mine_all_ok().await.unwrap();
     let update = client.until(|l| l["event"] == "next").await;
     assert_eq!(update["data"]["onPoolUpdated"]["kind"], "UPDATE");

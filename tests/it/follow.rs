@@ -109,7 +109,7 @@ async fn without_a_websocket_it_polls() {
     setup.rpc = vec!["ws://127.0.0.1:9".to_owned(), devnet.http_url.clone()];
     let engine = Engine::start(&setup, folder.path()).await;
     for _ in 0..3 {
-        devnet.trader.swap_v2(0, true, devnet.deployment.tokens[0].unit_raw()).await.unwrap();
+        devnet.trader.swap_v2(0, true, devnet.deployment.pools[0].token0.unit_raw()).await.unwrap();
         devnet.mine_all_ok().await.unwrap();
         engine.at_head(&devnet).await;
     }

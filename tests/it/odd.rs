@@ -88,7 +88,7 @@ async fn a_malformed_log_is_counted_and_kept_raw_and_stops_nobody() {
     let metrics = String::from_utf8(engine.admin.get("/metrics").await.unwrap().body).unwrap();
     assert!(metrics.contains("swaptide_malformed_logs_total{chain=\"31337\"} 3"), "{metrics}");
     // The real pool beside it trades on.
-    devnet.trader.swap_v2(0, true, devnet.deployment.tokens[0].unit_raw()).await.unwrap();
+    devnet.trader.swap_v2(0, true, devnet.deployment.pools[0].token0.unit_raw()).await.unwrap();
     devnet.mine_all_ok().await.unwrap();
     engine.at_head(&devnet).await;
     assert_eq!(engine.query("{ swaps { totalCount } }", json!({})).await["swaps"]["totalCount"], 1);

@@ -41,7 +41,7 @@ async fn what_is_wrong_with_a_configuration_is_said_in_one_line() {
     refused(folder, &toml.replace("name = \"test\"", "name = \"test\"\nfinalty = 3"), &["finalty"]).await;
     refused(folder, &toml.replace("uniswap_v2", "uniswap_v9"), &["uniswap_v9", "uniswap_v3"]).await;
     let factory = devnet.deployment.v2_factory.to_string();
-    refused(folder, &toml.replace(&factory, "0x1234"), &["bad.toml", "factory"]).await;
+    refused(folder, &toml.replace(&factory, "0x1234"), &["bad.toml:15", "`0x1234` is no address", "40 hexadecimal digits"]).await;
     refused(folder, &toml.replace(&factory, "0x000000000000000000000000000000000000dEaD"), &["factory", "no contract"]).await;
     refused(folder, &toml.replace("id = 31337", "id = 1"), &["31337", "id = 1"]).await;
     refused(folder, &Setup { rpc: vec!["http://127.0.0.1:9".to_owned()], ..good() }.toml(), &["no `rpc` endpoint answers", "Check"]).await;
