@@ -100,7 +100,10 @@ async fn plain_loop(rpc: &str, head: u64) -> Result<(usize, Duration)> {
     let mut logs = 0;
     for from in (0..=head).step_by(usize::try_from(CHUNK_BLOCKS)?) {
         let to = (from + CHUNK_BLOCKS - 1).min(head);
-        logs += provider.get_logs(&Filter::new().from_block(from).to_block(to).event_signature(decode::watched_topics())).await?.len();
+        logs += provider
+            .get_logs(&Filter::new().from_block(from).to_block(to).event_signature(decode::watched_topics()))
+            .await?
+            .len();
     }
     Ok((logs, started.elapsed()))
 }
@@ -156,9 +159,14 @@ async fn swaptide(rpc: &str, args: &Args, head: u64) -> Result<Ours> {
     }
     let elapsed = started.elapsed();
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.0.id()))?;
-    let peak_kb = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).and_then(|v| v.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0);
+    let peak_kb = status
+        .lines()
+        .find_map(|l| l.strip_prefix("VmHWM:"))
+        .and_then(|v| v.trim().trim_end_matches(" kB").parse().ok())
+        .unwrap_or(0);
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.0.id()))?;
-    let ticks: u64 = stat.rsplit(')').next().unwrap_or("").split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
+    let ticks: u64 =
+        stat.rsplit(')').next().unwrap_or("").split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
     let size = |suffix: &str| std::fs::metadata(format!("{}{suffix}", database.display())).map_or(0, |m| m.len());
     Ok(Ours { elapsed, cpu_s: ticks as f64 / 100.0, peak_kb, database_bytes: size("") + size("-wal") })
 }

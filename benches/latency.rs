@@ -24,7 +24,8 @@ use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 type Seen = Arc<Mutex<HashMap<u64, Instant>>>;
 
-const SUBSCRIPTION: &str = "subscription { onSwapsCreated { kind block { number } data { id amount0Raw amount1Raw sqrtPriceX96 tick pool { id } } } }";
+const SUBSCRIPTION: &str =
+    "subscription { onSwapsCreated { kind block { number } data { id amount0Raw amount1Raw sqrtPriceX96 tick pool { id } } } }";
 
 struct Args {
     blocks: u64,
@@ -60,7 +61,8 @@ impl Drop for Killed {
 #[tokio::main]
 async fn main() -> Result<()> {
     let args = args()?;
-    let mut devnet = Devnet::start(DevnetConfig { v2_pools: 10, v3_pools: 10, max_new_pools: 0, ..DevnetConfig::default() }).await?;
+    let mut devnet =
+        Devnet::start(DevnetConfig { v2_pools: 10, v3_pools: 10, max_new_pools: 0, ..DevnetConfig::default() }).await?;
     let folder = tempfile::tempdir()?;
     let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let d = &devnet.deployment;
@@ -105,7 +107,9 @@ async fn main() -> Result<()> {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let (floor, ours) = (floor.lock().expect("no panic").clone(), ours.lock().expect("no panic").clone());
     let missed = mined.keys().filter(|n| floor.contains_key(n) && !ours.contains_key(n)).count();
-    let ms = |a: Instant, b: Instant| a.saturating_duration_since(b).as_secs_f64() * 1e3 - b.saturating_duration_since(a).as_secs_f64() * 1e3;
+    let ms = |a: Instant, b: Instant| {
+        a.saturating_duration_since(b).as_secs_f64() * 1e3 - b.saturating_duration_since(a).as_secs_f64() * 1e3
+    };
     let mut added = Vec::new();
     let (mut bare, mut whole) = (Vec::new(), Vec::new());
     for (number, at) in &mined {
@@ -115,10 +119,21 @@ async fn main() -> Result<()> {
             whole.push(ms(*us, *at));
         }
     }
-    for (name, values) in [("bare log subscription after mined", &mut bare), ("onSwapsCreated after mined", &mut whole), ("added by Swaptide", &mut added)] {
+    for (name, values) in [
+        ("bare log subscription after mined", &mut bare),
+        ("onSwapsCreated after mined", &mut whole),
+        ("added by Swaptide", &mut added),
+    ] {
         values.sort_by(f64::total_cmp);
         let q = |p: f64| values[((values.len() - 1) as f64 * p) as usize];
-        println!("{name}: p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, max {:.1} ms ({} blocks)", q(0.5), q(0.9), q(0.99), q(1.0), values.len());
+        println!(
+            "{name}: p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, max {:.1} ms ({} blocks)",
+            q(0.5),
+            q(0.9),
+            q(0.99),
+            q(1.0),
+            values.len()
+        );
     }
     println!("blocks that were missed: {missed}; bars: p50 5 ms, p99 25 ms added");
     Ok(())
@@ -137,7 +152,9 @@ async fn watch_node(url: String, seen: Seen) -> Result<()> {
     Ok(())
 }
 
-async fn connect(port: u16) -> Result<tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>> {
+async fn connect(
+    port: u16,
+) -> Result<tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>> {
     let url = format!("ws://127.0.0.1:{port}/graphql");
     for _ in 0..200 {
         let mut request = url.as_str().into_client_request()?;

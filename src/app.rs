@@ -2,13 +2,20 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, sync::{mpsc, watch}};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     actors::{Deps, Finality, Plan, StartBlock, tree::ChainTree},
     api,
-    chain::{BlockTag, ChainSource, registry::DexSpec, rpc::{EndpointConfig, RpcConfig, RpcSource}},
+    chain::{
+        BlockTag, ChainSource,
+        registry::DexSpec,
+        rpc::{EndpointConfig, RpcConfig, RpcSource},
+    },
     config::{self, ChainConfig, Config, ProtocolConfig},
     domain::pool::Protocol,
     store::{History, Live, Reader, sqlite::SqliteHistory},
@@ -23,6 +30,8 @@ pub struct Exit(pub String);
 /// How long one request to a node may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const CALL_RETRIES: u32 = 3;
+/// About 150 MB; see `Plan::journal_rows_max`.
+const JOURNAL_ROWS_MAX: usize = 200_000;
 /// HTTP polling, where no WebSocket is up: well below the fastest chain's block time.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// A start that gets no answer from any endpoint gives up after this.
@@ -40,8 +49,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Exit
     let admin = listen("admin.listen", &config.admin.listen).await?;
     let metrics = Metrics::new().map_err(|e| Exit(format!("metrics: {e}")))?;
     let board = Board::default();
-    let source: Arc<dyn ChainSource> = Arc::new(source(chain_config)?);
+    let source: Arc<dyn ChainSource> = Arc::new(source(chain_config)?.counted(&metrics));
     let genesis = check_chain(source.as_ref(), chain_config).await?;
+    check_start(source.as_ref(), chain_config).await?;
     let history = open_store(&config).await?;
     history.claim(chain_config.id, genesis).await.map_err(|e| Exit(e.to_string()))?;
     let fence = history.take_fence(&format!("pid {}", std::process::id())).await.map_err(|e| Exit(e.to_string()))?;
@@ -124,12 +134,9 @@ async fn listen(key: &str, address: &str) -> Result<TcpListener, Exit> {
 pub fn source(chain: &ChainConfig) -> Result<RpcSource, Exit> {
     let endpoint = |rpc: &config::RpcConfig| match rpc {
         config::RpcConfig::Url(url) => EndpointConfig { url: url.clone(), max_rps: None, max_concurrent: None, logs_range: None },
-        config::RpcConfig::Limited(l) => EndpointConfig {
-            url: l.url.clone(),
-            max_rps: l.max_rps,
-            max_concurrent: l.max_concurrent,
-            logs_range: l.logs_range,
-        },
+        config::RpcConfig::Limited(l) => {
+            EndpointConfig { url: l.url.clone(), max_rps: l.max_rps, max_concurrent: l.max_concurrent, logs_range: l.logs_range }
+        }
     };
     let config = RpcConfig {
         chain_id: chain.id,
@@ -145,11 +152,15 @@ pub fn source(chain: &ChainConfig) -> Result<RpcSource, Exit> {
 /// The right chain, with contracts where the configuration says; gives the genesis hash.
 async fn check_chain(source: &dyn ChainSource, chain: &ChainConfig) -> Result<alloy::primitives::B256, Exit> {
     let name = &chain.name;
-    let unreachable = |e: String| Exit(format!("chain \"{name}\": no `rpc` endpoint answers ({e}). Check the URLs, or start the node"));
+    let unreachable =
+        |e: String| Exit(format!("chain \"{name}\": no `rpc` endpoint answers ({e}). Check the URLs, or start the node"));
     let checks = async {
         let id = source.chain_id().await.map_err(|e| unreachable(e.to_string()))?;
         if id != chain.id {
-            return Err(Exit(format!("chain \"{name}\": the `rpc` endpoint serves chain {id}, the configuration says id = {}", chain.id)));
+            return Err(Exit(format!(
+                "chain \"{name}\": the `rpc` endpoint serves chain {id}, the configuration says id = {}",
+                chain.id
+            )));
         }
         for dex in &chain.dex {
             let code = source.code(dex.factory).await.map_err(|e| unreachable(e.to_string()))?;
@@ -163,7 +174,22 @@ async fn check_chain(source: &dyn ChainSource, chain: &ChainConfig) -> Result<al
         let genesis = source.header(BlockTag::Number(0)).await.map_err(|e| unreachable(e.to_string()))?;
         genesis.map(|h| h.block.hash).ok_or_else(|| unreachable("it does not know block 0".to_owned()))
     };
-    tokio::time::timeout(START_TIMEOUT, checks).await.unwrap_or_else(|_| Err(unreachable(format!("{} s without an answer", START_TIMEOUT.as_secs()))))
+    tokio::time::timeout(START_TIMEOUT, checks)
+        .await
+        .unwrap_or_else(|_| Err(unreachable(format!("{} s without an answer", START_TIMEOUT.as_secs()))))
+}
+
+/// A start block that does not exist yet would be found out only after the database was made.
+async fn check_start(source: &dyn ChainSource, chain: &ChainConfig) -> Result<(), Exit> {
+    let config::StartBlock::Number(start) = chain.start_block else { return Ok(()) };
+    let latest = source.header(BlockTag::Latest).await.map_err(|e| Exit(e.to_string()))?;
+    match latest {
+        Some(latest) if start > latest.block.number.saturating_add(1) => Err(Exit(format!(
+            "chain \"{}\": `start_block` {start} lies above the newest block, {}: choose a lower one, or \"latest\"",
+            chain.name, latest.block.number
+        ))),
+        _ => Ok(()),
+    }
 }
 
 async fn open_store(config: &Config) -> Result<Arc<dyn History>, Exit> {
@@ -184,6 +210,7 @@ fn plan(chain: &ChainConfig, config: &Config) -> Plan {
         },
         dexes: dex_specs(chain),
         orphan_retention_s: config.store.orphan_retention,
+        journal_rows_max: JOURNAL_ROWS_MAX,
         progress_bar: std::io::IsTerminal::is_terminal(&std::io::stderr()),
     }
 }

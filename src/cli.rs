@@ -2,10 +2,18 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks on its streams")]
 
-use std::{path::{Path, PathBuf}, process::ExitCode, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use clap::{Parser, Subcommand, ValueEnum};
-use swaptide::{api, app, audit, config::{self, Config}, telemetry};
+use swaptide::{
+    api, app, audit,
+    config::{self, Config},
+    telemetry,
+};
 use tokio_util::sync::CancellationToken;
 
 /// The real-time backend of a decentralized exchange: live pool state, history, and subscriptions that retract on a reorg.

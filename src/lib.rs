@@ -3,8 +3,8 @@
 //! Read [`domain`] first, then [`chain::ChainSource`], `actors::ingest`, [`store::live`] and `app`: that is the product in
 //! outline. Imports go downwards only; `tests/tidy.rs` holds the layers to it.
 
-pub mod api;
 pub mod actors;
+pub mod api;
 pub mod app;
 pub mod audit;
 pub mod chain;

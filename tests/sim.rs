@@ -174,6 +174,7 @@ impl Engine {
                 finality: Finality::Depth(FINALITY_BLOCKS),
                 dexes: dexes(),
                 orphan_retention_s: 86_400,
+                journal_rows_max: 200_000,
                 progress_bar: false,
             },
             fence,
@@ -246,7 +247,8 @@ fn id(event: &EventAt) -> String {
 }
 
 fn dexes() -> Vec<DexSpec> {
-    let dex = |name: &str, protocol, factory| DexSpec { name: name.to_owned(), protocol, factory, fee_pips: 3_000, pools: Vec::new() };
+    let dex =
+        |name: &str, protocol, factory| DexSpec { name: name.to_owned(), protocol, factory, fee_pips: 3_000, pools: Vec::new() };
     vec![dex("v2", Protocol::UniswapV2, V2_FACTORY), dex("v3", Protocol::UniswapV3, V3_FACTORY)]
 }
 

@@ -21,8 +21,16 @@ const WORDS: &[(&str, &[&str], &str)] = &[
     ("rusqlite::", &["src/store/sqlite"], "only the SQLite store knows rusqlite"),
     ("async_graphql", &["src/api"], "only the API knows GraphQL"),
     ("alloy::providers", &["src/chain"], "only the chain layer talks to nodes"),
-    ("tokio::", &["src/chain", "src/feeds", "src/store", "src/actors", "src/api", "src/app.rs", "src/cli.rs", "src/telemetry"], "the domain is pure"),
-    ("tracing::", &["src/chain", "src/feeds", "src/store", "src/actors", "src/api", "src/app.rs", "src/cli.rs", "src/telemetry"], "the domain is pure"),
+    (
+        "tokio::",
+        &["src/chain", "src/feeds", "src/store", "src/actors", "src/api", "src/app.rs", "src/cli.rs", "src/telemetry"],
+        "the domain is pure",
+    ),
+    (
+        "tracing::",
+        &["src/chain", "src/feeds", "src/store", "src/actors", "src/api", "src/app.rs", "src/cli.rs", "src/telemetry"],
+        "the domain is pure",
+    ),
     ("SystemTime", &["src/app.rs"], "time is an input"),
     ("unbounded", &[], "no unbounded queues"),
 ];
@@ -106,11 +114,8 @@ fn a_file_holds_one_idea() {
 
 #[test]
 fn every_file_says_what_it_is_for() {
-    let mute: Vec<String> = all()
-        .into_iter()
-        .filter(|(name, source)| !is_test(name) && !source.starts_with("//!"))
-        .map(|(name, _)| name)
-        .collect();
+    let mute: Vec<String> =
+        all().into_iter().filter(|(name, source)| !is_test(name) && !source.starts_with("//!")).map(|(name, _)| name).collect();
     assert!(mute.is_empty(), "no module doc: {mute:?}");
 }
 
@@ -118,10 +123,18 @@ fn every_file_says_what_it_is_for() {
 fn nothing_is_switched_off() {
     let mut files = all();
     sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests"), &mut files);
-    let banned = [concat!("#[ig", "nore"), concat!("#[should_", "panic"), concat!("to", "do!("), concat!("unimple", "mented!("), concat!("thread::", "sleep")];
+    let banned = [
+        concat!("#[ig", "nore"),
+        concat!("#[should_", "panic"),
+        concat!("to", "do!("),
+        concat!("unimple", "mented!("),
+        concat!("thread::", "sleep"),
+    ];
     let found: Vec<String> = files
         .iter()
-        .flat_map(|(name, source)| banned.iter().filter(|word| source.contains(**word)).map(move |word| format!("{name}: {word}")))
+        .flat_map(|(name, source)| {
+            banned.iter().filter(|word| source.contains(**word)).map(move |word| format!("{name}: {word}"))
+        })
         .collect();
     assert!(found.is_empty(), "{found:?}");
 }

@@ -70,7 +70,7 @@ export class Blocks {
 
   #announce(count, number) {
     clearTimeout(this.#timer);
-    this.#banner.textContent = `reorg: ${count} ${count === 1 ? "block" : "blocks"} taken back, down to block ${blockNumber(number)}`;
+    this.#banner.textContent = `Reorg: ${count} ${count === 1 ? "block" : "blocks"} taken back, down to block ${blockNumber(number)}`;
     this.#banner.dataset.blocks = count;
     this.#banner.hidden = false;
     this.#timer = setTimeout(() => { this.#banner.hidden = true; }, BANNER_MS);

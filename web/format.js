@@ -1,33 +1,41 @@
 // Numbers for people, made from exact decimal strings without ever becoming floats.
 
 const SUBSCRIPT = "₀₁₂₃₄₅₆₇₈₉";
+const SUPERSCRIPT = "⁰¹²³⁴⁵⁶⁷⁸⁹";
 const COMPACT = [["T", 12], ["B", 9], ["M", 6]];
 
 const group = (digits) => digits.replace(/\B(?=(\d{3})+$)/g, ",");
 
-/** Rounds `whole.fraction` half up to `places` digits behind the point, on digits alone. */
+/** Rounds `whole.fraction` half up to `places` digits behind the point, on digits alone. Zeros at the end stay where they are a result of it. */
 function round(whole, fraction, places) {
   const kept = (fraction + "0".repeat(places)).slice(0, places);
   const up = (fraction[places] ?? "0") >= "5" ? 1n : 0n;
   const all = (BigInt(whole + kept) + up).toString().padStart(places + 1, "0");
-  const tail = places ? all.slice(-places).replace(/0+$/, "") : "";
+  const exact = !/[1-9]/.test(fraction.slice(places));
+  const tail = places ? (exact ? all.slice(-places).replace(/0+$/, "") : all.slice(-places)) : "";
   return [places ? all.slice(0, -places) : all, tail];
 }
 
-/** "1234.5678" → "1,234.57"; "0.00000012" → "0.0₆12"; "12345678901" → "12.35B". */
+const raised = (number, digits) => [...String(number)].map((d) => digits[d]).join("");
+
+/** "1234.5678" → "1,234.57"; "0.00000012" → "0.0₆12"; "12345678901" → "12.35B"; "1234567890123456" → "1.235 × 10¹⁵". */
 export function human(text, significant = 6) {
   if (text === null || text === undefined) return "–";
   const negative = text.startsWith("-");
   const [whole, fraction = ""] = (negative ? text.slice(1) : text).split(".");
   const sign = negative ? "−" : "";
+  if (whole.length > 15) {
+    const [w, f] = round(whole[0], whole.slice(1) + fraction, 3);
+    return `${sign}${w}${f && "." + f} × 10${raised(whole.length - 1, SUPERSCRIPT)}`;
+  }
   for (const [letter, power] of COMPACT) {
     if (whole.length > power) {
-      const [w, f] = round(whole.slice(0, -power), whole.slice(-power), 2);
+      const [w, f] = round(whole.slice(0, -power), whole.slice(-power) + fraction, 2);
       return `${sign}${group(w)}${f && "." + f}${letter}`;
     }
   }
   if (whole !== "0") {
-    const [w, f] = round(whole, fraction, Math.max(2, significant - whole.length));
+    const [w, f] = round(whole, fraction, Math.max(whole.length > 5 ? 0 : 2, significant - whole.length));
     return `${sign}${group(w)}${f && "." + f}`;
   }
   const zeros = fraction.match(/^0*/)[0].length;
@@ -37,8 +45,7 @@ export function human(text, significant = 6) {
     return `${sign}${w}${f && "." + f}`;
   }
   const digits = fraction.slice(zeros, zeros + 4).replace(/0+$/, "");
-  const count = [...String(zeros)].map((d) => SUBSCRIPT[d]).join("");
-  return `${sign}0.0${count}${digits}`;
+  return `${sign}0.0${raised(zeros, SUBSCRIPT)}${digits}`;
 }
 
 /** A raw integer amount in the token's unit, as an exact decimal string; null where that is not known. */

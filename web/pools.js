@@ -54,7 +54,7 @@ export class Pools {
     row.tr.dataset.asOf = pool.asOf.number;
     Object.assign(row.price.dataset, { token0Price: pool.token0Price ?? "", token1Price: pool.token1Price ?? "" });
     this.#write(row.price, price, price === null ? [none("no price")] : [
-      el("b", {}, human(price)), " ", el("span", { class: "sub" }, `${symbol(quote)} per ${symbol(base)}`),
+      el("b", {}, human(price)), " ", el("span", { class: "sub unit" }, `${symbol(quote)} per ${symbol(base)}`),
     ]);
     row.liquidity.dataset.reserve0 = pool.reserve0 ?? "";
     row.liquidity.dataset.reserve1 = pool.reserve1 ?? "";
@@ -64,7 +64,7 @@ export class Pools {
   }
 
   #liquidity(pool) {
-    if (pool.liquidity !== null) return [human(pool.liquidity), " ", el("span", { class: "sub" }, "L")];
+    if (pool.liquidity !== null) return [human(pool.liquidity), " ", el("span", { class: "sub", title: "in-range liquidity, as the contract counts it" }, "L")];
     const side = (token, raw) => {
       const amount = scale(raw, token.decimals);
       return amount === null ? none(`${symbol(token)} ?`) : el("span", {}, human(amount), " ", el("span", { class: "sub" }, symbol(token)));

@@ -88,7 +88,11 @@ impl Trader {
         let mut calls = Vec::with_capacity(2);
         if liquidity > 0 {
             let params = Nfpm::DecreaseLiquidityParams {
-                tokenId: id, liquidity, amount0Min: U256::ZERO, amount1Min: U256::ZERO, deadline: U256::from(DEADLINE_S),
+                tokenId: id,
+                liquidity,
+                amount0Min: U256::ZERO,
+                amount1Min: U256::ZERO,
+                deadline: U256::from(DEADLINE_S),
             };
             calls.push(Nfpm::decreaseLiquidityCall { params }.abi_encode().into());
         }
@@ -242,7 +246,14 @@ impl Trader {
                     if !taken(token0.address, token1.address, fee_pips) {
                         let (token0, token1) = (token0.clone(), token1.clone());
                         let tick_spacing = pools::tick_spacing(fee_pips);
-                        return Some(DevPool { address: Address::ZERO, token0, token1, fee_pips, tick_spacing, ..template.clone() });
+                        return Some(DevPool {
+                            address: Address::ZERO,
+                            token0,
+                            token1,
+                            fee_pips,
+                            tick_spacing,
+                            ..template.clone()
+                        });
                     }
                 }
             }
@@ -263,7 +274,11 @@ impl Trader {
 
     async fn push_v2_swap(&mut self, from: Address, path: Vec<Address>, amount_in: U256, gas: u64) -> Result<()> {
         let swap = V2Router::swapExactTokensForTokensCall {
-            amountIn: amount_in, amountOutMin: U256::ZERO, path, to: from, deadline: U256::from(DEADLINE_S),
+            amountIn: amount_in,
+            amountOutMin: U256::ZERO,
+            path,
+            to: from,
+            deadline: U256::from(DEADLINE_S),
         };
         self.queue.call(from, self.deployment.v2_router, &swap, gas).await
     }

@@ -124,8 +124,21 @@ impl Drop for Anvil {
 
 fn args(config: &AnvilConfig) -> Vec<String> {
     let mut args: Vec<String> = [
-        "--host", "127.0.0.1", "--order", "fees", "--no-mining", "--balance", "1000000000", "--gas-limit", "3000000000",
-        "--disable-code-size-limit", "--block-base-fee-per-gas", "1000000000", "--no-request-size-limit", "--mnemonic", MNEMONIC,
+        "--host",
+        "127.0.0.1",
+        "--order",
+        "fees",
+        "--no-mining",
+        "--balance",
+        "1000000000",
+        "--gas-limit",
+        "3000000000",
+        "--disable-code-size-limit",
+        "--block-base-fee-per-gas",
+        "1000000000",
+        "--no-request-size-limit",
+        "--mnemonic",
+        MNEMONIC,
     ]
     .map(str::to_owned)
     .to_vec();

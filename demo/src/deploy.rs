@@ -1,7 +1,10 @@
 //! Deploys the contracts, the tokens and the first pools. Everything that happens here happens once, in a fixed order.
 
 use alloy::{
-    primitives::{Address, U256, aliases::{I24, U24}},
+    primitives::{
+        Address, U256,
+        aliases::{I24, U24},
+    },
     sol_types::{SolCall, SolValue},
 };
 
@@ -66,7 +69,13 @@ pub(crate) struct Size {
     pub(crate) v3_pools: usize,
 }
 
-pub(crate) async fn deploy(rpc: &Rpc, parts: &Parts, queue: &mut TxQueue, accounts: Vec<Address>, size: Size) -> Result<Deployment> {
+pub(crate) async fn deploy(
+    rpc: &Rpc,
+    parts: &Parts,
+    queue: &mut TxQueue,
+    accounts: Vec<Address>,
+    size: Size,
+) -> Result<Deployment> {
     let mut rng = Rng::new(size.seed);
     let mut d = contracts(parts, queue, accounts, size.tokens).await?;
     fund(queue, &d).await?;
@@ -98,8 +107,18 @@ async fn contracts(parts: &Parts, queue: &mut TxQueue, accounts: Vec<Address>, t
     }
     queue.mine_all_ok().await?;
     Ok(Deployment {
-        weth, v2_factory, v2_router, v3_factory, nfpm, v3_router, quoter,
-        tokens: list, pools: Vec::new(), start_block: 0, setup_end_block: 0, accounts,
+        weth,
+        v2_factory,
+        v2_router,
+        v3_factory,
+        nfpm,
+        v3_router,
+        quoter,
+        tokens: list,
+        pools: Vec::new(),
+        start_block: 0,
+        setup_end_block: 0,
+        accounts,
     })
 }
 

@@ -39,8 +39,15 @@ pub struct DevnetConfig {
 impl Default for DevnetConfig {
     fn default() -> Self {
         Self {
-            seed: 1, chain_id: 31_337, tokens: 9, v2_pools: 5, v3_pools: 5, max_new_pools: 4,
-            clock: Clock::default(), port: None, anvil_args: Vec::new(),
+            seed: 1,
+            chain_id: 31_337,
+            tokens: 9,
+            v2_pools: 5,
+            v3_pools: 5,
+            max_new_pools: 4,
+            clock: Clock::default(),
+            port: None,
+            anvil_args: Vec::new(),
         }
     }
 }
@@ -99,7 +106,13 @@ impl Devnet {
         Ok(Self {
             http_url: format!("http://{}", anvil.host()),
             ws_url: format!("ws://{}", anvil.host()),
-            chain_id, deployment, trader, rng: Rng::new(seed ^ 0x4e04_6021), rpc, parts, anvil,
+            chain_id,
+            deployment,
+            trader,
+            rng: Rng::new(seed ^ 0x4e04_6021),
+            rpc,
+            parts,
+            anvil,
         })
     }
 

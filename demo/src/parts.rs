@@ -23,7 +23,10 @@ impl Parts {
         if root.join(cache::STAMP).is_file() {
             return Ok(Self { root });
         }
-        Err(Error::Parts(format!("the parts for the local chain are not installed in {}: run `cargo xtask parts`", root.display())))
+        Err(Error::Parts(format!(
+            "the parts for the local chain are not installed in {}: run `cargo xtask parts`",
+            root.display()
+        )))
     }
 
     /// The folder that holds `node_modules`; Node scripts resolve their imports from here.

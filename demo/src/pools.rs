@@ -1,11 +1,11 @@
 //! Which pools a chain has: curated ones that a person knows first, then every pair in a fixed order.
 
-use alloy::primitives::{Address, U256, aliases::{I24, U24}};
-
-use crate::{
-    contracts::PositionManager as Nfpm,
-    tokens::DevToken,
+use alloy::primitives::{
+    Address, U256,
+    aliases::{I24, U24},
 };
+
+use crate::{contracts::PositionManager as Nfpm, tokens::DevToken};
 
 /// Far in the future (the year 2100): deadlines are not what is tested here.
 pub(crate) const DEADLINE_S: u64 = 4_102_444_800;
@@ -76,7 +76,8 @@ pub(crate) struct PoolSpec {
 }
 
 /// V2 and V3 pairs that a person expects to see, as symbols; V3's with the fee in pips.
-const KNOWN_V2: [(&str, &str); 6] = [("WETH", "USDC"), ("WBTC", "WETH"), ("UNI", "WETH"), ("DAI", "USDC"), ("PEPE", "WETH"), ("LINK", "WETH")];
+const KNOWN_V2: [(&str, &str); 6] =
+    [("WETH", "USDC"), ("WBTC", "WETH"), ("UNI", "WETH"), ("DAI", "USDC"), ("PEPE", "WETH"), ("LINK", "WETH")];
 const KNOWN_V3: [(&str, &str, u32); 6] = [
     ("WETH", "USDC", 500),
     ("WETH", "USDC", 3_000),

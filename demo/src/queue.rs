@@ -82,7 +82,8 @@ impl TxQueue {
         if self.pending_gas.saturating_add(tx.gas) > BLOCK_GAS {
             self.mine().await?;
         }
-        let next = self.nonces.get_mut(&tx.from).ok_or_else(|| Error::Usage(format!("{} is not an unlocked account", tx.from)))?;
+        let next =
+            self.nonces.get_mut(&tx.from).ok_or_else(|| Error::Usage(format!("{} is not an unlocked account", tx.from)))?;
         let nonce = *next;
         *next += 1;
         self.pending_gas += tx.gas;
@@ -181,7 +182,8 @@ pub(crate) async fn latest(rpc: &Rpc, asked_at: Instant, mined_at: Instant) -> R
     const METHOD: &str = "eth_getBlockByNumber";
     let block = rpc.call(METHOD, json!(["latest", false])).await?;
     let hash = |field: &str| -> Result<B256> {
-        serde_json::from_value(at(&block, &format!("/{field}")).clone()).map_err(|e| Error::Answer { method: METHOD.to_owned(), problem: format!("{field}: {e}") })
+        serde_json::from_value(at(&block, &format!("/{field}")).clone())
+            .map_err(|e| Error::Answer { method: METHOD.to_owned(), problem: format!("{field}: {e}") })
     };
     Ok(Mined {
         number: quantity(METHOD, at(&block, "/number"))?,

@@ -1,7 +1,7 @@
 //! JSON-RPC over HTTP: raw values in and out, batches, and typed contract calls.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use alloy::{
     primitives::{Address, Bytes, U256},
@@ -93,10 +93,8 @@ impl Rpc {
 
     async fn post<T: serde::de::DeserializeOwned>(&self, method: &str, text: &str) -> Result<T> {
         let response = self.http.post_json("/", text).await?;
-        serde_json::from_slice(&response.body).map_err(|e| Error::Answer {
-            method: method.to_owned(),
-            problem: format!("HTTP {}, {e}", response.status),
-        })
+        serde_json::from_slice(&response.body)
+            .map_err(|e| Error::Answer { method: method.to_owned(), problem: format!("HTTP {}, {e}", response.status) })
     }
 }
 

@@ -86,7 +86,8 @@ mod tests {
     use super::*;
 
     fn token(symbol: &str) -> DevToken {
-        let TokenSpec { symbol, name, decimals, price_micro_usd } = specs(20).into_iter().find(|s| s.symbol == symbol).expect("a known symbol");
+        let TokenSpec { symbol, name, decimals, price_micro_usd } =
+            specs(20).into_iter().find(|s| s.symbol == symbol).expect("a known symbol");
         DevToken { address: Address::ZERO, symbol, name, decimals, price_micro_usd }
     }
 

@@ -67,8 +67,18 @@ impl Trader {
         let supplies = rpc.view_many(&v2.iter().map(|p| (p.address, V2Pair::totalSupplyCall {})).collect::<Vec<_>>()).await?;
         let removable = v2.iter().zip(supplies).map(|(p, supply)| (p.address, supply / U256::from(1000))).collect();
         let mut trader = Self {
-            rpc, queue, rng: Rng::new(seed ^ 0x5eed), pools: deployment.pools.clone(), deployment, max_new_pools, removable,
-            created: Vec::new(), net_usd_micro: HashMap::new(), positions: Vec::new(), minted: Vec::new(), next_position_id: 1,
+            rpc,
+            queue,
+            rng: Rng::new(seed ^ 0x5eed),
+            pools: deployment.pools.clone(),
+            deployment,
+            max_new_pools,
+            removable,
+            created: Vec::new(),
+            net_usd_micro: HashMap::new(),
+            positions: Vec::new(),
+            minted: Vec::new(),
+            next_position_id: 1,
             counts: ActionCounts::default(),
         };
         trader.next_position_id = trader.positions_on_chain(None).await? + 1;

@@ -15,7 +15,11 @@ use super::{
 };
 use crate::{
     chain::{ChainError, ChainSource, RangeLogs, decode},
-    domain::{block::BlockRef, reconcile::{ChainUpdate, Reconciler}, record::DecodedBlock},
+    domain::{
+        block::BlockRef,
+        reconcile::{ChainUpdate, Reconciler},
+        record::DecodedBlock,
+    },
     telemetry::progress::Progress,
 };
 

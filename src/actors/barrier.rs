@@ -139,8 +139,7 @@ fn parts(table: &Table, job: &Job) -> HashMap<PoolId, Outcome> {
         .into_iter()
         .filter(|id| table.entries.contains_key(id))
         .map(|id| {
-            let outcome =
-                Outcome { picks: picks.remove(&id).unwrap_or_default(), base: bases.remove(&id), applied: None };
+            let outcome = Outcome { picks: picks.remove(&id).unwrap_or_default(), base: bases.remove(&id), applied: None };
             (id, outcome)
         })
         .collect()

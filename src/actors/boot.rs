@@ -29,7 +29,11 @@ impl Follower {
         let mut registry = Registry::new(deps.plan.dexes.clone());
         let Some(head) = boot.head else {
             let anchor = start_anchor(&deps).await?;
-            deps.live.restore(Commit { head: Some(anchor), finalized_number: anchor.number, ..Commit::default() }, anchor.number, anchor.number.saturating_add(1));
+            deps.live.restore(
+                Commit { head: Some(anchor), finalized_number: anchor.number, ..Commit::default() },
+                anchor.number,
+                anchor.number.saturating_add(1),
+            );
             return Ok(Self::new(deps, table, registry, Reconciler::new(anchor)));
         };
         tracing::info!(head = head.number, pools = boot.pools.len(), "resuming from the store");

@@ -45,8 +45,7 @@ impl Follower {
         let tokens = self.tokens_of(&step).await;
         let deps = self.deps.clone();
         let before = deps.live.head().block;
-        let reverted: Vec<Arc<BlockRecord>> =
-            step.update.revert.iter().filter_map(|b| deps.live.record(&b.hash)).collect();
+        let reverted: Vec<Arc<BlockRecord>> = step.update.revert.iter().filter_map(|b| deps.live.record(&b.hash)).collect();
         let gone: Vec<PoolId> = reverted.iter().flat_map(|r| r.created.iter().map(|m| m.id)).collect();
         {
             let mut table = self.table.borrow_mut();
@@ -83,6 +82,8 @@ impl Follower {
             finalized_number: step.finalized_number,
             at_head: step.at_head,
             amended: Vec::new(),
+            // A backfill waits for the store; the head does not.
+            window_rows_max: if step.keep_undo { deps.plan.journal_rows_max } else { 0 },
             quiet: step.quiet,
         });
     }
@@ -183,6 +184,9 @@ impl Follower {
         let gauge = |v: u64| i64::try_from(v).unwrap_or(i64::MAX);
         m.head_block.with_label_values(label).set(gauge(head));
         m.finalized_block.with_label_values(label).set(gauge(finalized));
+        // Also here, because Persist says nothing while the store is away.
+        let durable = *self.deps.live.watch_durable().borrow();
+        m.persist_backlog_blocks.with_label_values(label).set(gauge(head.saturating_sub(durable)));
         m.blocks_total.with_label_values(label).inc_by(u64::try_from(blocks).unwrap_or(u64::MAX));
         m.events_total.with_label_values(label).inc_by(u64::try_from(rows).unwrap_or(u64::MAX));
         if !update.revert.is_empty() {

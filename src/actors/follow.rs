@@ -1,6 +1,12 @@
 //! At the head: from a hint to a committed update.
 
-use std::{cell::RefCell, collections::{BTreeSet, HashMap}, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::{BTreeSet, HashMap},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use alloy::primitives::{Address, B256};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -66,7 +72,9 @@ impl Follower {
                 Advice::Known => return Ok(()),
                 Advice::Update(update) => break update,
                 Advice::TooDeep { fork_below, head } => return Err(FollowError::TooDeep { fork_below, head }),
-                Advice::Unrelated => return Err(ChainError::Contradiction("a header's number does not fit its parent".into()).into()),
+                Advice::Unrelated => {
+                    return Err(ChainError::Contradiction("a header's number does not fit its parent".into()).into());
+                }
                 Advice::Fetch(hash) => {
                     let header = match headers.get(&hash) {
                         Some(header) => header.clone(),

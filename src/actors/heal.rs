@@ -79,7 +79,9 @@ impl Follower {
             (entry.state.clone(), entry.held_at?, entry.meta.clone())
         };
         let head = self.deps.live.head();
-        let recent = |above: u64| head.window.iter().filter(move |r| r.block.number > above).filter_map(|r| events_of(r, id)).collect::<Vec<_>>();
+        let recent = |above: u64| {
+            head.window.iter().filter(move |r| r.block.number > above).filter_map(|r| events_of(r, id)).collect::<Vec<_>>()
+        };
         if head.window_floor <= held_at.number.saturating_add(1) {
             return Some((state, recent(held_at.number)));
         }

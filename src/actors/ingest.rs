@@ -101,7 +101,9 @@ impl Follower {
             };
             retry = match step {
                 Ok(()) => None,
-                Err(FollowError::TooDeep { fork_below, head }) => return Halt::Fatal(too_deep(&self.deps, fork_below, head.number)),
+                Err(FollowError::TooDeep { fork_below, head }) => {
+                    return Halt::Fatal(too_deep(&self.deps, fork_below, head.number));
+                }
                 Err(FollowError::Chain(error)) => {
                     let pause = retry.map_or(RETRY_FIRST, |(_, pause)| pause.saturating_mul(2).min(RETRY_MAX));
                     tracing::warn!(%error, retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX), "the head could not be followed");

@@ -15,6 +15,7 @@ mod heal;
 pub mod ingest;
 pub mod persist;
 pub mod pool;
+mod refill;
 pub mod supervise;
 mod table;
 #[cfg(test)]
@@ -38,7 +39,9 @@ use crate::{
 pub enum StartBlock {
     Number(u64),
     /// So many blocks before the newest.
-    Latest { minus: u64 },
+    Latest {
+        minus: u64,
+    },
 }
 
 /// When a block can no longer be taken back.
@@ -58,6 +61,9 @@ pub struct Plan {
     pub dexes: Vec<DexSpec>,
     /// Orphaned rows are deleted this long after they were taken back, in seconds.
     pub orphan_retention_s: u64,
+    /// Rows that memory keeps for a store that is away. 200,000: about 150 MB, 5 min at 600 events/s. What is older is read
+    /// again from the chain when the store is back.
+    pub journal_rows_max: usize,
     /// Show a progress bar while catching up (a terminal is attached).
     pub progress_bar: bool,
 }

@@ -10,7 +10,10 @@ use alloy::primitives::B256;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::Deps;
+use super::{
+    Deps,
+    refill::{self, Refill, RefillError},
+};
 use crate::{
     domain::record::BlockRecord,
     store::{
@@ -26,6 +29,9 @@ pub(super) const SNAPSHOT_EVERY_BLOCKS: u64 = 256;
 const BATCH_ROWS: usize = 10_000;
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(5);
+const REFILL_AGAIN: Duration = Duration::from_secs(1);
+/// Blocks of one transaction of a refill.
+const REFILL_BLOCKS: usize = 64;
 const PURGE_EVERY: Duration = Duration::from_secs(600);
 
 pub struct Persist {
@@ -102,7 +108,11 @@ impl Writer {
     async fn write_all(&mut self, flush: &CancellationToken) -> Result<(), StoreError> {
         // Taken before the head: a snapshot never gets ahead of the rows it stands on.
         let side = self.deps.live.take_side();
-        let head = self.deps.live.head();
+        let mut head = self.deps.live.head();
+        while self.lacks_blocks_below(&head) && !flush.is_cancelled() {
+            self.refill(&head, flush).await?;
+            head = self.deps.live.head();
+        }
         let batches = self.plan(&head, side);
         let last = batches.len().saturating_sub(1);
         for (i, batch) in batches.into_iter().enumerate() {
@@ -117,6 +127,65 @@ impl Writer {
             self.wrote(&batch, i == last);
         }
         Ok(())
+    }
+
+    /// Memory had to let go of blocks that are not stored.
+    fn lacks_blocks_below(&self, head: &Head) -> bool {
+        // Not the store's own head: that may be on a branch which was taken back.
+        let stored = *self.deps.live.watch_durable().borrow();
+        head.window_floor != u64::MAX && stored.saturating_add(1) < head.window_floor
+    }
+
+    /// Reads the blocks between store and memory again from the chain. Trouble with the node is tried again later.
+    async fn refill(&mut self, head: &Head, flush: &CancellationToken) -> Result<(), StoreError> {
+        let Some(first) = head.window.first() else { return Ok(()) };
+        tracing::info!(to = first.block.number, "the store was away longer than memory reaches: reading the rest from the chain");
+        match self.try_refill(head, first, flush).await {
+            Ok(()) => Ok(()),
+            Err(RefillError::Store(error)) => Err(error),
+            Err(RefillError::TooFar) => {
+                self.deps.fail(format!("chain {}: {}", self.deps.chain, RefillError::TooFar));
+                flush.cancelled().await;
+                Ok(())
+            }
+            Err(RefillError::Chain(error)) => {
+                tracing::warn!(%error, "the refill is tried again");
+                tokio::select! { () = tokio::time::sleep(REFILL_AGAIN) => {}, () = flush.cancelled() => {} }
+                Ok(())
+            }
+        }
+    }
+
+    async fn try_refill(&mut self, head: &Head, first: &BlockRecord, flush: &CancellationToken) -> Result<(), RefillError> {
+        let stored: Vec<(u64, B256)> = self.durable.iter().copied().chain(self.head).collect();
+        let gap = refill::trace(&self.deps, first, &stored).await?;
+        let mut revert = gap.revert;
+        revert.dedup();
+        self.store(WriteBatch { revert, ..self.empty() }, flush).await?;
+        let mut refill = Refill::new(&self.deps).await?;
+        for headers in gap.headers.chunks(REFILL_BLOCKS) {
+            if flush.is_cancelled() {
+                return Ok(());
+            }
+            let mut records = Vec::with_capacity(headers.len());
+            for header in headers {
+                records.push(Arc::new(refill.record(&self.deps, header).await?));
+            }
+            let tip = records.last().map(|r| r.block);
+            let finalized_number = head.finalized_number.min(tip.map_or(0, |b| b.number));
+            self.store(WriteBatch { records, head: tip, finalized_number, ..self.empty() }, flush).await?;
+        }
+        Ok(())
+    }
+
+    async fn store(&mut self, batch: WriteBatch, flush: &CancellationToken) -> Result<(), StoreError> {
+        retrying(&self.deps, flush, async || self.deps.history.write(batch.clone()).await).await?;
+        self.wrote(&batch, false);
+        Ok(())
+    }
+
+    fn empty(&self) -> WriteBatch {
+        WriteBatch { chain: self.deps.chain, fence: self.deps.fence, now: (self.deps.now_unix_s)(), ..WriteBatch::default() }
     }
 
     fn plan(&mut self, head: &Head, side: Side) -> Vec<WriteBatch> {
@@ -163,18 +232,12 @@ impl Writer {
 
     /// At least one batch, each small enough for one transaction.
     fn split(&self, records: Vec<Arc<BlockRecord>>) -> Vec<WriteBatch> {
-        let empty = || WriteBatch {
-            chain: self.deps.chain,
-            fence: self.deps.fence,
-            now: (self.deps.now_unix_s)(),
-            ..WriteBatch::default()
-        };
-        let mut batches = vec![empty()];
+        let mut batches = vec![self.empty()];
         let mut rows = 0usize;
         for record in records {
             rows = rows.saturating_add(record.rows.len());
             if rows > BATCH_ROWS && batches.last().is_some_and(|b| !b.records.is_empty()) {
-                batches.push(empty());
+                batches.push(self.empty());
                 rows = record.rows.len();
             }
             if let Some(batch) = batches.last_mut() {
@@ -186,12 +249,10 @@ impl Writer {
     }
 
     fn wrote(&mut self, batch: &WriteBatch, last: bool) {
-        let dropped = batch.revert.len();
-        self.durable.truncate(self.durable.len().saturating_sub(dropped));
+        self.durable.retain(|(_, hash)| !batch.revert.contains(hash));
         let known = self.durable.back().map(|(number, _)| *number);
-        self.durable.extend(
-            batch.records.iter().map(|r| (r.block.number, r.block.hash)).filter(|(n, _)| known.is_none_or(|k| *n > k)),
-        );
+        self.durable
+            .extend(batch.records.iter().map(|r| (r.block.number, r.block.hash)).filter(|(n, _)| known.is_none_or(|k| *n > k)));
         if batch.purge_orphans.is_some() {
             self.last_purge = Instant::now();
         }

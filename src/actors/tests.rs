@@ -3,6 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use alloy::primitives::{Address, B256};
+use futures_util::future::BoxFuture;
 use tokio::{sync::mpsc, task::LocalSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -17,8 +18,17 @@ use crate::{
         registry::{DexSpec, Registry},
         sim::{Sim, V2_FACTORY, V3_FACTORY, Weather},
     },
-    domain::pool::{PoolId, PoolState, Protocol},
-    store::{History, Live, PoolStatus, sqlite::SqliteHistory},
+    domain::{
+        block::BlockRef,
+        pool::{PoolId, PoolMeta, PoolState, Protocol},
+        record::EventAt,
+    },
+    store::{
+        History, Live, PoolStatus, StoreError,
+        history::{Boot, PoolReplay, WriteBatch},
+        query::EventQuery,
+        sqlite::SqliteHistory,
+    },
     telemetry::{ActorState, Board, Metrics},
 };
 
@@ -35,7 +45,8 @@ struct Rig {
 }
 
 fn dexes() -> Vec<DexSpec> {
-    let dex = |name: &str, protocol, factory| DexSpec { name: name.to_owned(), protocol, factory, fee_pips: 3_000, pools: Vec::new() };
+    let dex =
+        |name: &str, protocol, factory| DexSpec { name: name.to_owned(), protocol, factory, fee_pips: 3_000, pools: Vec::new() };
     vec![dex("v2", Protocol::UniswapV2, V2_FACTORY), dex("v3", Protocol::UniswapV3, V3_FACTORY)]
 }
 
@@ -49,9 +60,13 @@ impl Rig {
     /// A chain with some pools, followed to its head.
     async fn new(seed: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let store = history(&folder.path().join("rig.db")).await;
+        Self::over(seed, folder, store, 200_000).await
+    }
+
+    async fn over(seed: u64, folder: tempfile::TempDir, history: Arc<dyn History>, journal_rows_max: usize) -> Self {
         let sim = Sim::new(seed, Weather::CALM);
         (0..30).for_each(|_| sim.step());
-        let history = history(&folder.path().join("rig.db")).await;
         let fence = history.take_fence("rig").await.unwrap();
         let live = Arc::new(Live::new(CHAIN, "sim", 2, Duration::from_secs(15)));
         let (board, metrics) = (Board::default(), Metrics::new().unwrap());
@@ -68,6 +83,7 @@ impl Rig {
                 finality: Finality::Depth(12),
                 dexes: dexes(),
                 orphan_retention_s: 60,
+                journal_rows_max,
                 progress_bar: false,
             },
             fence,
@@ -278,6 +294,114 @@ fn a_panic_of_ingest_loses_nothing() {
                 rig.assert_equal_to_chain(None);
             }
             assert!(rig.metrics.actor_restarts_total.with_label_values(&["ingest"]).get() >= 1);
+        }
+    });
+}
+
+/// A store that can be switched off.
+struct Switched {
+    inner: Arc<dyn History>,
+    off: std::sync::atomic::AtomicBool,
+}
+
+impl History for Switched {
+    fn source(&self) -> crate::store::DataSource {
+        self.inner.source()
+    }
+
+    fn claim(&self, chain: u64, genesis: B256) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.claim(chain, genesis)
+    }
+
+    fn take_fence(&self, owner: &str) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.inner.take_fence(owner)
+    }
+
+    fn boot(&self, chain: u64) -> BoxFuture<'_, Result<Boot, StoreError>> {
+        self.inner.boot(chain)
+    }
+
+    fn replay(&self, chain: u64, pools: Vec<PoolMeta>) -> BoxFuture<'_, Result<Vec<PoolReplay>, StoreError>> {
+        self.inner.replay(chain, pools)
+    }
+
+    fn write(&self, batch: WriteBatch) -> BoxFuture<'_, Result<(), StoreError>> {
+        if self.off.load(std::sync::atomic::Ordering::Acquire) {
+            return Box::pin(async { Err(StoreError::Unavailable("switched off".to_owned())) });
+        }
+        self.inner.write(batch)
+    }
+
+    fn events(&self, query: EventQuery) -> BoxFuture<'_, Result<Vec<EventAt>, StoreError>> {
+        self.inner.events(query)
+    }
+
+    fn count(&self, query: EventQuery, cap: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.inner.count(query, cap)
+    }
+
+    fn block(&self, chain: u64, hash: B256) -> BoxFuture<'_, Result<Option<(BlockRef, bool)>, StoreError>> {
+        self.inner.block(chain, hash)
+    }
+
+    fn log_counts(&self, chain: u64) -> BoxFuture<'_, Result<(u64, u64), StoreError>> {
+        self.inner.log_counts(chain)
+    }
+}
+
+#[test]
+fn a_store_that_was_away_longer_than_memory_reaches_gets_everything_back_from_the_chain() {
+    on_paused_clock(async || {
+        for seed in 50..56 {
+            let folder = tempfile::tempdir().unwrap();
+            let inner = history(&folder.path().join("rig.db")).await;
+            let store = Arc::new(Switched { inner, off: false.into() });
+            let rig = Rig::over(seed, folder, store.clone(), 10).await;
+            rig.sim.set_weather(Weather { fork: 20, fork_depth_max: 5, ..Weather::CALM });
+            for _ in 0..5 {
+                rig.sim.step();
+                rig.at_head().await;
+            }
+            store.off.store(true, std::sync::atomic::Ordering::Release);
+            for _ in 0..90 {
+                rig.sim.step();
+                rig.at_head().await;
+            }
+            let head = rig.live.head();
+            let rows: usize = head.window.iter().filter(|r| r.block.number < head.finalized_number).map(|r| r.rows.len()).sum();
+            assert!(rows <= 10, "memory is bounded: {rows} final rows");
+            assert!(*rig.live.watch_durable().borrow() + 1 < head.window_floor, "blocks are neither here nor there");
+            let reader = crate::store::Reader::new([rig.live.clone()], store.clone());
+            let all = EventQuery {
+                chain: CHAIN,
+                kind: crate::domain::event::EventKind::Swap,
+                narrow: crate::store::query::Narrow::All,
+                after: None,
+                before: None,
+                time_from: None,
+                time_to: None,
+                newest_first: false,
+                limit: 1_000,
+            };
+            let refused = reader.events(&rig.live.pin(), all).await;
+            assert!(matches!(refused, Err(crate::store::ReadError::CatchingUp { .. })), "a gap is said, not hidden");
+
+            store.off.store(false, std::sync::atomic::Ordering::Release);
+            rig.sim.step();
+            let head = rig.sim.head().block;
+            let mut durable = rig.live.watch_durable();
+            let stored = tokio::time::timeout(Duration::from_secs(300), async {
+                rig.at_head().await;
+                durable.wait_for(|n| *n == head.number).await.unwrap();
+            });
+            stored.await.expect("the store catches up");
+            rig.assert_equal_to_chain(None);
+            let mut registry = Registry::new(dexes());
+            let watched: usize =
+                rig.sim.canonical().into_iter().map(|(h, logs)| registry.select(CHAIN, h.block, logs).events.len()).sum();
+            assert_eq!(store.log_counts(CHAIN).await.unwrap().1, watched as u64, "every log exactly once");
+            let events = reader.events(&rig.live.pin(), all).await.unwrap().events;
+            assert!(events.iter().all(|e| e.row.after.is_some()), "with the state after each");
         }
     });
 }

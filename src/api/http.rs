@@ -75,21 +75,26 @@ fn wants_page(headers: &HeaderMap, uri: &Uri) -> bool {
 
 fn from_query(uri: &Uri) -> Result<Request, Refusal> {
     let query = uri.query().unwrap_or_default();
-    let request = async_graphql::http::parse_query_string(query)
-        .map_err(|_| Refusal::bad("give `query`, and where needed `variables` and `operationName`, in the URL, percent-encoded"))?;
+    let request = async_graphql::http::parse_query_string(query).map_err(|_| {
+        Refusal::bad("give `query`, and where needed `variables` and `operationName`, in the URL, percent-encoded")
+    })?;
     with_query(request)
 }
 
 fn from_body(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Request, Refusal> {
     let body = body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the request is larger than 256 KiB: send less at a time"),
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the request is larger than 256 KiB: send less at a time")
+        }
         _ => Refusal::bad("the request's body could not be read"),
     })?;
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match media_type.as_str() {
         JSON | GRAPHQL_RESPONSE => {}
-        "multipart/form-data" => return Err(Refusal::unsupported("uploads are not accepted: send the query as application/json")),
+        "multipart/form-data" => {
+            return Err(Refusal::unsupported("uploads are not accepted: send the query as application/json"));
+        }
         _ => return Err(Refusal::unsupported("send the query as JSON, with `content-type: application/json`")),
     }
     if body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'[') {
@@ -116,7 +121,11 @@ enum Accept {
 impl Accept {
     fn of(headers: &HeaderMap) -> Self {
         let named = headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok());
-        if named.into_iter().any(|v| v.to_ascii_lowercase().contains(GRAPHQL_RESPONSE)) { Self::GraphQlResponse } else { Self::Json }
+        if named.into_iter().any(|v| v.to_ascii_lowercase().contains(GRAPHQL_RESPONSE)) {
+            Self::GraphQlResponse
+        } else {
+            Self::Json
+        }
     }
 
     const fn content_type(self) -> &'static str {
@@ -148,7 +157,8 @@ impl Refusal {
 
     fn into_response(self, accept: Accept) -> Response {
         let error = async_graphql::Error::from(ApiError::new(Code::BadUserInput, self.message));
-        let errors = vec![async_graphql::ServerError { locations: Vec::new(), ..error.into_server_error(async_graphql::Pos::default()) }];
+        let errors =
+            vec![async_graphql::ServerError { locations: Vec::new(), ..error.into_server_error(async_graphql::Pos::default()) }];
         let mut response = answer(self.status, accept, &Body::new(&GraphQlResponse::from_errors(errors), false));
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
             response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, POST"));

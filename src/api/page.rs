@@ -39,7 +39,8 @@ pub(super) fn graphiql_page(headers: &HeaderMap, complete: bool) -> Response {
 
 /// `/schema.graphql`
 pub(super) async fn sdl() -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")], gql::sdl()).into_response()
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")], gql::sdl())
+        .into_response()
 }
 
 /// `/assets/…`
@@ -48,7 +49,8 @@ pub(super) async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Respo
 }
 
 pub(super) async fn not_found() -> Response {
-    let text = "there is nothing here: the page is at /, GraphQL at /graphql, GraphiQL at /graphiql, the schema at /schema.graphql\n";
+    let text =
+        "there is nothing here: the page is at /, GraphQL at /graphql, GraphiQL at /graphiql, the schema at /schema.graphql\n";
     (StatusCode::NOT_FOUND, text).into_response()
 }
 

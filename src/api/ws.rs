@@ -64,14 +64,20 @@ impl Sockets {
 /// Answers the upgrade, or says why not.
 pub(super) fn accept(public: &Arc<Public>, headers: &HeaderMap, upgrade: WebSocketUpgrade) -> Response {
     if !public.origins.allow_request(headers) {
-        return (StatusCode::FORBIDDEN, "this origin is not allowed: add it to `origins` in the [api] section of swaptide.toml\n").into_response();
+        return (
+            StatusCode::FORBIDDEN,
+            "this origin is not allowed: add it to `origins` in the [api] section of swaptide.toml\n",
+        )
+            .into_response();
     }
     let sockets = &public.sockets;
     if sockets.draining.is_cancelled() {
-        return (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "1")], "this server is stopping: connect again\n").into_response();
+        return (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "1")], "this server is stopping: connect again\n")
+            .into_response();
     }
     let Ok(place) = sockets.places.clone().try_acquire_owned() else {
-        return (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "10")], "too many connections: try again later\n").into_response();
+        return (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "10")], "too many connections: try again later\n")
+            .into_response();
     };
     let upgrade = upgrade.protocols([SUBPROTOCOL]).max_message_size(BODY_MAX_BYTES).max_frame_size(BODY_MAX_BYTES);
     let agreed = upgrade.selected_protocol().is_some();
@@ -166,21 +172,21 @@ async fn talk(socket: WebSocket, schema: ApiSchema, draining: CancellationToken)
 }
 
 /// The peer's messages, as far as they follow the protocol; ends at the first that does not, or with the connection.
-fn checked(
-    stream: impl Stream<Item = Result<Message, axum::Error>>,
-    book: SharedBook,
-) -> impl Stream<Item = axum::body::Bytes> {
-    stream.take_while(|message| future::ready(message.is_ok())).filter_map(|m| future::ready(m.ok())).scan((), move |(), message| {
-        let now = Instant::now();
-        let bytes = match message {
-            Message::Text(text) => Some(text.into()),
-            Message::Binary(bytes) => Some(bytes),
-            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => None,
-        };
-        let going_on = with_book(&book, |b| b.heard(bytes.as_deref(), now));
-        future::ready(going_on.then_some(bytes))
-    })
-    .filter_map(future::ready)
+fn checked(stream: impl Stream<Item = Result<Message, axum::Error>>, book: SharedBook) -> impl Stream<Item = axum::body::Bytes> {
+    stream
+        .take_while(|message| future::ready(message.is_ok()))
+        .filter_map(|m| future::ready(m.ok()))
+        .scan((), move |(), message| {
+            let now = Instant::now();
+            let bytes = match message {
+                Message::Text(text) => Some(text.into()),
+                Message::Binary(bytes) => Some(bytes),
+                Message::Ping(_) | Message::Pong(_) | Message::Close(_) => None,
+            };
+            let going_on = with_book(&book, |b| b.heard(bytes.as_deref(), now));
+            future::ready(going_on.then_some(bytes))
+        })
+        .filter_map(future::ready)
 }
 
 fn outgoing(book: &SharedBook, message: WsMessage) -> Option<Message> {

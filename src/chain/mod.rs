@@ -41,7 +41,9 @@ pub enum BlockTag {
 pub enum HeadEvent {
     Head(Header),
     /// No endpoint gives heads; the stream goes on trying and says `Head` when one does.
-    Down { reason: String },
+    Down {
+        reason: String,
+    },
 }
 
 /// One read-only contract call.
@@ -104,10 +106,21 @@ pub trait ChainSource: Send + Sync + 'static {
     fn block_logs(&self, header: &Header) -> BoxFuture<'_, Result<Vec<RawLog>, ChainError>>;
 
     /// The logs of `from..=to` with one of `topic0`, for a range at or below finalized. `addresses` empty means all.
-    fn range_logs(&self, from: u64, to: u64, topic0: &[B256], addresses: &[Address]) -> BoxFuture<'_, Result<RangeLogs, ChainError>>;
+    fn range_logs(
+        &self,
+        from: u64,
+        to: u64,
+        topic0: &[B256],
+        addresses: &[Address],
+    ) -> BoxFuture<'_, Result<RangeLogs, ChainError>>;
 
     /// Executes all calls at the state of one block. Answers are in the order of `calls`, each cut at `max_return_bytes`.
-    fn call_batch(&self, at: B256, calls: Vec<Call>, max_return_bytes: usize) -> BoxFuture<'_, Result<Vec<CallOutcome>, ChainError>>;
+    fn call_batch(
+        &self,
+        at: B256,
+        calls: Vec<Call>,
+        max_return_bytes: usize,
+    ) -> BoxFuture<'_, Result<Vec<CallOutcome>, ChainError>>;
 
     /// The code at an address at the newest block; empty where there is none.
     fn code(&self, address: Address) -> BoxFuture<'_, Result<Bytes, ChainError>>;

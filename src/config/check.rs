@@ -9,7 +9,9 @@ const FINALITY_MAX: u64 = 4_096;
 
 pub(super) fn check(config: &Config) -> Result<(), String> {
     for (key, listen) in [("api.listen", &config.api.listen), ("admin.listen", &config.admin.listen)] {
-        listen.parse::<SocketAddr>().map_err(|_| format!("`{key}` is an address with a port like 127.0.0.1:8080, not \"{listen}\""))?;
+        listen
+            .parse::<SocketAddr>()
+            .map_err(|_| format!("`{key}` is an address with a port like 127.0.0.1:8080, not \"{listen}\""))?;
     }
     if config.store.url.strip_prefix("sqlite:").is_none_or(str::is_empty) {
         let scheme = config.store.url.split(':').next().unwrap_or_default();
@@ -39,7 +41,10 @@ fn check_chain(chain: &ChainConfig) -> Result<(), String> {
     for rpc in &chain.rpc {
         let url = url::Url::parse(rpc.url()).map_err(|_| format!("chain \"{name}\": an `rpc` entry is no URL"))?;
         if !matches!(url.scheme(), "ws" | "wss" | "http" | "https") || url.host_str().is_none() {
-            return Err(format!("chain \"{name}\": `rpc` takes ws://, wss://, http:// and https:// URLs, not {}://", url.scheme()));
+            return Err(format!(
+                "chain \"{name}\": `rpc` takes ws://, wss://, http:// and https:// URLs, not {}://",
+                url.scheme()
+            ));
         }
     }
     if chain.dex.is_empty() {
@@ -51,7 +56,10 @@ fn check_chain(chain: &ChainConfig) -> Result<(), String> {
             return Err(format!("chain \"{name}\": factory {:#x} is configured twice", dex.factory));
         }
         if dex.fee_pips >= 1_000_000 {
-            return Err(format!("dex \"{}\": `fee_pips` is in hundredths of a basis point, below 1000000 (3000 is 0.30 %)", dex.name));
+            return Err(format!(
+                "dex \"{}\": `fee_pips` is in hundredths of a basis point, below 1000000 (3000 is 0.30 %)",
+                dex.name
+            ));
         }
     }
     if let Finality::Depth(depth) = chain.finality

@@ -39,7 +39,9 @@ fn variables(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String,
     while let Some((before, after)) = rest.split_once("${") {
         let (name, tail) = after.split_once('}').ok_or_else(|| format!("`{text}` opens ${{ and does not close it"))?;
         out.push_str(before);
-        out.push_str(&env(name).ok_or_else(|| format!("the environment has no {name}, which the configuration uses as ${{{name}}}"))?);
+        out.push_str(
+            &env(name).ok_or_else(|| format!("the environment has no {name}, which the configuration uses as ${{{name}}}"))?,
+        );
         rest = tail;
     }
     out.push_str(rest);
@@ -55,7 +57,9 @@ pub(super) fn overrides(table: &mut Table, overrides: &[(String, String)]) -> Re
         let mut at = &mut *table;
         for part in parts {
             let section = at.entry(part).or_insert_with(|| Value::Table(Table::new()));
-            at = section.as_table_mut().ok_or_else(|| format!("{name} does not name a section; use ${{VAR}} in the file for lists"))?;
+            at = section
+                .as_table_mut()
+                .ok_or_else(|| format!("{name} does not name a section; use ${{VAR}} in the file for lists"))?;
         }
         at.insert(key, scalar(text));
     }

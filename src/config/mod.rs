@@ -266,9 +266,8 @@ pub struct ConfigError(pub String);
 /// # Errors
 /// One line that names the file, where possible the line in it, and what to write instead.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>, overrides: &[(String, String)]) -> Result<Config, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|e| {
-        ConfigError(format!("{}: cannot be read ({e}). Give the configuration with `-c FILE`", path.display()))
-    })?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| ConfigError(format!("{}: cannot be read ({e}). Give the configuration with `-c FILE`", path.display())))?;
     parse(&text, &path.display().to_string(), env, overrides)
 }
 

@@ -72,7 +72,8 @@ mod tests {
 
     #[test]
     fn a_cursor_survives_the_wire_and_a_damaged_one_is_refused() {
-        let cursor = Cursor { chain: 31_337, block_number: 7, block_hash: B256::repeat_byte(9), next_log_index: 3, finalized_number: 2 };
+        let cursor =
+            Cursor { chain: 31_337, block_number: 7, block_hash: B256::repeat_byte(9), next_log_index: 3, finalized_number: 2 };
         let text = cursor.encode();
         assert_eq!(Cursor::decode(&text), Ok(cursor));
         for damaged in ["", "AA", &text[1..], &format!("{text}AAAA"), "%%%%"] {

@@ -240,7 +240,8 @@ impl V3State {
             return Ok(()); // burn(0) only collects fees
         }
         let delta = i128::try_from(amount).map_err(|_| ApplyError::TickOverflow(lower))?;
-        let delta = if direction == Direction::Add { delta } else { delta.checked_neg().ok_or(ApplyError::TickOverflow(lower))? };
+        let delta =
+            if direction == Direction::Add { delta } else { delta.checked_neg().ok_or(ApplyError::TickOverflow(lower))? };
         let neg = delta.checked_neg().ok_or(ApplyError::TickOverflow(upper))?;
         let lower_tick = self.changed_tick(lower, amount, delta, direction)?;
         let upper_tick = self.changed_tick(upper, amount, neg, direction)?;

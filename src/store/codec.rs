@@ -402,9 +402,8 @@ pub fn decode_state(bytes: &[u8]) -> Result<PoolState, CodecError> {
                 observation_cardinality_next: parser.field()?,
                 ..V3State::default()
             };
-            let ticks = (0..parser.varint()?).map(|_| {
-                Ok((parser.field()?, Tick { liquidity_gross: parser.field()?, liquidity_net: parser.field()? }))
-            });
+            let ticks = (0..parser.varint()?)
+                .map(|_| Ok((parser.field()?, Tick { liquidity_gross: parser.field()?, liquidity_net: parser.field()? })));
             state.ticks = Arc::new(ticks.collect::<Result<_, CodecError>>()?);
             PoolState::V3(state)
         }

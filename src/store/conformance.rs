@@ -155,7 +155,8 @@ async fn rich(database: &Database) -> (World, Vec<Arc<BlockRecord>>, WriteBatch)
     // Older than everything that is followed.
     let elder = BlockRef { number: 0, ..world.rng.child(&genesis()) };
     Arc::make_mut(&mut records[5]).created = vec![pool(4, elder)];
-    let snapshots = [0, 1].map(|n| PoolSnapshot { chain: CHAIN, pool: pool_id(n), block: records[2].block, state: world.rng.state() });
+    let snapshots =
+        [0, 1].map(|n| PoolSnapshot { chain: CHAIN, pool: pool_id(n), block: records[2].block, state: world.rng.state() });
     let batch = WriteBatch {
         records: records.clone(),
         tokens: vec![token_meta(1, genesis()), token_meta(0, genesis())],

@@ -178,7 +178,10 @@ impl Live {
         }
         window.extend(commit.extended.iter().cloned());
         // What is final and durable is History's; the rest stays here, because only here it is known.
-        let keep_from = commit.finalized_number.min(self.durable.borrow().saturating_add(1));
+        let mut keep_from = commit.finalized_number.min(self.durable.borrow().saturating_add(1));
+        if commit.window_rows_max > 0 {
+            keep_from = keep_from.max(overflow(&window, commit.window_rows_max, commit.finalized_number));
+        }
         let gone = window.partition_point(|r| r.block.number < keep_from);
         window.drain(..gone);
         let first = commit.extended.first().map_or(u64::MAX, |r| r.block.number);
@@ -263,6 +266,11 @@ impl Live {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn versions_of(&self, id: &PoolId) -> usize {
+        self.pools.get(id).map_or(0, |v| v.0.len())
+    }
+
     pub(super) fn pool_at(&self, id: &PoolId, epoch: u64) -> Option<Arc<PoolView>> {
         self.pools.get(id)?.at(epoch).cloned()
     }
@@ -290,6 +298,18 @@ impl Live {
             }
         }
     }
+}
+
+/// The number to keep from so that at most `rows_max` rows stay. Never above `finalized`: what can be taken back is needed.
+fn overflow(window: &[Arc<BlockRecord>], rows_max: usize, finalized: u64) -> u64 {
+    let mut rows = 0usize;
+    for record in window.iter().rev() {
+        rows = rows.saturating_add(record.rows.len());
+        if rows > rows_max {
+            return record.block.number.saturating_add(1).min(finalized);
+        }
+    }
+    0
 }
 
 impl Versions {

@@ -9,6 +9,8 @@ pub mod pin;
 pub mod query;
 pub mod reader;
 pub mod sqlite;
+#[cfg(test)]
+mod tests;
 pub mod topics;
 pub mod view;
 

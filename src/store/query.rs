@@ -2,11 +2,7 @@
 
 use alloy::primitives::{Address, B256};
 
-use crate::domain::{
-    ChainId,
-    event::EventKind,
-    pool::PoolId,
-};
+use crate::domain::{ChainId, event::EventKind, pool::PoolId};
 
 /// Where in the chain a page starts or ends: (block number, log index), the order of everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -20,6 +20,9 @@ pub enum ReadError {
     UnknownChain(ChainId),
     #[error("several chains are configured: say which one with `chainId`")]
     ChainNeeded,
+    /// The store was away for so long that memory let go of blocks which it has not caught up with yet.
+    #[error("the store is catching up after an outage: events of blocks {from} to {to} are not back yet. Try again later")]
+    CatchingUp { from: u64, to: u64 },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -72,6 +75,7 @@ impl Reader {
             if events.len() == query.limit || floor == 0 || query.after.is_some_and(|p| p.block_number >= floor) {
                 return Ok(Events { events, source: DataSource::Memory });
             }
+            covered(pin)?;
             let rest = EventQuery { limit: query.limit.saturating_sub(events.len()), ..older };
             events.extend(self.history.events(rest).await?);
             return Ok(Events { events, source: self.history.source() });
@@ -79,6 +83,7 @@ impl Reader {
         let mut events = Vec::new();
         let mut source = DataSource::Memory;
         if floor > 0 && query.after.is_none_or(|p| p.block_number < floor) {
+            covered(pin)?;
             events = self.history.events(older).await?;
             source = self.history.source();
         }
@@ -94,10 +99,21 @@ impl Reader {
         if floor == 0 || here >= EventQuery::COUNT_CAP {
             return Ok(here.min(EventQuery::COUNT_CAP));
         }
+        covered(pin)?;
         let older = EventQuery { before: Some(before_floor(query.before, floor)), ..query };
         let there = self.history.count(older, EventQuery::COUNT_CAP.saturating_sub(here)).await?;
         Ok(here.saturating_add(there).min(EventQuery::COUNT_CAP))
     }
+}
+
+/// Memory and store together have every block: nothing is left out in silence.
+fn covered(pin: &Pin) -> Result<(), ReadError> {
+    let durable = *pin.live().watch_durable().borrow();
+    let floor = pin.head().window_floor;
+    if floor != u64::MAX && durable.saturating_add(1) < floor {
+        return Err(ReadError::CatchingUp { from: durable.saturating_add(1), to: floor.saturating_sub(1) });
+    }
+    Ok(())
 }
 
 fn before_floor(before: Option<Place>, floor: u64) -> Place {
@@ -116,7 +132,9 @@ fn recent<'a>(pin: &'a Pin, query: &'a EventQuery) -> Box<dyn Iterator<Item = Ev
     };
     let wanted = move |r: &Arc<BlockRecord>, row: &EventRow| matches(pin, query, r, row);
     if query.newest_first {
-        Box::new(records.rev().flat_map(move |r| r.rows.iter().rev().filter(move |row| wanted(r, row)).map(move |row| event(r, row))))
+        Box::new(
+            records.rev().flat_map(move |r| r.rows.iter().rev().filter(move |row| wanted(r, row)).map(move |row| event(r, row))),
+        )
     } else {
         Box::new(records.flat_map(move |r| r.rows.iter().filter(move |row| wanted(r, row)).map(move |row| event(r, row))))
     }

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, atomic::{AtomicU64, Ordering}},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use alloy::primitives::B256;
@@ -124,8 +127,7 @@ impl Topics {
             self.send(Topic::Blocks, frame(FrameKind::Update, tip, FrameData::Blocks(commit.update.extend.clone())));
             self.swaps(chain, commit.extended.iter(), false, &|data| frame(FrameKind::Update, tip, data));
         }
-        let retracted: Vec<PoolId> =
-            commit.reverted.iter().flat_map(|r| r.rows.iter().map(|row| row.event.pool)).collect();
+        let retracted: Vec<PoolId> = commit.reverted.iter().flat_map(|r| r.rows.iter().map(|row| row.event.pool)).collect();
         for (id, view) in &commit.views {
             let kind = if retracted.contains(id) { FrameKind::Retract } else { FrameKind::Update };
             self.send(Topic::Pool(*id), frame(kind, tip, FrameData::Pool(view.iter().cloned().collect())));
@@ -178,5 +180,10 @@ fn ancestor(commit: &Commit, head: &Head, tip: BlockRef) -> Option<BlockRef> {
     }
     let known = head.window.iter().find(|r| r.block.hash == oldest.parent_hash).map(|r| r.block);
     // The anchor of the chain has no record; its number and hash are the position.
-    known.or(Some(BlockRef { number: oldest.number.saturating_sub(1), hash: oldest.parent_hash, parent_hash: B256::ZERO, timestamp: 0 }))
+    known.or(Some(BlockRef {
+        number: oldest.number.saturating_sub(1),
+        hash: oldest.parent_hash,
+        parent_hash: B256::ZERO,
+        timestamp: 0,
+    }))
 }

@@ -57,7 +57,8 @@ pub struct Head {
     pub at_head: bool,
     /// When this epoch was committed.
     pub committed_at: Instant,
-    /// Canonical blocks, ascending. Complete from `window_floor` upwards; below it, `History` answers.
+    /// Canonical blocks, ascending. Complete from `window_floor` upwards; below it, `History` answers, unless the store is so far
+    /// behind that memory had to let go of blocks that it lacks (`durable` below `window_floor` - 1).
     pub window: Arc<Vec<Arc<BlockRecord>>>,
     pub window_floor: u64,
 }
@@ -79,6 +80,8 @@ pub struct Commit {
     pub at_head: bool,
     /// Blocks of the window whose rows gained a state after a pool was rebuilt.
     pub amended: Vec<Arc<BlockRecord>>,
+    /// Rows that the window may hold, final ones first to go; 0: no limit.
+    pub window_rows_max: usize,
     /// First catch-up: nobody is told, the first frame is the first block at the head.
     pub quiet: bool,
 }

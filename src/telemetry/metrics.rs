@@ -1,7 +1,8 @@
 //! Every metric with its help text. Names are a contract with dashboards and alerts.
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 /// One process has one; tests make their own. Cheap to clone: every metric is shared inside.
@@ -33,6 +34,12 @@ pub struct Metrics {
     pub slow_consumers_total: IntCounter,
     pub graphql_requests_total: IntCounterVec,
     pub graphql_seconds: Histogram,
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Metrics")
+    }
 }
 
 /// 0.1 ms to 26 s.
@@ -72,8 +79,10 @@ impl Metrics {
             r.register(Box::new(m.clone()))?;
             Ok::<_, prometheus::Error>(m)
         };
-        let graphql_seconds =
-            Histogram::with_opts(HistogramOpts::new("swaptide_graphql_seconds", "Time to answer a GraphQL request over HTTP").buckets(seconds_buckets()))?;
+        let graphql_seconds = Histogram::with_opts(
+            HistogramOpts::new("swaptide_graphql_seconds", "Time to answer a GraphQL request over HTTP")
+                .buckets(seconds_buckets()),
+        )?;
         r.register(Box::new(graphql_seconds.clone()))?;
         r.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         Ok(Self {
@@ -100,20 +109,41 @@ impl Metrics {
                 &["chain"],
                 seconds_buckets(),
             )?,
-            barrier_seconds: histograms("swaptide_barrier_seconds", "Time all touched pools took for one update", &["chain"], seconds_buckets())?,
+            barrier_seconds: histograms(
+                "swaptide_barrier_seconds",
+                "Time all touched pools took for one update",
+                &["chain"],
+                seconds_buckets(),
+            )?,
             pools: gauges("swaptide_pools", "Pools that are watched", &["chain"])?,
             pools_rebuilding: gauges("swaptide_pools_rebuilding", "Pools whose actor is being restarted", &["chain"])?,
             pools_faulted: gauges("swaptide_pools_faulted", "Pools given up after repeated failures", &["chain"])?,
             actor_restarts_total: counters("swaptide_actor_restarts_total", "Restarts by the supervisor", &["kind"])?,
-            persist_backlog_blocks: gauges("swaptide_persist_backlog_blocks", "Blocks committed in memory and not yet in the store", &["chain"])?,
-            persist_write_seconds: histograms("swaptide_persist_write_seconds", "Time of one store transaction", &["chain"], seconds_buckets())?,
-            persist_errors_total: counters("swaptide_persist_errors_total", "Store transactions that failed and are repeated", &["chain"])?,
+            persist_backlog_blocks: gauges(
+                "swaptide_persist_backlog_blocks",
+                "Blocks committed in memory and not yet in the store",
+                &["chain"],
+            )?,
+            persist_write_seconds: histograms(
+                "swaptide_persist_write_seconds",
+                "Time of one store transaction",
+                &["chain"],
+                seconds_buckets(),
+            )?,
+            persist_errors_total: counters(
+                "swaptide_persist_errors_total",
+                "Store transactions that failed and are repeated",
+                &["chain"],
+            )?,
             rpc_requests_total: counters("swaptide_rpc_requests_total", "Requests to nodes", &["endpoint", "method"])?,
             rpc_errors_total: counters("swaptide_rpc_errors_total", "Requests to nodes that failed", &["endpoint", "reason"])?,
             ws_connections: gauge("swaptide_ws_connections", "Open WebSocket connections")?,
             subscriptions: gauge("swaptide_subscriptions", "Running GraphQL subscriptions")?,
             frames_sent_total: counter("swaptide_frames_sent_total", "Frames handed to subscriptions")?,
-            slow_consumers_total: counter("swaptide_slow_consumers_total", "Subscriptions ended because their reader was too slow")?,
+            slow_consumers_total: counter(
+                "swaptide_slow_consumers_total",
+                "Subscriptions ended because their reader was too slow",
+            )?,
             graphql_requests_total: counters("swaptide_graphql_requests_total", "GraphQL requests over HTTP", &["outcome"])?,
             graphql_seconds,
             registry: r,

@@ -33,10 +33,7 @@ impl Setup {
             database: folder.join("swaptide.db"),
             rpc: vec![devnet.ws_url.clone(), devnet.http_url.clone()],
             chain_id: devnet.chain_id,
-            dexes: vec![
-                ("uniswap_v2".to_owned(), d.v2_factory.to_string()),
-                ("uniswap_v3".to_owned(), d.v3_factory.to_string()),
-            ],
+            dexes: vec![("uniswap_v2".to_owned(), d.v2_factory.to_string()), ("uniswap_v3".to_owned(), d.v3_factory.to_string())],
             extra_chain: String::new(),
             api_listen: "127.0.0.1:0".to_owned(),
         }
@@ -82,9 +79,10 @@ impl Engine {
         let all = lines.borrow().join("\n");
         assert_eq!(outcome, Ok(true), "the engine serves; it said:\n{all}");
         let line = all.lines().find(|l| l.contains("serving on")).unwrap().to_owned();
-        let mut hosts = line.split("http://").skip(1).map(|rest| {
-            rest.chars().take_while(|c| c.is_ascii_digit() || *c == '.' || *c == ':').collect::<String>()
-        });
+        let mut hosts = line
+            .split("http://")
+            .skip(1)
+            .map(|rest| rest.chars().take_while(|c| c.is_ascii_digit() || *c == '.' || *c == ':').collect::<String>());
         let (api, admin) = (hosts.next().unwrap(), hosts.next().unwrap());
         Self { child, lines, api: HttpClient::new(api), admin: HttpClient::new(admin) }
     }
@@ -165,8 +163,14 @@ pub fn binary() -> &'static str {
 }
 
 fn spawn(config: &Path) -> (Child, watch::Receiver<Vec<String>>) {
-    let mut child =
-        Command::new(binary()).args(["run", "-c"]).arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = Command::new(binary())
+        .args(["run", "-c"])
+        .arg(config)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let stderr = child.stderr.take().unwrap();
     let (tx, rx) = watch::channel(Vec::new());
     std::thread::spawn(move || {

@@ -72,7 +72,8 @@ async fn subscribed(engine: &Engine, count: i64) {
         loop {
             let metrics = engine.admin.get("/metrics").await.unwrap();
             let text = String::from_utf8(metrics.body).unwrap();
-            let running = text.lines().find_map(|l| l.strip_prefix("swaptide_subscriptions ")).and_then(|v| v.parse::<i64>().ok());
+            let running =
+                text.lines().find_map(|l| l.strip_prefix("swaptide_subscriptions ")).and_then(|v| v.parse::<i64>().ok());
             if running >= Some(count) {
                 return;
             }

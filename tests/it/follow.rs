@@ -153,7 +153,10 @@ async fn status_and_metrics_say_where_it_is() {
     let head = devnet.head().await.unwrap();
     let status = engine.status().await;
     let text = status.to_string();
-    assert!(text.contains(&head.hash.to_string()) && text.contains("ingest/31337") && text.contains("persist/31337"), "{status:#}");
+    assert!(
+        text.contains(&head.hash.to_string()) && text.contains("ingest/31337") && text.contains("persist/31337"),
+        "{status:#}"
+    );
     let metrics = String::from_utf8(engine.admin.get("/metrics").await.unwrap().body).unwrap();
     assert!(metrics.contains(&format!("swaptide_head_block{{chain=\"31337\"}} {}", head.number)), "{metrics}");
     assert_eq!(engine.admin.get("/health").await.unwrap().status, 200);

@@ -31,7 +31,16 @@ async fn odd_tokens_get_flags_and_never_guesses() {
     let mut devnet = Devnet::start(DevnetConfig::tiny()).await.unwrap();
     let odd = OddTokens::deploy(&mut devnet).await.unwrap();
     let emitter = LogEmitter::deploy(&mut devnet).await.unwrap();
-    let tokens = [odd.bytes32_symbol, odd.no_symbol, odd.reverting_decimals, odd.huge_symbol, odd.huge_decimals, odd.gas_burner, odd.markup_symbol, Address::repeat_byte(0xee)];
+    let tokens = [
+        odd.bytes32_symbol,
+        odd.no_symbol,
+        odd.reverting_decimals,
+        odd.huge_symbol,
+        odd.huge_decimals,
+        odd.gas_burner,
+        odd.markup_symbol,
+        Address::repeat_byte(0xee),
+    ];
     for (i, pair) in tokens.chunks(2).enumerate() {
         create_pair(&emitter, &mut devnet, pair[0], pair[1], Address::repeat_byte(0x10 + i as u8)).await;
     }
@@ -84,7 +93,11 @@ async fn a_malformed_log_is_counted_and_kept_raw_and_stops_nobody() {
     engine.at_head(&devnet).await;
     let query = "query($id: ID!) { pool(id: $id) { reserve0 reserve1 status } }";
     let pool = engine.query(query, json!({ "id": emitter.address.to_string() })).await;
-    assert_eq!(pool["pool"], json!({ "reserve0": "5", "reserve1": "7", "status": "LIVE" }), "the good log after the bad ones counts");
+    assert_eq!(
+        pool["pool"],
+        json!({ "reserve0": "5", "reserve1": "7", "status": "LIVE" }),
+        "the good log after the bad ones counts"
+    );
     let metrics = String::from_utf8(engine.admin.get("/metrics").await.unwrap().body).unwrap();
     assert!(metrics.contains("swaptide_malformed_logs_total{chain=\"31337\"} 3"), "{metrics}");
     // The real pool beside it trades on.

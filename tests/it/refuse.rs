@@ -24,7 +24,8 @@ async fn refused(folder: &Path, toml: &str, says: &[&str]) {
 }
 
 fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> =
+        std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -44,7 +45,12 @@ async fn what_is_wrong_with_a_configuration_is_said_in_one_line() {
     refused(folder, &toml.replace(&factory, "0x1234"), &["bad.toml:15", "`0x1234` is no address", "40 hexadecimal digits"]).await;
     refused(folder, &toml.replace(&factory, "0x000000000000000000000000000000000000dEaD"), &["factory", "no contract"]).await;
     refused(folder, &toml.replace("id = 31337", "id = 1"), &["31337", "id = 1"]).await;
-    refused(folder, &Setup { rpc: vec!["http://127.0.0.1:9".to_owned()], ..good() }.toml(), &["no `rpc` endpoint answers", "Check"]).await;
+    refused(
+        folder,
+        &Setup { rpc: vec!["http://127.0.0.1:9".to_owned()], ..good() }.toml(),
+        &["no `rpc` endpoint answers", "Check"],
+    )
+    .await;
     refused(folder, &Setup { rpc: vec!["ftp://127.0.0.1".to_owned()], ..good() }.toml(), &["ws://", "ftp"]).await;
     refused(folder, &Setup { database: "/proc/swaptide.db".into(), ..good() }.toml(), &["/proc/swaptide.db"]).await;
     refused(folder, &toml.replace("sqlite:", "mysql:"), &["store.url", "sqlite:FILE"]).await;

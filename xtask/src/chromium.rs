@@ -23,7 +23,8 @@ pub(crate) fn find() -> Outcome<Option<PathBuf>> {
             command.env("DEBIAN_FRONTEND", "noninteractive").arg("-qq");
             command
         };
-        let installed = run::must(apt().arg("update")).and_then(|()| run::must(apt().args(["install", "-y", "--no-install-recommends", "chromium"])));
+        let installed = run::must(apt().arg("update"))
+            .and_then(|()| run::must(apt().args(["install", "-y", "--no-install-recommends", "chromium"])));
         if let (Err(problem), true) = (&installed, is_ci()) {
             return Err(problem.clone());
         }

@@ -47,7 +47,10 @@ fn prepare() -> Outcome<(PathBuf, PathBuf)> {
         build(&progress, &is_done)?;
     }
     let dir = target_dir().join("demo");
-    Ok((dir.join(format!("swaptide{}", std::env::consts::EXE_SUFFIX)), dir.join(format!("swaptide-demo{}", std::env::consts::EXE_SUFFIX))))
+    Ok((
+        dir.join(format!("swaptide{}", std::env::consts::EXE_SUFFIX)),
+        dir.join(format!("swaptide-demo{}", std::env::consts::EXE_SUFFIX)),
+    ))
 }
 
 /// Returns whether the engine's own crate was compiled after the parts were in place.

@@ -58,7 +58,8 @@ fn main() -> ExitCode {
         "ci" if wants_help => say(ci::HELP),
         "ci" => no_arguments(rest).and_then(|()| ci::ci()),
         "parts" if wants_help => say(parts::HELP),
-        "parts" => no_arguments(rest).and_then(|()| parts::ensure(&progress::Progress::new(&["parts"])).map(|p| println!("parts: {}", p.dir.display()))),
+        "parts" => no_arguments(rest)
+            .and_then(|()| parts::ensure(&progress::Progress::new(&["parts"])).map(|p| println!("parts: {}", p.dir.display()))),
         "contracts" if wants_help => say(parts::CONTRACTS_HELP),
         "contracts" => parts::contracts(rest),
         other => Err(format!("there is no command `{other}`: `cargo xtask help` lists them")),

@@ -79,7 +79,9 @@ fn npm_anvil(dir: &Path) -> PathBuf {
 /// Installs next to the final place and renames at the end, so that two runs at once cannot spoil each other.
 fn install(dir: &Path, progress: &Progress) -> Outcome {
     if cache::on_path("node").is_none() || cache::on_path("npm").is_none() {
-        return Err("Node with npm is not on PATH: install Node 20 or newer (https://nodejs.org, or your system's package)".to_owned());
+        return Err(
+            "Node with npm is not on PATH: install Node 20 or newer (https://nodejs.org, or your system's package)".to_owned()
+        );
     }
     let work = dir.with_extension(format!("tmp-{}", std::process::id()));
     let failed = |what: &str, e: std::io::Error| format!("{what} {}: {e}", work.display());

@@ -86,7 +86,9 @@ fn size(number: u64) -> usize {
 fn store(value: &str) -> Result<(), String> {
     match value {
         "sqlite" => Ok(()),
-        "mongodb" => Err("--store mongodb comes with a later version of Swaptide; this one stores in SQLite: leave --store out".to_owned()),
+        "mongodb" => {
+            Err("--store mongodb comes with a later version of Swaptide; this one stores in SQLite: leave --store out".to_owned())
+        }
         other => Err(format!("--store takes sqlite, not `{other}`")),
     }
 }

@@ -51,7 +51,11 @@ impl Engine {
         let (config, log) = (workdir.file("swaptide.toml"), workdir.file("engine.log"));
         let text = configuration(devnet, api_port, admin_port, &workdir.file("swaptide.db"));
         std::fs::write(&config, text).map_err(|e| format!("cannot write {}: {e}", config.display()))?;
-        let mut out = OpenOptions::new().create(true).append(true).open(&log).map_err(|e| format!("cannot write {}: {e}", log.display()))?;
+        let mut out = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .map_err(|e| format!("cannot write {}: {e}", log.display()))?;
         let args = ["run".as_ref(), "-c".as_ref(), config.as_os_str()];
         let process = Guarded::spawn(binary, args, StopBy::Term, &log, move |line| {
             let _ = writeln!(out, "{line}");
@@ -99,7 +103,10 @@ impl Engine {
         let mut command = tokio::process::Command::new(&self.binary);
         command.arg("audit").arg("-c").arg(&self.config).arg("--json").kill_on_drop(true);
         let output = tokio::time::timeout(Duration::from_secs(120), command.output());
-        let output = output.await.map_err(|_| "the audit took more than 120 s")?.map_err(|e| format!("the audit cannot be started: {e}"))?;
+        let output = output
+            .await
+            .map_err(|_| "the audit took more than 120 s")?
+            .map_err(|e| format!("the audit cannot be started: {e}"))?;
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         let text = format!("{stdout}{}", String::from_utf8_lossy(&output.stderr)).trim().to_owned();
         Ok(Audit { exit_code: output.status.code(), json: serde_json::from_str(stdout.trim()).ok(), text })
@@ -110,7 +117,9 @@ impl Engine {
         let Some(process) = self.process.take() else { return Ok(()) };
         match process.stop(Duration::from_secs(25)).await {
             Some(status) if status.success() => Ok(()),
-            Some(status) => Err(format!("the engine did not end well ({status}); the end of its log:\n{}", self.last_log_lines())),
+            Some(status) => {
+                Err(format!("the engine did not end well ({status}); the end of its log:\n{}", self.last_log_lines()))
+            }
             None => Err("the engine did not end within 20 s of SIGTERM and was killed".to_owned()),
         }
     }

@@ -18,7 +18,13 @@ pub(crate) struct Played {
 }
 
 /// Trades, mines, reorganises and draws until the time is over or somebody stops it. An engine that ends is noticed within 0.1 s.
-pub(crate) async fn play(args: &Args, devnet: &mut Devnet, engine: &mut Engine, screen: &mut Screen, stop: &mut Stop) -> Outcome<Played> {
+pub(crate) async fn play(
+    args: &Args,
+    devnet: &mut Devnet,
+    engine: &mut Engine,
+    screen: &mut Screen,
+    stop: &mut Stop,
+) -> Outcome<Played> {
     let mut rng = Rng::new(args.seed ^ 0x0de_0107);
     let mut next_reorg = pause(args, &mut rng);
     let mut played = Played::default();
@@ -71,7 +77,10 @@ async fn reorg(devnet: &mut Devnet, rng: &mut Rng, played: &mut Played, screen: 
     let reorged = devnet.reorg_keeping(depth, 650).await.map_err(|e| e.to_string())?;
     played.reorgs += 1;
     played.reorged_blocks += depth;
-    screen.note(&format!("reorg of depth {depth}: everything after block {} replaced, {} transactions orphaned", reorged.ancestor, reorged.orphaned_transactions));
+    screen.note(&format!(
+        "reorg of depth {depth}: everything after block {} replaced, {} transactions orphaned",
+        reorged.ancestor, reorged.orphaned_transactions
+    ));
     Ok(())
 }
 

@@ -9,7 +9,12 @@ use std::{
 
 use swaptide_demo::Deployment;
 
-use super::{Outcome, engine::Engine, play::Played, view::{PoolLine, View}};
+use super::{
+    Outcome,
+    engine::Engine,
+    play::Played,
+    view::{PoolLine, View},
+};
 
 /// More pools than this are counted, not listed: the table must fit the terminal.
 const MAX_ROWS: usize = 16;
@@ -64,7 +69,14 @@ impl Screen {
     }
 
     /// Draws what the engine serves; `head` is the chain's.
-    pub(crate) fn draw(&mut self, engine: &Engine, deployment: &Deployment, head: u64, view: Result<View, String>, running: Duration) {
+    pub(crate) fn draw(
+        &mut self,
+        engine: &Engine,
+        deployment: &Deployment,
+        head: u64,
+        view: Result<View, String>,
+        running: Duration,
+    ) {
         let view = match view {
             Ok(view) => view,
             Err(problem) => return self.frame(&[self.paint("31", &format!("the engine does not answer: {problem}"))]),

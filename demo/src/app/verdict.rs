@@ -4,7 +4,13 @@ use std::time::{Duration, Instant};
 
 use swaptide_demo::{Devnet, rpc::at};
 
-use super::{Outcome, engine::{Audit, Engine}, play::Played, screen::Screen, view::View};
+use super::{
+    Outcome,
+    engine::{Audit, Engine},
+    play::Played,
+    screen::Screen,
+    view::View,
+};
 
 /// Two block times of a slow demo, generously: the engine is normally there within milliseconds.
 const CATCH_UP: Duration = Duration::from_secs(30);
@@ -34,7 +40,10 @@ async fn catch_up(engine: &mut Engine, number: u64, hash: &str) -> Outcome {
         }
         if Instant::now() > end {
             let is_at = answer.map_or_else(|e| e, |(number, hash)| format!("it is at {number} {hash}"));
-            return Err(format!("the engine did not reach the chain's head {number} {hash} within {} s: {is_at}", CATCH_UP.as_secs()));
+            return Err(format!(
+                "the engine did not reach the chain's head {number} {hash} within {} s: {is_at}",
+                CATCH_UP.as_secs()
+            ));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

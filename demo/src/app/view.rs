@@ -38,8 +38,10 @@ impl View {
     /// # Errors
     /// What it said instead of an answer.
     pub(crate) async fn read(engine: &Engine) -> Result<Self, String> {
-        let response = engine.api.post_json("/graphql", &json!({ "query": QUERY }).to_string()).await.map_err(|e| e.to_string())?;
-        let answer: Value = serde_json::from_slice(&response.body).map_err(|e| format!("GraphQL answered HTTP {}: {e}", response.status))?;
+        let response =
+            engine.api.post_json("/graphql", &json!({ "query": QUERY }).to_string()).await.map_err(|e| e.to_string())?;
+        let answer: Value =
+            serde_json::from_slice(&response.body).map_err(|e| format!("GraphQL answered HTTP {}: {e}", response.status))?;
         if let Some(error) = answer.pointer("/errors/0/message") {
             return Err(format!("GraphQL: {error}"));
         }

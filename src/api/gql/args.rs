@@ -115,14 +115,17 @@ impl EventFilter {
 
 pub(super) fn pool_id(id: &ID) -> Result<PoolId, ApiError> {
     id.to_ascii_lowercase().parse().map_err(|_| {
-        ApiError::input(format!("`{}` is no pool id: give a 0x address (20 bytes) or a 0x pool id (32 bytes)", super::scalars::shown(id)))
+        ApiError::input(format!(
+            "`{}` is no pool id: give a 0x address (20 bytes) or a 0x pool id (32 bytes)",
+            super::scalars::shown(id)
+        ))
     })
 }
 
 pub(super) fn token_id(id: &ID) -> Result<Address, ApiError> {
-    id.to_ascii_lowercase()
-        .parse()
-        .map_err(|_| ApiError::input(format!("`{}` is no token id: give its address, 0x and 40 hex digits", super::scalars::shown(id))))
+    id.to_ascii_lowercase().parse().map_err(|_| {
+        ApiError::input(format!("`{}` is no token id: give its address, 0x and 40 hex digits", super::scalars::shown(id)))
+    })
 }
 
 macro_rules! event_where {

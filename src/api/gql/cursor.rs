@@ -20,7 +20,9 @@ pub(super) fn encode_key(kind: &str, key: &str) -> scalars::Cursor {
 }
 
 pub(super) fn decode_key(kind: &str, cursor: &scalars::Cursor) -> Result<String, ApiError> {
-    let wrong = || ApiError::input(format!("`after` is no cursor of this list of {kind}s: pass an endCursor that the same list gave you"));
+    let wrong = || {
+        ApiError::input(format!("`after` is no cursor of this list of {kind}s: pass an endCursor that the same list gave you"))
+    };
     if cursor.0.len() > KEY_MAX_BYTES {
         return Err(wrong());
     }
@@ -46,7 +48,11 @@ pub(super) fn of_event(pin: &Pin, event: &EventAt) -> scalars::Cursor {
 pub(super) fn place(pin: &Pin, cursor: &scalars::Cursor, newest_first: bool) -> Result<Place, ApiError> {
     let cursor = Cursor::decode(&cursor.0)?;
     if cursor.chain != pin.chain() {
-        return Err(ApiError::input(format!("this cursor is of chain {}, the query is about chain {}", cursor.chain, pin.chain())));
+        return Err(ApiError::input(format!(
+            "this cursor is of chain {}, the query is about chain {}",
+            cursor.chain,
+            pin.chain()
+        )));
     }
     still_ours(pin, &cursor)?;
     let next = u64::from(cursor.next_log_index);

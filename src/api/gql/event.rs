@@ -114,7 +114,9 @@ impl At {
     fn position(&self) -> Option<(Address, i32, i32, u128)> {
         match self.body() {
             EventBody::V3Mint { owner, tick_lower, tick_upper, amount, .. }
-            | EventBody::V3Burn { owner, tick_lower, tick_upper, amount, .. } => Some((*owner, *tick_lower, *tick_upper, *amount)),
+            | EventBody::V3Burn { owner, tick_lower, tick_upper, amount, .. } => {
+                Some((*owner, *tick_lower, *tick_upper, *amount))
+            }
             _ => None,
         }
     }

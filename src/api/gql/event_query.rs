@@ -51,10 +51,6 @@ pub(super) async fn page<N: From<At>>(ctx: &Context<'_>, asked: Asked) -> Result
     let place = asked.after.as_ref().map(|c| cursor::place(&pin, c, newest_first)).transpose()?;
     let query = if newest_first { EventQuery { before: place, ..all } } else { EventQuery { after: place, ..all } };
     let found = core(ctx)?.reader.events(&pin, query).await?;
-    let items = found
-        .events
-        .into_iter()
-        .map(|event| (cursor::of_event(&pin, &event), N::from(At::new(&pin, event))))
-        .collect();
+    let items = found.events.into_iter().map(|event| (cursor::of_event(&pin, &event), N::from(At::new(&pin, event)))).collect();
     Ok(Page::new(items, count, place.is_some(), Total::events(Arc::clone(&pin), all)))
 }

@@ -36,11 +36,16 @@ impl BlockHeight {
         let pruned = |what: String| {
             ApiError::new(
                 Code::BlockPruned,
-                format!("state at {what} is not kept: this server answers for its newest block only, now {at}; leave `block` out, or use number_gte"),
+                format!(
+                    "state at {what} is not kept: this server answers for its newest block only, now {at}; leave `block` out, or use number_gte"
+                ),
             )
         };
         let ahead = |number: u64| {
-            ApiError::new(Code::StateStale, format!("block {number} has not arrived here yet, the newest is {at}: ask again in a moment"))
+            ApiError::new(
+                Code::StateStale,
+                format!("block {number} has not arrived here yet, the newest is {at}: ask again in a moment"),
+            )
         };
         let number = head.map_or(0, |b| b.number);
         match (this.number, this.hash, this.number_gte) {

@@ -28,7 +28,10 @@ const ALIASES_MAX: usize = 250;
 const SELECTIONS_MAX: usize = 10_000;
 
 fn too_much(what: &str, most: usize) -> ApiError {
-    ApiError::new(Code::ComplexityLimit, format!("the query has too many {what}: at most {most} are accepted; split it into several requests"))
+    ApiError::new(
+        Code::ComplexityLimit,
+        format!("the query has too many {what}: at most {most} are accepted; split it into several requests"),
+    )
 }
 
 /// Counts tokens and nesting without parsing.
@@ -179,7 +182,9 @@ impl<'a> Walk<'a> {
         let Some((name, fragment)) = self.document.fragments.get_key_value(name) else { return Ok(Measure::default()) };
         match self.done.get(name) {
             Some(Some(measure)) => return Ok(*measure),
-            Some(None) => return Err(ApiError::input(format!("fragment `{name}` spreads itself: a fragment must end somewhere"))),
+            Some(None) => {
+                return Err(ApiError::input(format!("fragment `{name}` spreads itself: a fragment must end somewhere")));
+            }
             None => {}
         }
         self.done.insert(name, None);

@@ -178,7 +178,8 @@ impl Pool {
             (b, q) if b == meta.token0 && q == meta.token1 => ratio,
             (b, q) if b == meta.token1 && q == meta.token0 => ratio.and_then(Ratio::inverse),
             _ => {
-                let text = format!("`base` and `quote` must be this pool's two tokens, {:#x} and {:#x}", meta.token0, meta.token1);
+                let text =
+                    format!("`base` and `quote` must be this pool's two tokens, {:#x} and {:#x}", meta.token0, meta.token1);
                 return nullable(Err(ApiError::input(text)));
             }
         };

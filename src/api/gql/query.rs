@@ -201,7 +201,10 @@ pub(super) fn nullable<T>(found: std::result::Result<Option<T>, ApiError>) -> Op
 }
 
 fn gone(what: &str) -> ApiError {
-    ApiError::new(Code::CursorExpired, format!("the {what} that this cursor points at is not there any more: read the list again from its start"))
+    ApiError::new(
+        Code::CursorExpired,
+        format!("the {what} that this cursor points at is not there any more: read the list again from its start"),
+    )
 }
 
 fn pool_at(pin: &Pin, cursor: &Cursor) -> std::result::Result<Arc<PoolView>, ApiError> {

@@ -13,7 +13,8 @@ pub(crate) struct BigInt(pub(crate) String);
 #[Scalar]
 impl ScalarType for BigInt {
     fn parse(value: Value) -> InputValueResult<Self> {
-        let wrong = |text: &str| InputValueError::custom(format!("`{text}` is no integer: give digits, with a minus sign where needed"));
+        let wrong =
+            |text: &str| InputValueError::custom(format!("`{text}` is no integer: give digits, with a minus sign where needed"));
         let text = match &value {
             Value::Number(number) => number.to_string(),
             Value::String(text) => text.clone(),

@@ -121,7 +121,8 @@ async fn several_chains_must_be_told_apart() {
     let (code, message) = world.refused("{ _meta { chainId } }").await;
     assert_eq!(code, "BAD_USER_INPUT");
     assert!(message.contains("chainId"), "{message}");
-    let response = world.ask(&format!("{{ a: _meta(chainId: 1) {{ block {{ number }} }} b: _meta(chainId: {CHAIN}) {{ chainId }} }}")).await;
+    let response =
+        world.ask(&format!("{{ a: _meta(chainId: 1) {{ block {{ number }} }} b: _meta(chainId: {CHAIN}) {{ chainId }} }}")).await;
     assert_eq!(response["data"]["a"]["block"], serde_json::Value::Null);
     assert_eq!(response["extensions"]["asOf"].as_array().map(Vec::len), Some(2), "{response}");
 }

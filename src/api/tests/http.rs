@@ -19,7 +19,8 @@ async fn send(world: &World, request: Request<Body>) -> (StatusCode, HeaderMap, 
 }
 
 async fn post(world: &World, accept: &str, content_type: &str, body: impl Into<Body>) -> (StatusCode, Value) {
-    let request = Request::post("/graphql").header("accept", accept).header("content-type", content_type).body(body.into()).unwrap();
+    let request =
+        Request::post("/graphql").header("accept", accept).header("content-type", content_type).body(body.into()).unwrap();
     let (status, headers, body) = send(world, request).await;
     let kind = headers[header::CONTENT_TYPE].to_str().unwrap().to_owned();
     assert_eq!(kind, format!("{}; charset=utf-8", if accept.contains(NEW) { NEW } else { "application/json" }));
@@ -39,7 +40,9 @@ async fn queries_are_answered_over_post_and_get() {
     assert_eq!(body["extensions"]["asOf"]["number"], 1);
     let (status, _, body) = get(&world, "/graphql?query=%7B__typename%7D", NEW).await;
     assert_eq!(status, StatusCode::OK, "{body}");
-    let (status, _, body) = get(&world, "/graphql?query=query(%24n%3AInt)%7Bpools(first%3A%24n)%7BtotalCount%7D%7D&variables=%7B%22n%22%3A1%7D", NEW).await;
+    let (status, _, body) =
+        get(&world, "/graphql?query=query(%24n%3AInt)%7Bpools(first%3A%24n)%7BtotalCount%7D%7D&variables=%7B%22n%22%3A1%7D", NEW)
+            .await;
     assert_eq!(status, StatusCode::OK, "{body}");
 }
 
@@ -61,7 +64,8 @@ async fn what_cannot_be_executed_is_400_without_data_or_200_for_old_clients() {
     assert_eq!(status, StatusCode::OK);
     assert_eq!(answer["data"], json!({ "pool": null, "a": "Query" }));
     // A field that must not be null takes the whole answer with it: there is no half of a list.
-    let (status, answer) = post(&world, NEW, "application/json", r#"{"query":"{ pools(first: 0) { totalCount } a: __typename }"}"#).await;
+    let (status, answer) =
+        post(&world, NEW, "application/json", r#"{"query":"{ pools(first: 0) { totalCount } a: __typename }"}"#).await;
     assert_eq!((status, &answer["data"]), (StatusCode::OK, &Value::Null));
     assert!(answer.as_object().unwrap().contains_key("data"));
 }
@@ -88,7 +92,10 @@ async fn everything_else_is_refused_with_a_sentence() {
         assert_eq!(answer["errors"][0]["extensions"]["code"], "BAD_USER_INPUT");
     }
     let (status, headers, _) = send(&world, Request::delete("/graphql").body(Body::empty()).unwrap()).await;
-    assert_eq!((status, &headers[header::ALLOW]), (StatusCode::METHOD_NOT_ALLOWED, &header::HeaderValue::from_static("GET, POST")));
+    assert_eq!(
+        (status, &headers[header::ALLOW]),
+        (StatusCode::METHOD_NOT_ALLOWED, &header::HeaderValue::from_static("GET, POST"))
+    );
     let (status, _, text) = get(&world, "/nowhere", "*/*").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
     assert!(text.contains("/graphql"));
@@ -121,7 +128,18 @@ async fn the_page_loads_nothing_from_elsewhere() {
     assert!(headers["content-security-policy"].to_str().unwrap().contains("script-src 'self'"));
     assert_eq!(headers["content-type"], "text/html; charset=utf-8");
     let mut files = vec![html];
-    for path in ["app.js", "blocks.js", "client.js", "dom.js", "format.js", "graphiql.js", "pools.js", "swaps.js", "style.css", "logo.svg"] {
+    for path in [
+        "app.js",
+        "blocks.js",
+        "client.js",
+        "dom.js",
+        "format.js",
+        "graphiql.js",
+        "pools.js",
+        "swaps.js",
+        "style.css",
+        "logo.svg",
+    ] {
         let (status, headers, text) = get(&world, &format!("/assets/{path}"), "*/*").await;
         assert_eq!(status, StatusCode::OK, "{path}");
         assert_eq!(headers["x-content-type-options"], "nosniff");

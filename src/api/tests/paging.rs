@@ -6,7 +6,9 @@ use super::world::*;
 
 async fn page(world: &World, list: &str, args: &str, after: Option<&str>, field: &str) -> (Vec<Value>, Option<String>, Value) {
     let after = after.map_or(String::new(), |c| format!(r#", after: "{c}""#));
-    let query = format!("{{ {list}({args}{after}) {{ edges {{ cursor node {{ {field} }} }} nodes {{ {field} }} pageInfo {{ hasNextPage hasPreviousPage startCursor endCursor }} }} }}");
+    let query = format!(
+        "{{ {list}({args}{after}) {{ edges {{ cursor node {{ {field} }} }} nodes {{ {field} }} pageInfo {{ hasNextPage hasPreviousPage startCursor endCursor }} }} }}"
+    );
     let data = world.data(&query).await[list].clone();
     let edges = data["edges"].as_array().unwrap();
     let nodes: Vec<Value> = data["nodes"].as_array().unwrap().iter().map(|n| n[field].clone()).collect();
@@ -96,7 +98,9 @@ async fn pools_tokens_and_ticks_page_in_both_directions() {
         assert_eq!(both[0], both[1], "{list} {args}");
     }
     let ticks = async |after: &str| {
-        let query = format!(r#"{{ pool(id: "{POOL}") {{ ticks(first: 5{after}) {{ nodes {{ tickIdx }} pageInfo {{ hasNextPage endCursor }} totalCount }} }} }}"#);
+        let query = format!(
+            r#"{{ pool(id: "{POOL}") {{ ticks(first: 5{after}) {{ nodes {{ tickIdx }} pageInfo {{ hasNextPage endCursor }} totalCount }} }} }}"#
+        );
         world.data(&query).await["pool"]["ticks"].clone()
     };
     let first = ticks("").await;

@@ -70,7 +70,9 @@ async fn an_uninitialised_pool_exists_without_a_price_and_then_gets_one() {
 async fn a_token_without_decimals_has_raw_amounts_and_no_price() {
     let world = World::new();
     let data = world
-        .data(&format!(r#"{{ pool(id: "{ODD_PAIR:#x}") {{ token0Price token1 {{ decimals flags }} }} token(id: "{ODD:#x}") {{ symbol }} }}"#))
+        .data(&format!(
+            r#"{{ pool(id: "{ODD_PAIR:#x}") {{ token0Price token1 {{ decimals flags }} }} token(id: "{ODD:#x}") {{ symbol }} }}"#
+        ))
         .await;
     assert_eq!(data["pool"], json!({ "token0Price": null, "token1": { "decimals": null, "flags": ["DECIMALS_MISSING"] } }));
     assert_eq!(data["token"]["symbol"], "ODD");
@@ -80,7 +82,12 @@ async fn a_token_without_decimals_has_raw_amounts_and_no_price() {
 async fn what_does_not_exist_is_null() {
     let world = World::new();
     let nobody = format!("0x{}", "99".repeat(20));
-    let data = world.data(&format!(r#"{{ a: pool(id: "{nobody}") {{ id }} b: token(id: "{nobody}") {{ id }} c: pool(id: "0x{}") {{ id }} }}"#, "77".repeat(32))).await;
+    let data = world
+        .data(&format!(
+            r#"{{ a: pool(id: "{nobody}") {{ id }} b: token(id: "{nobody}") {{ id }} c: pool(id: "0x{}") {{ id }} }}"#,
+            "77".repeat(32)
+        ))
+        .await;
     assert_eq!(data, json!({ "a": null, "b": null, "c": null }));
 }
 
@@ -168,7 +175,9 @@ async fn swaps_are_found_by_pool_token_transaction_and_time() {
     let first = world.mine(v2_swap(1, 1, 10, 10));
     world.mine(initialize(96, 0));
     let second = world.mine(v3_swap(96));
-    let count = async |filter: &str| world.data(&format!("{{ swaps(where: {filter}) {{ totalCount }} }}")).await["swaps"]["totalCount"].clone();
+    let count = async |filter: &str| {
+        world.data(&format!("{{ swaps(where: {filter}) {{ totalCount }} }}")).await["swaps"]["totalCount"].clone()
+    };
     assert_eq!(count("{}").await, 2);
     assert_eq!(count(&format!(r#"{{ pool: "{PAIR}" }}"#)).await, 1);
     assert_eq!(count(&format!(r#"{{ token: "{WETH}" }}"#)).await, 2);

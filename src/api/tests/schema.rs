@@ -59,6 +59,9 @@ fn the_schema_is_the_one_in_docs() {
         std::fs::write(&path, &sdl).unwrap();
     }
     let written = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(written == sdl, "the schema changed: run `SWAPTIDE_UPDATE=1 cargo test the_schema_is_the_one_in_docs` and look at the difference in docs/schema.graphql");
+    assert!(
+        written == sdl,
+        "the schema changed: run `SWAPTIDE_UPDATE=1 cargo test the_schema_is_the_one_in_docs` and look at the difference in docs/schema.graphql"
+    );
     assert!(!sdl.contains("Float"), "amounts are strings");
 }

@@ -49,7 +49,10 @@ async fn a_reorg_takes_swaps_back_newest_first_and_goes_on() {
     assert_eq!(retract["data"][0]["id"], second["data"][0]["id"]);
     assert_eq!(retract["data"][0]["removed"], true);
     let update = next(&mut stream).await;
-    assert_eq!((&update["kind"], &update["data"][0]["amount0"], &update["data"][0]["removed"]), (&json!("UPDATE"), &json!("3"), &json!(false)));
+    assert_eq!(
+        (&update["kind"], &update["data"][0]["amount0"], &update["data"][0]["removed"]),
+        (&json!("UPDATE"), &json!("3"), &json!(false))
+    );
     assert_eq!(update["block"]["number"], tip.number);
 }
 
@@ -57,9 +60,15 @@ async fn a_reorg_takes_swaps_back_newest_first_and_goes_on() {
 async fn swaps_can_be_narrowed_to_a_pool_and_a_token() {
     let mut world = World::new();
     world.mine(initialize(96, 0));
-    let mut of_pool = start(&world, &format!(r#"subscription {{ onSwapsCreated(where: {{ pool: "{POOL}" }}) {{ topic data {{ pool {{ id }} }} }} }}"#));
+    let mut of_pool = start(
+        &world,
+        &format!(r#"subscription {{ onSwapsCreated(where: {{ pool: "{POOL}" }}) {{ topic data {{ pool {{ id }} }} }} }}"#),
+    );
     let mut of_odd = start(&world, &format!(r#"subscription {{ onSwapsCreated(where: {{ token: "{ODD}" }}) {{ seq }} }}"#));
-    let mut of_token = start(&world, &format!(r#"subscription {{ onSwapsCreated(where: {{ token: "{WETH}" }}) {{ seq data {{ pool {{ id }} }} }} }}"#));
+    let mut of_token = start(
+        &world,
+        &format!(r#"subscription {{ onSwapsCreated(where: {{ token: "{WETH}" }}) {{ seq data {{ pool {{ id }} }} }} }}"#),
+    );
     world.mine(v2_swap(1, 1, 10, 10));
     world.mine(v3_swap(96));
     let frame = next(&mut of_pool).await;
@@ -67,7 +76,11 @@ async fn swaps_can_be_narrowed_to_a_pool_and_a_token() {
     assert_eq!(next(&mut of_token).await["data"][0]["pool"]["id"], format!("{PAIR:#x}"));
     assert_eq!(next(&mut of_token).await["seq"], 1);
     assert!(futures_util::FutureExt::now_or_never(of_odd.next()).is_none());
-    let refused = world.schema.execute_stream(format!(r#"subscription {{ onSwapsCreated(where: {{ origin: "{TRADER}" }}) {{ seq }} }}"#)).next().await;
+    let refused = world
+        .schema
+        .execute_stream(format!(r#"subscription {{ onSwapsCreated(where: {{ origin: "{TRADER}" }}) {{ seq }} }}"#))
+        .next()
+        .await;
     let refused = serde_json::to_value(refused.unwrap()).unwrap();
     assert_eq!(refused["errors"][0]["extensions"]["code"], "BAD_USER_INPUT");
 }
@@ -92,7 +105,9 @@ async fn blocks_come_and_are_taken_back() {
 async fn a_pool_starts_with_a_snapshot_and_no_change_is_sent_twice() {
     let mut world = World::new();
     world.mine(v2_swap(1, 1, 100, 200));
-    let query = format!(r#"subscription {{ onPoolUpdated(ids: ["{PAIR}"]) {{ topic seq kind block {{ number }} data {{ id reserve0 asOf {{ number }} }} }} }}"#);
+    let query = format!(
+        r#"subscription {{ onPoolUpdated(ids: ["{PAIR}"]) {{ topic seq kind block {{ number }} data {{ id reserve0 asOf {{ number }} }} }} }}"#
+    );
     let mut stream = world.schema.execute_stream(query);
     let snapshot = next(&mut stream).await;
     assert_eq!(

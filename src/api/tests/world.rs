@@ -202,8 +202,13 @@ impl World {
         let after = self.chain.last().unwrap().1.clone();
         for (id, (meta, state, updated)) in &after {
             if before.get(id).map(|(_, s, u)| (s, u)) != Some((state, updated)) {
-                let view =
-                    PoolView { meta: meta.clone(), state: state.clone(), status: PoolStatus::Live, held_at: None, updated: *updated };
+                let view = PoolView {
+                    meta: meta.clone(),
+                    state: state.clone(),
+                    status: PoolStatus::Live,
+                    held_at: None,
+                    updated: *updated,
+                };
                 commit.views.push((*id, Some(Arc::new(view))));
             }
         }

@@ -52,13 +52,7 @@ pub(super) struct Book {
 
 impl Default for Book {
     fn default() -> Self {
-        Self {
-            acknowledged: false,
-            running: HashSet::new(),
-            hushed: HashSet::new(),
-            last_heard: Instant::now(),
-            verdict: None,
-        }
+        Self { acknowledged: false, running: HashSet::new(), hushed: HashSet::new(), last_heard: Instant::now(), verdict: None }
     }
 }
 
@@ -77,7 +71,11 @@ impl Book {
     }
 
     fn refuse(&mut self, code: u16, reason: &str) -> bool {
-        let cut = reason.char_indices().map(|(at, c)| at.saturating_add(c.len_utf8())).take_while(|end| *end <= REASON_MAX_BYTES).last();
+        let cut = reason
+            .char_indices()
+            .map(|(at, c)| at.saturating_add(c.len_utf8()))
+            .take_while(|end| *end <= REASON_MAX_BYTES)
+            .last();
         self.verdict = Some((code, reason.get(..cut.unwrap_or(0)).unwrap_or_default().to_owned()));
         false
     }
@@ -90,7 +88,9 @@ impl Book {
             return self.refuse(CLOSE_BAD_REQUEST, "Invalid message received: not a message of graphql-transport-ws");
         };
         match (heard.kind.as_str(), heard.id) {
-            ("connection_init" | "ping" | "pong", _) if heard.payload.as_ref().is_none_or(|p| p.is_object() || p.is_null()) => true,
+            ("connection_init" | "ping" | "pong", _) if heard.payload.as_ref().is_none_or(|p| p.is_object() || p.is_null()) => {
+                true
+            }
             ("subscribe", Some(id)) => {
                 if !self.acknowledged {
                     return self.refuse(CLOSE_UNAUTHORIZED, "Unauthorized");

@@ -7,7 +7,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -36,6 +36,7 @@ use super::{
     health::{Health, Pace},
     wire::{self, Quantity, WireError},
 };
+use crate::telemetry::Metrics;
 
 /// Requests under way at once where the configuration does not say. Public nodes begin to refuse above some tens.
 const CONCURRENT_DEFAULT: usize = 16;
@@ -79,6 +80,7 @@ pub(super) struct Endpoint {
     pace: Option<Pace>,
     call_timeout: Duration,
     wire: Wire,
+    metrics: OnceLock<Metrics>,
 }
 
 enum Wire {
@@ -152,7 +154,14 @@ impl Endpoint {
             pace: config.max_rps.map(Pace::new),
             call_timeout,
             wire,
+            metrics: OnceLock::new(),
         })
+    }
+
+    /// Requests are counted from now on.
+    pub(super) fn count_in(&self, metrics: &Metrics) {
+        // The first one stands: an endpoint belongs to one process.
+        let _ = self.metrics.set(metrics.clone());
     }
 
     pub(super) fn is_ws(&self) -> bool {
@@ -207,6 +216,12 @@ impl Endpoint {
         match &answer {
             Err(failure) if failure.is_unhealthy() => self.health.failed(failure),
             _ => self.health.answered(),
+        }
+        if let Some(metrics) = self.metrics.get() {
+            metrics.rpc_requests_total.with_label_values(&[self.label.as_str(), request.method]).inc();
+            if let Err(failure) = &answer {
+                metrics.rpc_errors_total.with_label_values(&[self.label.as_str(), failure.reason()]).inc();
+            }
         }
         answer
     }

@@ -32,6 +32,21 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// One word, for the metric's label.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "unreachable",
+            Self::Timeout(_) => "timeout",
+            Self::Busy { .. } => "rate_limited",
+            Self::BadAnswer(_) => "bad_answer",
+            Self::WrongChain { .. } => "wrong_chain",
+            Self::Contradiction(_) => "contradiction",
+            Self::UnknownBlock => "unknown_block",
+            Self::TooLarge(_) => "too_large",
+            Self::Refused(_) => "refused",
+        }
+    }
+
     /// The endpoint is to blame, not the question: others come first for a while.
     pub(super) fn is_unhealthy(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Timeout(_) | Self::Busy { .. } | Self::BadAnswer(_) | Self::WrongChain { .. })

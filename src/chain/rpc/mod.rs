@@ -24,7 +24,10 @@ use self::{
     wire::{Data, WireHeader},
 };
 use super::{BlockTag, Call, CallOutcome, ChainError, ChainSource, HeadEvent, RangeLogs, batch, withhold};
-use crate::domain::{ChainId, block::Header, event::RawLog};
+use crate::{
+    domain::{ChainId, block::Header, event::RawLog},
+    telemetry::Metrics,
+};
 
 mod endpoint;
 mod errors;
@@ -136,6 +139,13 @@ impl RpcSource {
             .collect::<Result<_, _>>()
             .map_err(ChainError::Refused)?;
         Ok(Self { inner: Arc::new(Inner { endpoints, retries, stall_timeout, poll_interval }) })
+    }
+
+    /// The same, with its requests counted.
+    #[must_use]
+    pub fn counted(self, metrics: &Metrics) -> Self {
+        self.inner.endpoints.iter().for_each(|endpoint| endpoint.count_in(metrics));
+        self
     }
 
     /// Hosts of the endpoints, in order of preference, for logs and status.

@@ -16,8 +16,8 @@ use tokio::sync::broadcast;
 use super::{BlockTag, Call, CallOutcome, ChainError, ChainSource, HeadEvent, RangeLogs};
 use crate::domain::{ChainId, block::Header, event::RawLog};
 
-pub use world::{SimRng, V2_FACTORY, V3_FACTORY};
 use world::World;
+pub use world::{SimRng, V2_FACTORY, V3_FACTORY};
 
 /// Heads that may wait to be heard.
 const HEADS_CAPACITY: usize = 1_024;
@@ -150,7 +150,10 @@ impl Sim {
     }
 
     /// A request may fail, and takes a little time either way.
-    fn answer<T: Send + 'static>(&self, answer: impl FnOnce(&Chain) -> Result<T, ChainError>) -> BoxFuture<'static, Result<T, ChainError>> {
+    fn answer<T: Send + 'static>(
+        &self,
+        answer: impl FnOnce(&Chain) -> Result<T, ChainError>,
+    ) -> BoxFuture<'static, Result<T, ChainError>> {
         let mut chain = self.lock();
         let outage = chain.weather.outage;
         let result = if chain.rng.percent(outage) {
@@ -213,7 +216,9 @@ impl ChainSource for Sim {
 
     fn heads(&self) -> BoxStream<'static, HeadEvent> {
         let lagged = HeadEvent::Down { reason: "heads were missed".to_owned() };
-        tokio_stream::wrappers::BroadcastStream::new(self.heads.subscribe()).map(move |event| event.unwrap_or_else(|_| lagged.clone())).boxed()
+        tokio_stream::wrappers::BroadcastStream::new(self.heads.subscribe())
+            .map(move |event| event.unwrap_or_else(|_| lagged.clone()))
+            .boxed()
     }
 
     fn header(&self, tag: BlockTag) -> BoxFuture<'_, Result<Option<Header>, ChainError>> {
@@ -245,7 +250,10 @@ impl ChainSource for Sim {
                     blocks.insert(number, (block.header.block, logs));
                 }
             }
-            let end = chain.by_number(to).map(|b| b.header.block).ok_or_else(|| ChainError::RangeTooLarge("beyond the head".to_owned()))?;
+            let end = chain
+                .by_number(to)
+                .map(|b| b.header.block)
+                .ok_or_else(|| ChainError::RangeTooLarge("beyond the head".to_owned()))?;
             Ok(RangeLogs { blocks: blocks.into_values().collect(), end })
         })
     }

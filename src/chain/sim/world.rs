@@ -1,7 +1,10 @@
 //! What lives on the simulated chain: pools whose events are consistent with each other, as real ones are.
 
 use alloy::{
-    primitives::{Address, I256, U160, U256, aliases::{I24, U24, U112}},
+    primitives::{
+        Address, I256, U160, U256,
+        aliases::{I24, U24, U112},
+    },
     sol_types::SolEvent,
 };
 
@@ -210,7 +213,10 @@ fn act_v2(address: Address, reserve0: &mut u64, reserve1: &mut u64, rng: &mut Si
     let amount = |rng: &mut SimRng| U256::from(rng.below(1_000));
     match rng.below(10) {
         0 => out.emit(address, v2::Mint { sender: SOMEBODY, amount0: amount(rng), amount1: amount(rng) }.encode_log_data()),
-        1 => out.emit(address, v2::Burn { sender: SOMEBODY, amount0: amount(rng), amount1: amount(rng), to: SOMEBODY }.encode_log_data()),
+        1 => out.emit(
+            address,
+            v2::Burn { sender: SOMEBODY, amount0: amount(rng), amount1: amount(rng), to: SOMEBODY }.encode_log_data(),
+        ),
         2 => {} // sync() or skim(): a Sync alone
         _ => {
             let swap = v2::Swap {

@@ -59,7 +59,11 @@ fn check(edges: &[(&str, &str)], steps: &[(&str, &[&str], &[&str])]) {
     let mut machine = Reconciler::new(tree.0["g"]);
     for (head, revert, apply) in steps {
         let (reverted, applied) = follow(&mut machine, &tree, tree.0[*head], 64).unwrap();
-        assert_eq!((reverted.as_slice(), applied.as_slice()), (strings(revert).as_slice(), strings(apply).as_slice()), "head {head}");
+        assert_eq!(
+            (reverted.as_slice(), applied.as_slice()),
+            (strings(revert).as_slice(), strings(apply).as_slice()),
+            "head {head}"
+        );
         assert_eq!(tree.name(&machine.tip().hash), *head);
     }
 }

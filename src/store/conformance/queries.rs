@@ -24,8 +24,12 @@ pub(crate) async fn a_time_range_includes_its_start_and_not_its_end(database: Da
         Arc::make_mut(record).block.timestamp = time;
     }
     world.extend(&base).await;
-    let swaps = |records: &[Arc<BlockRecord>]| records.iter().flat_map(|r| &r.rows).filter(|r| r.kind() == EventKind::Swap).count() as u64;
-    for (from, to, blocks) in [(200, 300, 1..3), (0, 100, 0..0), (100, 101, 0..1), (201, 400, 3..4), (301, 999, 0..0), (300, 200, 0..0)] {
+    let swaps = |records: &[Arc<BlockRecord>]| {
+        records.iter().flat_map(|r| &r.rows).filter(|r| r.kind() == EventKind::Swap).count() as u64
+    };
+    for (from, to, blocks) in
+        [(200, 300, 1..3), (0, 100, 0..0), (100, 101, 0..1), (201, 400, 3..4), (301, 999, 0..0), (300, 200, 0..0)]
+    {
         let query = EventQuery { time_from: Some(from), time_to: Some(to), ..all(EventKind::Swap) };
         assert_eq!(world.store.count(query, 999).await.unwrap(), swaps(&base[blocks]), "{from}..{to}");
         world.oracle.check_query(&world.store, query).await;

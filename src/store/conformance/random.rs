@@ -16,12 +16,25 @@ use crate::{
 /// What may happen to a chain.
 #[derive(Debug, Clone)]
 enum Step {
-    Extend { seed: u64, blocks: usize, rows: u64 },
-    Reorg { depth: usize, seed: u64, blocks: usize },
+    Extend {
+        seed: u64,
+        blocks: usize,
+        rows: u64,
+    },
+    Reorg {
+        depth: usize,
+        seed: u64,
+        blocks: usize,
+    },
     /// Back to the branch that was left last, where it still fits.
     Return,
-    Finalize { pool: u8, seed: u64 },
-    LateRows { seed: u64 },
+    Finalize {
+        pool: u8,
+        seed: u64,
+    },
+    LateRows {
+        seed: u64,
+    },
     Repeat,
     Purge,
     Restart,
@@ -75,7 +88,10 @@ async fn run(database: &Database, steps: &[Step], seed: u64) {
             }
             Step::Return => {
                 let Some(parent) = left.first().map(|r| r.block.parent_hash) else { continue };
-                let Some(keep) = (0..=path.len()).find(|n| n.checked_sub(1).map_or(GENESIS, |i| path[i].block.hash) == parent) else { continue };
+                let Some(keep) = (0..=path.len()).find(|n| n.checked_sub(1).map_or(GENESIS, |i| path[i].block.hash) == parent)
+                else {
+                    continue;
+                };
                 if path.len() - keep > free {
                     continue;
                 }

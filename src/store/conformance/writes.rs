@@ -38,7 +38,8 @@ pub(crate) async fn an_older_fence_is_refused_and_writes_nothing(database: Datab
     let newer = World::new(&database).await;
     assert!(newer.fence > old.fence);
     let more = old.grow(&records[1].block, 1, 3);
-    let batch = WriteBatch { records: more, revert: vec![records[0].block.hash], sources: vec![("x".to_owned(), 1)], ..old.batch() };
+    let batch =
+        WriteBatch { records: more, revert: vec![records[0].block.hash], sources: vec![("x".to_owned(), 1)], ..old.batch() };
     let refused = old.store.write(batch).await.unwrap_err();
     assert!(matches!(refused, StoreError::Fenced { ours, held } if ours == old.fence && held == newer.fence), "{refused}");
     old.check().await;

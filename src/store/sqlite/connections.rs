@@ -49,7 +49,9 @@ fn relock<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Runs on a thread that may block.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> std::result::Result<T, StoreError> + Send + 'static) -> std::result::Result<T, StoreError> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::result::Result<T, StoreError> + Send + 'static,
+) -> std::result::Result<T, StoreError> {
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|error| Err(StoreError::Unavailable(format!("a database task did not end: {error}"))))

@@ -172,9 +172,9 @@ pub(super) fn judge(path: &Path, there: &Claims, ours: &Claims, chain: ChainId, 
         ),
         None => match there.keys().find(|id| !ours.contains_key(id)) {
             None => return Ok(()),
-            Some(other) => format!(
-                "`{path}` belongs to chain {other}, and chain {chain} is asked for: name another file in [store] url"
-            ),
+            Some(other) => {
+                format!("`{path}` belongs to chain {other}, and chain {chain} is asked for: name another file in [store] url")
+            }
         },
     };
     Err(StoreError::Foreign(text).into())

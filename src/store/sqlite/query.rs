@@ -257,7 +257,11 @@ fn merge(
             best.insert((row.get(0)?, row.get(1)?), row.get(2)?);
         }
         while best.len() > limit {
-            if newest_first { best.pop_first() } else { best.pop_last() };
+            if newest_first {
+                best.pop_first()
+            } else {
+                best.pop_last()
+            };
         }
         if best.len() == limit {
             let worst = if newest_first { best.first_key_value() } else { best.last_key_value() };

@@ -36,7 +36,8 @@ const SNAPSHOT: &str = "SELECT b.number, b.hash, b.parent_hash, b.timestamp, s.s
      WHERE s.pool = ?1 AND b.canonical = 1 ORDER BY s.number DESC LIMIT 1";
 const BLOCK: &str = "SELECT number, hash, parent_hash, timestamp, canonical FROM blocks WHERE chain = ?1 AND hash = ?2";
 /// The only one that reads everything: the audit asks it, no client can.
-const LOG_COUNTS: &str = "SELECT count(*) + count(sync_log_index), coalesce(sum((1 + (sync_log_index IS NOT NULL)) * canonical), 0)
+const LOG_COUNTS: &str =
+    "SELECT count(*) + count(sync_log_index), coalesce(sum((1 + (sync_log_index IS NOT NULL)) * canonical), 0)
      FROM events WHERE chain = ?1";
 
 fn pools_sql() -> String {

@@ -20,8 +20,7 @@ pub(super) const EVENT_COLUMNS: &str = "b.number, b.hash, b.parent_hash, b.times
      e.log_index, e.log, e.body, e.state_after, e.sync_log_index, e.origin, e.gas_used, e.gas_price";
 
 /// `CROSS` keeps the order: events drive, the others are looked up by their primary keys.
-pub(super) const EVENT_JOINS: &str =
-    "CROSS JOIN blocks AS b ON b.chain = e.chain AND b.number = e.number AND b.fork = e.fork CROSS JOIN pools AS p ON p.key = e.pool";
+pub(super) const EVENT_JOINS: &str = "CROSS JOIN blocks AS b ON b.chain = e.chain AND b.number = e.number AND b.fork = e.fork CROSS JOIN pools AS p ON p.key = e.pool";
 
 /// A number of the chain as SQLite keeps it. Beyond 2^63 none is real.
 pub(super) fn int(value: u64) -> Result<i64> {
@@ -78,7 +77,8 @@ pub(super) fn event(chain: ChainId, row: &Row<'_>) -> Result<EventAt> {
         Some(bytes) => Some(codec::decode_after(bytes, &topics, &data)?),
         None => None,
     };
-    let sync_log_index = row.get::<_, Option<i64>>(13)?.map(u64::try_from).transpose().map_err(|_| corrupt("a negative index"))?;
+    let sync_log_index =
+        row.get::<_, Option<i64>>(13)?.map(u64::try_from).transpose().map_err(|_| corrupt("a negative index"))?;
     let enrichment = match row.get::<_, Option<[u8; 20]>>(14)? {
         Some(origin) => Some(Enrichment {
             origin: origin.into(),
@@ -87,7 +87,8 @@ pub(super) fn event(chain: ChainId, row: &Row<'_>) -> Result<EventAt> {
         }),
         None => None,
     };
-    let raw = RawLog { address: emitter, topics, data, tx_hash: hash(row, 7)?, tx_index: uint(row, 8)?, log_index: uint(row, 9)? };
+    let raw =
+        RawLog { address: emitter, topics, data, tx_hash: hash(row, 7)?, tx_index: uint(row, 8)?, log_index: uint(row, 9)? };
     Ok(EventAt {
         chain,
         block: block(row, 0)?,

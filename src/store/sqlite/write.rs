@@ -45,8 +45,10 @@ pub(super) fn apply(tx: &Transaction<'_>, memory: &mut Memory, batch: &WriteBatc
     writing.records(&batch.records)?;
     for token in &batch.tokens {
         let meta = serde_json::to_string(&**token).map_err(|error| corrupt(format!("a token cannot be kept: {error}")))?;
-        tx.prepare_cached("INSERT INTO tokens (chain, address, meta) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET meta = excluded.meta")?
-            .execute(params![chain, token.address.as_slice(), meta])?;
+        tx.prepare_cached(
+            "INSERT INTO tokens (chain, address, meta) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET meta = excluded.meta",
+        )?
+        .execute(params![chain, token.address.as_slice(), meta])?;
     }
     for snapshot in &batch.snapshots {
         writing.snapshot(snapshot)?;
@@ -122,7 +124,8 @@ impl Writing<'_, '_> {
         let number = int(block.number)?;
         let (mut found, mut rivals, mut next_fork) = (None, Vec::new(), 0_i64);
         {
-            let mut siblings = self.sql("SELECT fork, canonical, hash, parent_hash FROM blocks WHERE chain = ?1 AND number = ?2")?;
+            let mut siblings =
+                self.sql("SELECT fork, canonical, hash, parent_hash FROM blocks WHERE chain = ?1 AND number = ?2")?;
             let mut rows = siblings.query(params![self.chain, number])?;
             while let Some(row) = rows.next()? {
                 let (fork, canonical): (i64, bool) = (row.get(0)?, row.get(1)?);
@@ -163,8 +166,12 @@ impl Writing<'_, '_> {
             self.flip(number, fork, true)?;
         }
         if parentless && !block.parent_hash.is_zero() {
-            self.sql("UPDATE blocks SET parent_hash = ?4 WHERE chain = ?1 AND number = ?2 AND fork = ?3")?
-                .execute(params![self.chain, number, fork, block.parent_hash.as_slice()])?;
+            self.sql("UPDATE blocks SET parent_hash = ?4 WHERE chain = ?1 AND number = ?2 AND fork = ?3")?.execute(params![
+                self.chain,
+                number,
+                fork,
+                block.parent_hash.as_slice()
+            ])?;
         }
         Ok((number, fork))
     }
@@ -187,11 +194,8 @@ impl Writing<'_, '_> {
 
     fn created(&mut self, record: &BlockRecord, meta: &PoolMeta, record_fork: i64) -> Result<()> {
         // A pool that the configuration names may be older than everything that is followed.
-        let fork = if meta.created.block.hash == record.block.hash {
-            record_fork
-        } else {
-            self.block(&meta.created.block, false)?.1
-        };
+        let fork =
+            if meta.created.block.hash == record.block.hash { record_fork } else { self.block(&meta.created.block, false)?.1 };
         let pool = self.pool(&meta.id)?;
         // The configuration may call the dex otherwise by now, and know its fee better.
         self.sql(
@@ -284,8 +288,9 @@ impl Writing<'_, '_> {
         .execute(params![self.chain, finalized])?;
         let Some(head) = batch.head else { return Ok(()) };
         self.block(&head, true)?;
-        self.sql("UPDATE heads SET number = ?2, hash = ?3, parent_hash = ?4, timestamp = ?5 WHERE chain = ?1")?
-            .execute(params![self.chain, int(head.number)?, head.hash.as_slice(), head.parent_hash.as_slice(), int(head.timestamp)?])?;
+        self.sql("UPDATE heads SET number = ?2, hash = ?3, parent_hash = ?4, timestamp = ?5 WHERE chain = ?1")?.execute(
+            params![self.chain, int(head.number)?, head.hash.as_slice(), head.parent_hash.as_slice(), int(head.timestamp)?],
+        )?;
         Ok(())
     }
 

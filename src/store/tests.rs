@@ -1,0 +1,115 @@
+//! Epochs under many readers.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use alloy::primitives::{Address, B256};
+
+use super::{Commit, Live, PoolStatus, PoolView};
+use crate::domain::{
+    block::BlockRef,
+    pool::{CreatedAt, PoolId, PoolMeta, PoolState, Protocol, V2State},
+};
+
+const POOLS: u8 = 40;
+
+fn block(number: u64) -> BlockRef {
+    BlockRef { number, hash: B256::from(alloy::primitives::U256::from(number)), parent_hash: B256::ZERO, timestamp: number }
+}
+
+fn view(index: u8, number: u64) -> Arc<PoolView> {
+    let id = PoolId::Address(Address::repeat_byte(index));
+    let created = CreatedAt { block: block(0), tx_hash: B256::ZERO, log_index: 0 };
+    let (token0, token1) = (Address::ZERO, Address::ZERO);
+    let meta = PoolMeta {
+        chain: 1,
+        id,
+        protocol: Protocol::UniswapV2,
+        dex: String::new(),
+        factory: Address::ZERO,
+        token0,
+        token1,
+        fee_pips: 0,
+        tick_spacing: None,
+        created,
+    };
+    let state = PoolState::V2(V2State { reserve0: u128::from(number), reserve1: u128::from(index) });
+    Arc::new(PoolView { meta: Arc::new(meta), state, status: PoolStatus::Live, held_at: None, updated: block(number) })
+}
+
+fn commit(number: u64, touched: impl Iterator<Item = u8>) -> Commit {
+    let views = touched.map(|i| (PoolId::Address(Address::repeat_byte(i)), Some(view(i, number)))).collect();
+    Commit { views, head: Some(block(number)), finalized_number: number, ..Commit::default() }
+}
+
+/// Every pool holds the number of the block that last touched it: all of them in even blocks, the lower half in odd ones.
+#[test]
+fn many_readers_and_a_writer_never_see_two_blocks_mixed() {
+    let live = Arc::new(Live::new(1, "test", 2, Duration::from_secs(15)));
+    live.commit(commit(0, 0..POOLS));
+    let stop = AtomicBool::new(false);
+    let reads: u64 = std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..3)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut reads = 0u64;
+                    while !stop.load(Ordering::Acquire) {
+                        let pin = live.pin();
+                        let number = pin.head().block.unwrap().number;
+                        // Twice, with the writer at work between: the pin holds still.
+                        for _ in 0..2 {
+                            for i in 0..POOLS {
+                                let seen = pin.pool(&PoolId::Address(Address::repeat_byte(i))).unwrap().updated.number;
+                                let expected = if i < POOLS / 2 { number } else { number - number % 2 };
+                                assert_eq!(seen, expected, "pool {i} at block {number}");
+                            }
+                            assert_eq!(pin.pools().len(), usize::from(POOLS));
+                        }
+                        reads += 1;
+                    }
+                    reads
+                })
+            })
+            .collect();
+        for number in 1..400u64 {
+            live.commit(commit(number, if number % 2 == 0 { 0..POOLS } else { 0..POOLS / 2 }));
+        }
+        stop.store(true, Ordering::Release);
+        readers.into_iter().map(|r| r.join().unwrap()).sum()
+    });
+    assert!(reads > 10, "the readers read: {reads}");
+}
+
+#[test]
+fn a_pin_keeps_its_versions_and_lets_them_go() {
+    let live = Arc::new(Live::new(1, "test", 2, Duration::from_secs(15)));
+    live.commit(commit(1, 0..1));
+    let id = PoolId::Address(Address::repeat_byte(0));
+    let pin = live.pin();
+    for number in 2..100 {
+        live.commit(commit(number, 0..1));
+    }
+    assert_eq!(pin.pool(&id).unwrap().updated.number, 1);
+    assert_eq!(live.newest(&id).unwrap().updated.number, 99);
+    assert!(live.versions_of(&id) > 90, "kept for the pin");
+    drop(pin);
+    live.commit(commit(100, 0..1));
+    assert!(live.versions_of(&id) <= 2, "and not longer: {}", live.versions_of(&id));
+}
+
+#[test]
+fn a_pool_whose_creation_was_taken_back_is_gone_and_was_not_before() {
+    let live = Arc::new(Live::new(1, "test", 2, Duration::from_secs(15)));
+    live.commit(commit(1, 0..2));
+    let before = live.pin();
+    let id = PoolId::Address(Address::repeat_byte(1));
+    live.commit(Commit { views: vec![(id, None)], head: Some(block(0)), ..Commit::default() });
+    assert!(before.pool(&id).is_some());
+    assert!(live.pin().pool(&id).is_none());
+    assert_eq!(live.pin().pools().len(), 1);
+}
