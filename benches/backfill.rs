@@ -5,6 +5,15 @@
 //! structs and thrown away; Swaptide does the same and also keeps pool state, block times and every index. Both are measured in
 //! turns, in one run; the figure is their ratio.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    clippy::disallowed_methods,
+    reason = "a bench prints, and ends with a panic where it cannot go on"
+)]
+
 use std::{
     error::Error,
     process::{Child, Command, Stdio},

@@ -4,6 +4,15 @@
 //! Both observers sit in this process and see the same blocks. A block counts when its last swap was seen. The figure is what
 //! Swaptide adds: fetching the block's logs, proving them complete, the pools, the commit, GraphQL and the socket.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    clippy::disallowed_methods,
+    reason = "a bench prints, and ends with a panic where it cannot go on"
+)]
+
 use std::{
     collections::HashMap,
     error::Error,

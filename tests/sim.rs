@@ -4,6 +4,15 @@
 //! `SWAPTIDE_SIM_SEEDS=2000 cargo test --test sim` runs more seeds; `SWAPTIDE_SIM_SEED=7` runs one. A seed that fails is
 //! printed, and added to `tests/sim-seeds.txt`, which every run begins with.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on says so by a panic"
+)]
+
 use std::{
     collections::BTreeMap,
     io::Write as _,

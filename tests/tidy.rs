@@ -1,5 +1,14 @@
 //! The layers, held to their word: who may import whom, and what may not be written anywhere.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on says so by a panic"
+)]
+
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// A layer and what of the crate it may name. `config` and `telemetry` are leaves that all but the domain may use.

@@ -216,15 +216,12 @@ fn records(
     states: &[Vec<Option<StateAfter>>],
     created: &[Vec<Arc<PoolMeta>>],
 ) -> Vec<Arc<BlockRecord>> {
-    let record = |((block, after), created): ((&DecodedBlock, &Vec<Option<StateAfter>>), &Vec<Arc<PoolMeta>>)| {
-        Arc::new(BlockRecord {
-            chain: deps.chain,
-            block: block.block,
-            rows: rows(&block.events, after),
-            created: created.clone(),
-        })
+    let parts = blocks.iter().zip(states).zip(created);
+    let record = |block: &DecodedBlock, after: &[Option<StateAfter>], created: &[Arc<PoolMeta>]| {
+        let rows = rows(&block.events, after);
+        Arc::new(BlockRecord { chain: deps.chain, block: block.block, rows, created: created.to_vec() })
     };
-    blocks.iter().zip(states).zip(created).map(record).collect()
+    parts.map(|((block, after), created)| record(block, after, created)).collect()
 }
 
 /// The block that both branches share; what is missing of it (time, parent) is not needed to hold a state at it.

@@ -6,10 +6,10 @@ use crate::domain::pool::PoolId;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    InHandler,
-    InStarted,
+    Handler,
+    Started,
     /// Planted at the zero address: between the barrier and the commit.
-    InIngest,
+    Ingest,
 }
 
 thread_local! {
@@ -32,13 +32,13 @@ fn strike(pool: &PoolId, fault: Fault) -> bool {
 }
 
 pub(super) fn on_started(pool: &PoolId) {
-    assert!(!strike(pool, Fault::InStarted), "boom in started");
+    assert!(!strike(pool, Fault::Started), "boom in started");
 }
 
 pub(super) fn on_apply(pool: &PoolId) {
-    assert!(!strike(pool, Fault::InHandler), "boom in the handler");
+    assert!(!strike(pool, Fault::Handler), "boom in the handler");
 }
 
 pub(super) fn on_commit() {
-    assert!(!strike(&PoolId::Address(alloy::primitives::Address::ZERO), Fault::InIngest), "boom in ingest");
+    assert!(!strike(&PoolId::Address(alloy::primitives::Address::ZERO), Fault::Ingest), "boom in ingest");
 }

@@ -187,7 +187,7 @@ fn a_panic_in_a_handler_costs_one_pool_a_moment() {
     on_paused_clock(async || {
         let rig = Rig::new(1).await;
         let id = rig.first_pool();
-        survives(&rig, id, async || faults::plant(id, Fault::InHandler, 1)).await;
+        survives(&rig, id, async || faults::plant(id, Fault::Handler, 1)).await;
     });
 }
 
@@ -220,7 +220,7 @@ fn a_panic_in_started_costs_one_pool_a_moment() {
         let id = rig.first_pool();
         survives(&rig, id, async || {
             // The restart after the first panic panics as well, twice.
-            faults::plant(id, Fault::InStarted, 2);
+            faults::plant(id, Fault::Started, 2);
             assert!(rig.tree.pool_address(&id).unwrap().send(Boom::Handler).await.is_err(), "the sender sees the mailbox closed");
         })
         .await;
@@ -233,7 +233,7 @@ fn a_pool_that_misses_blocks_gets_all_of_them_back_also_over_a_reorg() {
         for seed in 10..20 {
             let rig = Rig::new(seed).await;
             let id = rig.first_pool();
-            faults::plant(id, Fault::InHandler, 3);
+            faults::plant(id, Fault::Handler, 3);
             rig.touch(id).await;
             rig.sim.set_weather(Weather { fork: 60, fork_depth_max: 4, ..Weather::CALM });
             for _ in 0..6 {
@@ -251,7 +251,7 @@ fn a_pool_in_a_crash_loop_is_quarantined_and_the_others_go_on() {
     on_paused_clock(async || {
         let mut rig = Rig::new(5).await;
         let id = rig.first_pool();
-        faults::plant(id, Fault::InHandler, u32::MAX);
+        faults::plant(id, Fault::Handler, u32::MAX);
         rig.touch(id).await;
         assert_eq!(rig.status(&id), PoolStatus::Rebuilding, "left behind, and it says so");
         rig.wait_for(|live| live.pin().pool(&id).is_some_and(|v| v.status == PoolStatus::Faulted)).await;
@@ -269,7 +269,7 @@ fn a_pool_in_a_crash_loop_is_quarantined_and_the_others_go_on() {
 fn ingest_in_a_crash_loop_ends_the_process() {
     on_paused_clock(async || {
         let mut rig = Rig::new(6).await;
-        faults::plant(PoolId::Address(Address::ZERO), Fault::InIngest, u32::MAX);
+        faults::plant(PoolId::Address(Address::ZERO), Fault::Ingest, u32::MAX);
         let stepping = async {
             loop {
                 rig.sim.step();
@@ -288,7 +288,7 @@ fn a_panic_of_ingest_loses_nothing() {
             let rig = Rig::new(seed).await;
             rig.sim.set_weather(Weather { fork: 30, fork_depth_max: 5, ..Weather::CALM });
             for _ in 0..3 {
-                faults::plant(PoolId::Address(Address::ZERO), Fault::InIngest, 1);
+                faults::plant(PoolId::Address(Address::ZERO), Fault::Ingest, 1);
                 rig.sim.step();
                 rig.at_head().await;
                 rig.assert_equal_to_chain(None);

@@ -1,6 +1,14 @@
 //! The built binary on a real chain: anvil, the real Uniswap contracts, real clients. `cargo xtask parts` fetches what this needs.
 
-#![allow(unreachable_pub, reason = "one binary; its modules are its crate")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    unreachable_pub,
+    reason = "a test that cannot go on says so by a panic"
+)]
 
 mod browser;
 mod docs;

@@ -35,7 +35,12 @@ impl Tree {
 }
 
 /// Follows a head to the end of the tracing; fetched parents come from the tree.
-fn follow(machine: &mut Reconciler, tree: &Tree, head: BlockRef, finality: u64) -> Result<(Vec<String>, Vec<String>), Advice> {
+fn follow(
+    machine: &mut Reconciler,
+    tree: &Tree,
+    head: BlockRef,
+    finality: u64,
+) -> Result<(Vec<String>, Vec<String>), Box<Advice>> {
     let mut advice = machine.head(head);
     loop {
         match advice {
@@ -48,7 +53,7 @@ fn follow(machine: &mut Reconciler, tree: &Tree, head: BlockRef, finality: u64) 
                 let update = machine.accept(update, finality).expect("an update fits the chain it was made for");
                 return Ok((tree.names(&update.revert), tree.names(&update.extend)));
             }
-            other => return Err(other),
+            other => return Err(Box::new(other)),
         }
     }
 }
@@ -97,7 +102,7 @@ fn a_branch_that_leaves_below_the_undo_window_is_refused_and_changes_nothing() {
     follow(&mut machine, &tree, tree.0["3"], 1).unwrap();
     assert_eq!(tree.name(&machine.anchor().hash), "2", "one block can be undone");
     let refused = follow(&mut machine, &tree, tree.0["4b"], 1).unwrap_err();
-    assert!(matches!(refused, Advice::TooDeep { fork_below: 2, .. }), "{refused:?}");
+    assert!(matches!(*refused, Advice::TooDeep { fork_below: 2, .. }), "{refused:?}");
     assert_eq!(tree.name(&machine.tip().hash), "3");
     follow(&mut machine, &tree, tree.0["3"], 1).unwrap();
 }

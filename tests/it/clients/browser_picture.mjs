@@ -10,7 +10,7 @@ const context = await browser.newContext({ viewport: { width, height }, colorSch
 const page = await context.newPage();
 await page.goto(url);
 await page.waitForSelector('[data-testid=state][data-state=LIVE]');
-await page.waitForFunction(() => document.querySelectorAll('[data-testid=block]').length > 12 && document.querySelector('[data-testid=swap]'), null, { timeout: 60_000 });
+await page.waitForFunction(() => document.querySelectorAll('[data-testid=block]').length > 8 && document.querySelector('[data-testid=swap]'), null, { timeout: 60_000 });
 if (wait) {
   await page.waitForSelector('[data-testid=reorg-banner]:not([hidden])', { timeout: 120_000 });
   await page.waitForSelector('[data-testid=swap][data-removed]', { timeout: 10_000 });
