@@ -64,7 +64,7 @@ export class Pools {
   }
 
   #liquidity(pool) {
-    if (pool.liquidity !== null) return [human(pool.liquidity), " ", el("span", { class: "sub", title: "in-range liquidity, as the contract counts it" }, "L")];
+    if (pool.liquidity !== null) return [el("span", {}, human(pool.liquidity), " ", el("span", { class: "sub", title: "in-range liquidity, as the contract counts it" }, "L"))];
     const side = (token, raw) => {
       const amount = scale(raw, token.decimals);
       return amount === null ? none(`${symbol(token)} ?`) : el("span", {}, human(amount), " ", el("span", { class: "sub" }, symbol(token)));

@@ -136,11 +136,13 @@ await openLive('dark', { viewport: { width: 1280, height: 900 }, colorScheme: 'd
 const graphiql = await openPage('graphiql', { viewport: { width: 1280, height: 900 } });
 await graphiql.goto(`${base}graphiql`);
 await graphiql.waitForSelector('.graphiql-execute-button');
-const answer = () => document.querySelector('.result-window .CodeMirror')?.CodeMirror.getValue() ?? '';
 const tabs = await graphiql.locator('.graphiql-tab-button').allInnerTexts();
 await graphiql.locator('.graphiql-tab-button').first().click();
 await graphiql.locator('.graphiql-execute-button').click();
-const first = await graphiql.waitForFunction(`(${answer})().includes('"data"') && (${answer})()`);
+const first = await graphiql.waitForFunction(() => {
+  const text = document.querySelector('.result-window .CodeMirror')?.CodeMirror.getValue() ?? '';
+  return /"(data|errors|message)"/.test(text) && text;
+});
 say({ event: 'graphiql', tabs, tab: tabs[0], result: JSON.parse(await first.jsonValue()) });
 
 await graphiql.exposeFunction('answered', (text) => say({ event: 'graphiql', tab: 'SwapsLive', result: JSON.parse(text) }));

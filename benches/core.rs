@@ -1,0 +1,82 @@
+//! The pure core, by criterion: decoding a log, folding it into a pool, finding a reorg. `cargo bench --bench core`.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "criterion makes the functions; a bench may panic")]
+
+use std::{hint::black_box, sync::Arc};
+
+use alloy::{
+    primitives::{Address, B256, Bytes, U256, keccak256},
+    sol_types::SolValue,
+};
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use swaptide::{
+    chain::{
+        decode::{self, Decoded},
+        sim::{Sim, Weather},
+    },
+    domain::{
+        block::BlockRef,
+        event::{EventBody, RawLog},
+        pool::{PoolState, Tick, V3State},
+        reconcile::{Advice, Reconciler},
+    },
+};
+
+fn swap_v3() -> RawLog {
+    let topic = "0xc42079f94a6350d7e6235f29174924f928cc2ac818eb64fed8004e115fbcca67".parse().unwrap();
+    let data = (U256::from(1_000), U256::from(2_000), U256::from(1u128 << 96), U256::from(77), U256::from(3));
+    RawLog {
+        address: Address::ZERO,
+        topics: vec![topic, B256::ZERO, B256::ZERO],
+        data: Bytes::from(data.abi_encode_params()),
+        tx_hash: B256::ZERO,
+        tx_index: 0,
+        log_index: 0,
+    }
+}
+
+fn core(c: &mut Criterion) {
+    let raw = swap_v3();
+    assert!(matches!(decode::decode(&raw), Decoded::Event(EventBody::V3Swap { .. })));
+    c.bench_function("decode a V3 swap", |b| b.iter(|| decode::decode(black_box(&raw))));
+
+    let ticks = (0..1_000).map(|i| (i * 60, Tick { liquidity_gross: 1, liquidity_net: 1 })).collect();
+    let state = PoolState::V3(V3State { ticks: Arc::new(ticks), ..V3State::default() });
+    let Decoded::Event(swap) = decode::decode(&raw) else { unreachable!() };
+    let mint = EventBody::V3Mint {
+        sender: Address::ZERO,
+        owner: Address::ZERO,
+        tick_lower: 60,
+        tick_upper: 120,
+        amount: 5,
+        amount0: U256::ZERO,
+        amount1: U256::ZERO,
+    };
+    for (name, event) in [("fold a V3 swap", &swap), ("fold a V3 mint into 1,000 ticks that readers hold", &mint)] {
+        c.bench_function(name, |b| {
+            b.iter_batched(|| state.clone(), |mut state| state.apply(black_box(event)), BatchSize::SmallInput)
+        });
+    }
+
+    let sim = Sim::new(1, Weather::CALM);
+    (0..100).for_each(|_| sim.step());
+    let headers: Vec<_> = sim.canonical().into_iter().map(|(h, _)| h).collect();
+    c.bench_function("recompute the bloom of a block", |b| {
+        let (_, logs) = sim.canonical().into_iter().max_by_key(|(_, logs)| logs.len()).unwrap();
+        b.iter(|| swaptide::chain::verify::bloom(black_box(&logs)))
+    });
+    let blocks: Vec<BlockRef> = headers.iter().map(|h| h.block).collect();
+    let mut machine = Reconciler::new(blocks[0]);
+    for block in &blocks[1..64] {
+        let Advice::Update(update) = machine.head(*block) else { unreachable!() };
+        let _ = machine.accept(update, 64);
+    }
+    let tip = machine.tip();
+    let sibling = BlockRef { hash: keccak256(tip.hash), ..tip };
+    c.bench_function("follow a sibling of the tip in a window of 64", |b| {
+        b.iter_batched(|| machine.clone(), |mut machine| machine.head(black_box(sibling)), BatchSize::SmallInput)
+    });
+}
+
+criterion_group!(benches, core);
+criterion_main!(benches);
