@@ -1,6 +1,11 @@
 //! The pure core, by criterion: decoding a log, folding it into a pool, finding a reorg. `cargo bench --bench core`.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "criterion makes the functions; a bench may panic")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "criterion makes the functions; a bench may panic"
+)]
 
 use std::{hint::black_box, sync::Arc};
 

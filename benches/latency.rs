@@ -21,10 +21,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alloy::{
-    providers::{Provider, ProviderBuilder, WsConnect},
-    rpc::types::Filter,
-};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use swaptide_demo::{Devnet, DevnetConfig};
@@ -90,7 +86,12 @@ async fn main() -> Result<()> {
     let _child = Killed(child);
 
     let (floor, ours): (Seen, Seen) = Default::default();
-    tokio::spawn(watch_node(devnet.ws_url.clone(), floor.clone()));
+    let node = watch_node(devnet.ws_url.clone(), floor.clone());
+    tokio::spawn(async move {
+        if let Err(error) = node.await {
+            println!("the bare subscription ended: {error}");
+        }
+    });
     let mut socket = connect(port).await?;
     let seen = ours.clone();
     tokio::spawn(async move {
@@ -115,6 +116,7 @@ async fn main() -> Result<()> {
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
     let (floor, ours) = (floor.lock().expect("no panic").clone(), ours.lock().expect("no panic").clone());
+    println!("seen: {} blocks by the bare subscription, {} by ours, of {}", floor.len(), ours.len(), mined.len());
     let missed = mined.keys().filter(|n| floor.contains_key(n) && !ours.contains_key(n)).count();
     let ms = |a: Instant, b: Instant| {
         a.saturating_duration_since(b).as_secs_f64() * 1e3 - b.saturating_duration_since(a).as_secs_f64() * 1e3
@@ -150,11 +152,16 @@ async fn main() -> Result<()> {
 
 /// The last log of each block, as the node pushes them.
 async fn watch_node(url: String, seen: Seen) -> Result<()> {
-    let provider = ProviderBuilder::new().connect_ws(WsConnect::new(url)).await?;
-    let mut logs = provider.subscribe_logs(&Filter::new()).await?;
-    while let Ok(log) = logs.recv().await {
+    let (mut socket, _) = tokio_tungstenite::connect_async(url).await?;
+    socket.send(Message::text(r#"{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["logs",{}]}"#)).await?;
+    while let Some(message) = socket.next().await {
+        let Message::Text(text) = message? else { continue };
         let at = Instant::now();
-        if let Some(number) = log.block_number {
+        let pushed: Value = serde_json::from_str(&text)?;
+        let number = pushed["params"]["result"]["blockNumber"]
+            .as_str()
+            .and_then(|n| u64::from_str_radix(n.trim_start_matches("0x"), 16).ok());
+        if let Some(number) = number {
             seen.lock().expect("nobody panics with it").insert(number, at);
         }
     }

@@ -9,17 +9,19 @@ import { SWAP_FIELDS, Swaps } from "./swaps.js";
 
 /** As many as one subscription may name. */
 const POOLS_SHOWN = 100;
-const META_MS = 3_000;
+const META_MS = 2_000;
 
 const META = "_meta { chainId deployment freshness version pools block { number hash timestamp } }";
 const STATE = `{ ${META} pools(first: ${POOLS_SHOWN}) { totalCount nodes { ${POOL_FIELDS} } } }`;
-const RECENT = `{ swaps(first: 40, orderDirection: desc) { nodes { ${SWAP_FIELDS} } } }`;
+const RECENT = `{ _meta { block { number } } swaps(first: 40, orderDirection: desc) { nodes { ${SWAP_FIELDS} } } }`;
 const FRAME = "topic kind block { number hash timestamp }";
 
 const pools = new Pools();
 const swaps = new Swaps();
 const blocks = new Blocks((head) => showHead(head));
 let connected = false;
+/** The server had no block yet when it was asked: what it knew of pools and tokens then is not worth showing. */
+let early = false;
 let poolCount = 0;
 let endPools = () => {};
 
@@ -73,8 +75,10 @@ async function opened(live) {
   live.subscribe(`subscription { onSwapsCreated { ${FRAME} data { ${SWAP_FIELDS} } } }`, {}, sink(onSwaps.frame));
   try {
     const [state, recent] = await Promise.all([query(STATE), query(RECENT)]);
+    early = !state.data._meta.block || !recent.data._meta.block;
+    if (early) return;
     blocks.clear();
-    if (state.data._meta.block) blocks.add(state.data._meta.block);
+    blocks.add(state.data._meta.block);
     showHead(state.data._meta.block);
     swaps.reset(recent.data.swaps.nodes);
     showPools(state.data.pools);
@@ -103,6 +107,7 @@ async function refresh() {
   if (!connected || document.hidden) return;
   try {
     const { data } = await query(`{ ${META} }`);
+    if (early && data._meta.block) return client.restart();
     showMeta(data._meta);
     if (data._meta.pools !== poolCount) showPools((await query(STATE)).data.pools);
   } catch {

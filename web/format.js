@@ -30,7 +30,7 @@ export function human(text, significant = 6) {
   }
   for (const [letter, power] of COMPACT) {
     if (whole.length > power) {
-      const [w, f] = round(whole.slice(0, -power), whole.slice(-power) + fraction, 2);
+      const [w, f] = round(whole.slice(0, -power), whole.slice(-power) + fraction, Math.max(1, 4 - (whole.length - power)));
       return `${sign}${group(w)}${f && "." + f}${letter}`;
     }
   }

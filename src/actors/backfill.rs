@@ -11,10 +11,10 @@ use tokio::{task::JoinHandle, time::Instant};
 use super::{
     Deps,
     commit::Step,
-    follow::{Follower, Halt},
+    follow::{FollowError, Follower},
 };
 use crate::{
-    chain::{ChainError, ChainSource, RangeLogs, decode},
+    chain::{BlockTag, ChainError, ChainSource, RangeLogs, decode},
     domain::{
         block::BlockRef,
         reconcile::{ChainUpdate, Reconciler},
@@ -42,6 +42,8 @@ const BACKLOG_ROWS: usize = 16_000;
 /// One fetched range and what it taught about the node.
 struct Fetched {
     logs: RangeLogs,
+    /// The first block of the range, with its parent's hash.
+    first: BlockRef,
     /// The size that is right for the next range.
     next_blocks: u64,
 }
@@ -50,7 +52,9 @@ type Task = JoinHandle<Result<Fetched, ChainError>>;
 
 impl Follower {
     /// Reads from our tip to `to` (at or below finalized) and makes `to` the new anchor.
-    pub(super) async fn backfill(&mut self, to: u64) -> Result<(), Halt> {
+    ///
+    /// An error ends it where it is: the chain may have changed, so the caller looks again how far ranges are worth it.
+    pub(super) async fn backfill(&mut self, to: u64) -> Result<(), FollowError> {
         let deps = self.deps.clone();
         let from = self.reconciler.tip().number.saturating_add(1);
         let quiet = !deps.live.head().at_head;
@@ -65,27 +69,36 @@ impl Follower {
                 under_way.push_back((next, last, fetch(&deps, next, last, &topics)));
                 next = last.saturating_add(1);
             }
-            let Some((first, last, task)) = under_way.pop_front() else { break };
-            match task.await.unwrap_or_else(|e| Err(ChainError::Unavailable(format!("fetching failed: {e}")))) {
-                Ok(fetched) => {
-                    size = fetched.next_blocks.clamp(1, RANGE_MAX_BLOCKS);
-                    let (blocks, events) = (last.saturating_sub(first).saturating_add(1), self.take(fetched.logs, quiet).await);
-                    progress.advance(blocks, events);
-                }
+            let Some((first, last, mut task)) = under_way.pop_front() else { break };
+            let answer =
+                self.ask(async { (&mut task).await.unwrap_or_else(|e| Err(ChainError::Unavailable(e.to_string()))) }).await;
+            let fetched = match answer.and_then(|fetched| self.linked(fetched)) {
+                Ok(fetched) => fetched,
                 Err(error) => {
-                    tracing::warn!(%error, from = first, to = last, "reading this range again");
-                    tokio::time::sleep(super::ingest::RETRY_FIRST).await;
-                    under_way.push_front((first, last, fetch(&deps, first, last, &topics)));
+                    tracing::debug!(%error, from = first, to = last, "the catch-up is planned again");
+                    under_way.drain(..).for_each(|(_, _, task)| task.abort());
+                    task.abort();
+                    return Err(error);
                 }
-            }
-            if deps.stop.is_cancelled() {
-                under_way.drain(..).for_each(|(_, _, task)| task.abort());
-                return Err(Halt::Stopped);
-            }
+            };
+            size = fetched.next_blocks.clamp(1, RANGE_MAX_BLOCKS);
+            let blocks = last.saturating_sub(first).saturating_add(1);
+            let events = self.take(fetched.logs, quiet).await;
+            progress.advance(blocks, events);
             self.wait_for_store().await;
         }
         progress.finish();
         Ok(())
+    }
+
+    /// Ranges hang together by hash, as blocks do.
+    fn linked(&self, fetched: Fetched) -> Result<Fetched, FollowError> {
+        let tip = self.reconciler.tip();
+        if fetched.first.parent_hash == tip.hash {
+            return Ok(fetched);
+        }
+        let what = format!("block {} does not follow block {} {}", fetched.first.number, tip.number, tip.hash);
+        Err(ChainError::Contradiction(what).into())
     }
 
     /// Folds one range and commits it in pieces. Returns how many events it had.
@@ -126,7 +139,7 @@ impl Follower {
         let update = ChainUpdate { extend: blocks.iter().map(|b| b.block).collect(), ..ChainUpdate::default() };
         let at_head = false;
         let finalized_number = head.number;
-        self.advance(Step { update, blocks, created, head, finalized_number, keep_undo: false, at_head, quiet }).await;
+        self.advance(Step { update, blocks, created, head, finalized_number, keep_undo: false, at_head, quiet, gap: true }).await;
     }
 
     /// The store sets the pace of a backfill.
@@ -153,7 +166,14 @@ fn fetch(deps: &Arc<Deps>, from: u64, to: u64, topics: &Arc<[B256]>) -> Task {
     let addresses: Arc<[Address]> = watched_addresses(deps).into();
     tokio::spawn(async move {
         let started = Instant::now();
-        let (logs, split) = range(source, from, to, topics, addresses).await?;
+        let asked = source.clone();
+        let header = async {
+            asked
+                .header(BlockTag::Number(from))
+                .await?
+                .ok_or_else(|| ChainError::Unavailable(format!("the node does not know block {from}")))
+        };
+        let (header, (logs, split)) = tokio::try_join!(header, range(source.clone(), from, to, topics, addresses))?;
         let blocks = to.saturating_sub(from).saturating_add(1);
         let count: usize = logs.blocks.iter().map(|(_, l)| l.len()).sum();
         let elapsed = started.elapsed();
@@ -166,7 +186,7 @@ fn fetch(deps: &Arc<Deps>, from: u64, to: u64, topics: &Arc<[B256]>) -> Task {
         } else {
             blocks
         };
-        Ok(Fetched { logs, next_blocks })
+        Ok(Fetched { logs, first: header.block, next_blocks })
     })
 }
 

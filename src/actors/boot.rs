@@ -3,13 +3,16 @@
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use super::{
-    Deps, StartBlock,
+    Deps, Finality, StartBlock,
     follow::{Follower, Halt},
     pool::fold,
     table::Table,
 };
 use crate::{
-    chain::{BlockTag, ChainError, registry::Registry},
+    chain::{
+        BlockTag, ChainError,
+        registry::{DexSpec, Registry},
+    },
     domain::{
         block::{BlockRef, Header},
         pool::{PoolMeta, PoolState},
@@ -34,8 +37,11 @@ impl Follower {
                 anchor.number,
                 anchor.number.saturating_add(1),
             );
-            return Ok(Self::new(deps, table, registry, Reconciler::new(anchor)));
+            let follower = Self::new(deps, table, registry, Reconciler::new(anchor));
+            follower.deps.live.add_side(Vec::new(), follower.sources(anchor.number));
+            return Ok(follower);
         };
+        known_sources(&deps, &boot)?;
         tracing::info!(head = head.number, pools = boot.pools.len(), "resuming from the store");
         let reconciler = reconciler(&boot, head);
         for meta in &boot.pools {
@@ -99,6 +105,26 @@ fn link(blocks: &[BlockRef], finalized_number: u64, tip: BlockRef) -> Reconciler
     reconciler
 }
 
+/// A factory that was added after the store was filled has a past that nobody read: better to say so than to serve half of it.
+fn known_sources(deps: &Deps, boot: &Boot) -> Result<(), Halt> {
+    for dex in &deps.plan.dexes {
+        let name = source_name(dex);
+        if !boot.sources.iter().any(|(known, _)| *known == name) {
+            return Err(Halt::Fatal(format!(
+                "dex \"{}\" was added to the configuration after this database was filled, and this version cannot read its past alone: \
+                 start on a new database, or take it out again",
+                dex.name
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// What a factory's cursor is kept under.
+pub(super) fn source_name(dex: &DexSpec) -> String {
+    format!("dex:{}:{:#x}", dex.name, dex.factory)
+}
+
 fn reconciler(boot: &Boot, head: BlockRef) -> Reconciler {
     let blocks: Vec<BlockRef> = boot.window.iter().map(|r| r.block).collect();
     link(&blocks, boot.finalized_number, head)
@@ -119,6 +145,10 @@ async fn restore_pools(deps: &Arc<Deps>, table: &Rc<RefCell<Table>>, boot: &Boot
             let updated = blocks.last().map_or(since, |b| b.block);
             let mut table = table.borrow_mut();
             table.start(deps, &Arc::new(meta.clone()), Some((applied.state.clone(), updated)));
+            if applied.misfits.iter().any(|(_, _, error)| error.is_drift()) {
+                tracing::error!(pool = %meta.id, "FAULTED: its stored events do not fit its state");
+                table.fault(&meta.id, updated);
+            }
             for (b, pre_image) in applied.pre_images {
                 if let Some(block) = blocks.get(b).filter(|b| b.block.number > anchor.number) {
                     table.remember_undo(block.block.hash, meta.id, pre_image);
@@ -165,14 +195,20 @@ async fn start_anchor(deps: &Deps) -> Result<BlockRef, Halt> {
 }
 
 async fn ask_anchor(deps: &Deps) -> Result<Option<Header>, ChainError> {
-    let number = match deps.plan.start {
+    let Some(latest) = deps.source.header(BlockTag::Latest).await? else { return Ok(None) };
+    let start = match deps.plan.start {
         StartBlock::Number(number) => number,
-        StartBlock::Latest { minus } => {
-            let latest = deps.source.header(BlockTag::Latest).await?;
-            latest.map_or(0, |h| h.block.number.saturating_sub(minus))
-        }
+        StartBlock::Latest { minus } => latest.block.number.saturating_sub(minus),
     };
-    deps.source.header(BlockTag::Number(number.saturating_sub(1))).await
+    if start > latest.block.number.saturating_add(1) {
+        return Ok(None);
+    }
+    // What is final by decree must be final: a start near the head begins a little earlier instead.
+    let last_final = match deps.plan.finality {
+        Finality::Depth(depth) => latest.block.number.saturating_sub(depth),
+        Finality::Tag => deps.source.header(BlockTag::Finalized).await?.map_or(0, |h| h.block.number),
+    };
+    deps.source.header(BlockTag::Number(start.saturating_sub(1).min(last_final))).await
 }
 
 fn stored(error: &StoreError) -> Halt {

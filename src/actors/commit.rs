@@ -3,9 +3,11 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use alloy::primitives::Address;
+use futures_util::future::BoxFuture;
 
 use super::{
     Deps,
@@ -13,7 +15,7 @@ use super::{
     follow::Follower,
 };
 use crate::{
-    chain::tokens,
+    chain::{BlockTag, ChainError, tokens},
     domain::{
         block::BlockRef,
         pool::{PoolId, PoolMeta, StateAfter},
@@ -23,6 +25,11 @@ use crate::{
     },
     store::{Commit, PoolView},
 };
+
+/// Token metadata is worth this long a pause at the most; afterwards it comes later.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(2);
+/// The same at the head, where everybody waits for the block.
+const TOKEN_TIMEOUT_HEAD: Duration = Duration::from_millis(250);
 
 /// A chain update with the decoded contents of the blocks it adds.
 pub(super) struct Step {
@@ -37,6 +44,8 @@ pub(super) struct Step {
     pub(super) keep_undo: bool,
     pub(super) at_head: bool,
     pub(super) quiet: bool,
+    /// Blocks without events are left out.
+    pub(super) gap: bool,
 }
 
 impl Follower {
@@ -84,6 +93,7 @@ impl Follower {
             amended: Vec::new(),
             // A backfill waits for the store; the head does not.
             window_rows_max: if step.keep_undo { deps.plan.journal_rows_max } else { 0 },
+            gap: step.gap && !step.quiet,
             quiet: step.quiet,
         });
     }
@@ -122,8 +132,13 @@ impl Follower {
                 tracing::warn!(pool = %id, %error, "an event does not fit the pool's state; it is kept raw and changes nothing");
                 deps.metrics.malformed_logs_total.with_label_values(&[&deps.label()]).inc();
             }
+            let broken = applied.misfits.iter().any(|(_, _, error)| error.is_drift());
             let updated = outcome.picks.last().and_then(|(b, _)| blocks.get(*b)).map(|b| b.block);
             table.acknowledge(&id, &applied, updated.or(outcome.base.is_some().then_some(fallback)));
+            if broken {
+                tracing::error!(pool = %id, "FAULTED: its events do not fit its state, so the state is not the contract's");
+                table.fault(&id, fallback);
+            }
         }
         Absorbed { states, touched }
     }
@@ -142,40 +157,19 @@ impl Follower {
         if wanted.is_empty() {
             return Vec::new();
         }
-        let found = self.fetch_tokens(step.head, &wanted).await;
+        let patience = if step.keep_undo { TOKEN_TIMEOUT_HEAD } else { TOKEN_TIMEOUT };
+        let found = match tokio::time::timeout(patience, fetch_tokens(self.deps.clone(), step.head, wanted.clone())).await {
+            Ok(found) => found,
+            Err(_) => Vec::new(),
+        };
         let mut all: Vec<Arc<TokenMeta>> = found.into_iter().map(Arc::new).collect();
         for address in wanted {
             if !all.iter().any(|t| t.address == address) {
-                self.pending_tokens.insert(address);
+                self.pending_tokens.tokens.insert(address);
                 all.push(Arc::new(pending(self.deps.chain, address, step.head)));
             }
         }
         all
-    }
-
-    /// At the block itself, or at the newest where the node keeps no state that old.
-    pub(super) async fn fetch_tokens(&self, at: BlockRef, wanted: &[Address]) -> Vec<TokenMeta> {
-        let source = self.deps.source.clone();
-        let (chain, wanted) = (self.deps.chain, wanted.to_vec());
-        let work = async move {
-            if let Ok(found) = tokens::fetch(source.as_ref(), chain, at, &wanted).await {
-                return Ok(found);
-            }
-            let latest = source.header(crate::chain::BlockTag::Latest).await?;
-            let Some(latest) = latest else { return Ok(Vec::new()) };
-            tokens::fetch(source.as_ref(), chain, latest.block, &wanted).await
-        };
-        match tokio::spawn(async move { tokio::time::timeout(super::follow::TOKEN_TIMEOUT, work).await }).await {
-            Ok(Ok(Ok(found))) => found,
-            Ok(Ok(Err(error))) => {
-                tracing::warn!(%error, "token metadata is asked for again later");
-                Vec::new()
-            }
-            Ok(Err(_)) | Err(_) => {
-                tracing::warn!("token metadata took too long; it is asked for again later");
-                Vec::new()
-            }
-        }
     }
 
     fn observe(&self, update: &ChainUpdate, blocks: usize, rows: usize, head: u64, finalized: u64) {
@@ -203,6 +197,27 @@ impl Follower {
         m.pools_faulted.with_label_values(label).set(count(faulted));
         m.pools_rebuilding.with_label_values(label).set(count(held.saturating_sub(faulted)));
     }
+}
+
+/// Metadata at the block itself, or at the newest where the node keeps no state that old. Empty where it cannot be had now.
+pub(super) fn fetch_tokens(deps: Arc<Deps>, at: BlockRef, wanted: Vec<Address>) -> BoxFuture<'static, Vec<TokenMeta>> {
+    let work = async move {
+        let source = deps.source.as_ref();
+        if let Ok(found) = tokens::fetch(source, deps.chain, at, &wanted).await {
+            return Ok(found);
+        }
+        let Some(latest) = source.header(BlockTag::Latest).await? else { return Ok(Vec::new()) };
+        tokens::fetch(source, deps.chain, latest.block, &wanted).await
+    };
+    let task = tokio::spawn(work);
+    Box::pin(async move {
+        let outcome: Result<Vec<TokenMeta>, ChainError> =
+            task.await.unwrap_or_else(|error| Err(ChainError::Unavailable(error.to_string())));
+        outcome.unwrap_or_else(|error| {
+            tracing::warn!(%error, "token metadata is asked for again later");
+            Vec::new()
+        })
+    })
 }
 
 struct Absorbed {

@@ -5,14 +5,13 @@ use std::{
     collections::{BTreeSet, HashMap},
     rc::Rc,
     sync::Arc,
-    time::Duration,
 };
 
 use alloy::primitives::{Address, B256};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::time::Instant;
+use tokio::{task::JoinHandle, time::Instant};
 
-use super::{Deps, Finality, commit::Step, table::Table};
+use super::{Deps, Finality, boot::source_name, commit::Step, table::Table};
 use crate::{
     chain::{BlockTag, ChainError, registry::Registry},
     domain::{
@@ -20,13 +19,14 @@ use crate::{
         event::RawLog,
         reconcile::{Advice, ChainUpdate, Reconciler},
         record::DecodedBlock,
+        token::{TokenFlag, TokenMeta},
     },
 };
 
-/// Token metadata is worth this long a pause at the most; afterwards it comes later.
-pub(super) const TOKEN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Blocks whose logs are asked for at once.
 const FETCH_PARALLEL: usize = 6;
+/// Headers fetched ahead after a gap, at most: larger gaps are read in ranges first.
+const PREFETCH_MAX: u64 = 8_192;
 /// A pure extension is committed in pieces of so many blocks, so that a catch-up shows early and stays small.
 const COMMIT_BLOCKS_MAX: usize = 16;
 /// `finality = "tag"`: the node is asked again after so many blocks.
@@ -40,10 +40,31 @@ pub(super) struct Follower {
     pub(super) table: Rc<RefCell<Table>>,
     pub(super) registry: Registry,
     pub(super) reconciler: Reconciler,
-    pub(super) pending_tokens: BTreeSet<Address>,
+    pub(super) pending_tokens: Pending,
     /// The node's finalized number, and at which head it was asked.
     tag: Option<(u64, u64)>,
     last_snapshot_number: u64,
+}
+
+/// Tokens whose metadata is still to be learnt, and the question that is under way.
+#[derive(Default)]
+pub(super) struct Pending {
+    pub(super) tokens: BTreeSet<Address>,
+    pub(super) asked: Option<JoinHandle<Vec<TokenMeta>>>,
+    /// The last one that was asked for: the next question goes on after it.
+    pub(super) last: Address,
+    /// Not before this.
+    pub(super) due: Option<Instant>,
+}
+
+impl Pending {
+    /// After a restart: every token of a pool that is not known, or not known well.
+    fn of(deps: &Deps, table: &Rc<RefCell<Table>>) -> Self {
+        let unknown = |address: &Address| deps.live.token(address).is_none_or(|t| t.flags.contains(&TokenFlag::MetadataPending));
+        let table = table.borrow();
+        let tokens = table.entries.values().flat_map(|e| [e.meta.token0, e.meta.token1]).filter(unknown).collect();
+        Self { tokens, ..Self::default() }
+    }
 }
 
 /// Why following ended.
@@ -58,7 +79,16 @@ pub(super) enum Halt {
 impl Follower {
     pub(super) fn new(deps: Arc<Deps>, table: Rc<RefCell<Table>>, registry: Registry, reconciler: Reconciler) -> Self {
         let last_snapshot_number = reconciler.anchor().number;
-        Self { deps, table, registry, reconciler, pending_tokens: BTreeSet::new(), tag: None, last_snapshot_number }
+        let pending_tokens = Pending::of(&deps, &table);
+        Self { deps, table, registry, reconciler, pending_tokens, tag: None, last_snapshot_number }
+    }
+
+    /// A request to the node, given up when the process stops.
+    pub(super) async fn ask<T>(&self, request: impl Future<Output = Result<T, ChainError>>) -> Result<T, FollowError> {
+        tokio::select! {
+            answer = request => Ok(answer?),
+            () = self.deps.stop.cancelled() => Err(FollowError::Stopped),
+        }
     }
 
     /// Makes the chain that ends in `head` ours. An error leaves everything as it was; the next head tries again.
@@ -71,14 +101,17 @@ impl Follower {
             advice = match advice {
                 Advice::Known => return Ok(()),
                 Advice::Update(update) => break update,
-                Advice::TooDeep { fork_below, head } => return Err(FollowError::TooDeep { fork_below, head }),
+                Advice::TooDeep { fork_below, head } => return Err(self.too_deep(fork_below, head).await?),
                 Advice::Unrelated => {
                     return Err(ChainError::Contradiction("a header's number does not fit its parent".into()).into());
                 }
                 Advice::Fetch(hash) => {
                     let header = match headers.get(&hash) {
                         Some(header) => header.clone(),
-                        None => self.deps.source.header(BlockTag::Hash(hash)).await?.ok_or(ChainError::UnknownBlock(hash))?,
+                        None => self
+                            .ask(self.deps.source.header(BlockTag::Hash(hash)))
+                            .await?
+                            .ok_or(ChainError::UnknownBlock(hash))?,
                     };
                     let block = header.block;
                     headers.insert(hash, header);
@@ -87,15 +120,35 @@ impl Follower {
             };
         };
         self.poll_tag(head.block.number).await;
-        let wanted: Vec<Header> = update.extend.iter().filter_map(|b| headers.remove(&b.hash)).collect();
+        let mut wanted: Vec<Header> = update.extend.iter().filter_map(|b| headers.remove(&b.hash)).collect();
         drop(headers);
         if update.revert.is_empty() {
-            self.extend(wanted, head.block, heard).await
-        } else {
-            let logs: Vec<Vec<RawLog>> = self.fetch(wanted.clone()).try_collect().await?;
-            let blocks = wanted.iter().map(|h| h.block).zip(logs).collect();
-            self.apply(update, blocks, true, heard).await;
-            Ok(())
+            return self.extend(wanted, head.block, heard).await;
+        }
+        // Back and on again in one step; only what goes far beyond (we were away) follows in pieces.
+        let rest = wanted.split_off(wanted.len().min(COMMIT_BLOCKS_MAX.max(update.revert.len().saturating_add(1))));
+        let logs: Vec<Vec<RawLog>> = self.ask(self.fetch(wanted.clone()).try_collect()).await?;
+        let blocks: Vec<(BlockRef, Vec<RawLog>)> = wanted.iter().map(|h| h.block).zip(logs).collect();
+        let update = ChainUpdate { extend: blocks.iter().map(|(b, _)| *b).collect(), ..update };
+        self.apply(update, blocks, rest.is_empty(), heard).await;
+        self.extend(rest, head.block, heard).await
+    }
+
+    /// A branch that leaves below the undo window, or a node that lags behind it? The node's own block at the anchor tells.
+    async fn too_deep(&self, fork_below: u64, head: BlockRef) -> Result<FollowError, FollowError> {
+        let anchor = self.reconciler.anchor();
+        let theirs = self.ask(self.deps.source.header(BlockTag::Number(anchor.number))).await?;
+        Ok(match theirs {
+            Some(theirs) if theirs.block.hash != anchor.hash => FollowError::TooDeep { fork_below, head },
+            _ => ChainError::Unavailable(format!("the node is at block {}, behind what is final here", head.number)).into(),
+        })
+    }
+
+    /// Where the node calls final, or `finality` blocks below `head`. `None`: the node does not say.
+    pub(super) async fn final_number(&self, head: u64) -> Result<Option<u64>, FollowError> {
+        match self.deps.plan.finality {
+            Finality::Depth(depth) => Ok(Some(head.saturating_sub(depth))),
+            Finality::Tag => Ok(self.ask(self.deps.source.header(BlockTag::Finalized)).await?.map(|h| h.block.number)),
         }
     }
 
@@ -104,9 +157,9 @@ impl Follower {
         let mut fetched = self.fetch(headers.clone());
         let mut queue = headers.into_iter().map(|h| h.block);
         let mut piece: Vec<(BlockRef, Vec<RawLog>)> = Vec::new();
-        while let Some(logs) = fetched.next().await {
-            let Some(block) = queue.next() else { break };
-            piece.push((block, logs?));
+        while let Some(block) = queue.next() {
+            let logs = self.ask(fetched.try_next()).await?;
+            piece.push((block, logs.unwrap_or_default()));
             if piece.len() >= COMMIT_BLOCKS_MAX || block.hash == head.hash {
                 let blocks = std::mem::take(&mut piece);
                 let update = ChainUpdate { extend: blocks.iter().map(|(b, _)| *b).collect(), ..ChainUpdate::default() };
@@ -120,7 +173,13 @@ impl Follower {
     }
 
     /// The rest of a step that can no longer fail: registry, barrier, commit, and the reorg machine last.
-    async fn apply(&mut self, update: ChainUpdate, blocks: Vec<(BlockRef, Vec<RawLog>)>, at_head: bool, heard: Instant) {
+    pub(super) async fn apply(
+        &mut self,
+        update: ChainUpdate,
+        blocks: Vec<(BlockRef, Vec<RawLog>)>,
+        at_head: bool,
+        heard: Instant,
+    ) {
         let deps = self.deps.clone();
         let depth = match deps.plan.finality {
             Finality::Depth(depth) => depth,
@@ -148,7 +207,7 @@ impl Follower {
         let finalized_number = self.reconciler.anchor().number;
         let moved = update.finalize;
         let quiet = !deps.live.head().at_head && !at_head;
-        let step = Step { update, blocks: decoded, created, head, finalized_number, keep_undo: true, at_head, quiet };
+        let step = Step { update, blocks: decoded, created, head, finalized_number, keep_undo: true, at_head, quiet, gap: false };
         self.advance(step).await;
         deps.metrics.block_commit_seconds.with_label_values(&[&deps.label()]).observe(heard.elapsed().as_secs_f64());
         if let Some(anchor) = moved {
@@ -181,7 +240,7 @@ impl Follower {
 
     /// One cursor per factory: a later one can catch up alone.
     pub(super) fn sources(&self, done: u64) -> Vec<(String, u64)> {
-        self.deps.plan.dexes.iter().map(|dex| (format!("dex:{}:{:#x}", dex.name, dex.factory), done.saturating_add(1))).collect()
+        self.deps.plan.dexes.iter().map(|dex| (source_name(dex), done.saturating_add(1))).collect()
     }
 
     pub(super) fn count_malformed(&self, malformed: usize, block: BlockRef) {
@@ -208,7 +267,8 @@ impl Follower {
     /// After a gap the headers between are fetched by number, several at once. They only count where they link by hash.
     async fn prefetch(&self, head: &Header) -> HashMap<B256, Header> {
         let tip = self.reconciler.tip().number;
-        if head.block.number <= tip.saturating_add(2) {
+        let gap = head.block.number.saturating_sub(tip);
+        if !(3..=PREFETCH_MAX).contains(&gap) {
             return HashMap::new();
         }
         let source = &self.deps.source;
@@ -239,6 +299,8 @@ impl Follower {
 pub(super) enum FollowError {
     #[error(transparent)]
     Chain(#[from] ChainError),
+    #[error("stopping")]
+    Stopped,
     #[error("the chain was reorganised below block {fork_below}, beyond the undo window; its head is {} now", head.number)]
     TooDeep { fork_below: u64, head: BlockRef },
 }

@@ -1,9 +1,13 @@
 //! Pools that were left behind are brought back: last committed state, then every event that they missed.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use alloy::primitives::Address;
+use tokio::time::Instant;
 
 use super::{
     barrier::{self, Message, Reply},
+    commit::fetch_tokens,
     follow::Follower,
     pool::Applied,
 };
@@ -11,14 +15,19 @@ use crate::{
     domain::{
         pool::{PoolId, PoolState},
         record::{BlockRecord, DecodedBlock, unfold},
+        token::TokenMeta,
     },
     store::{Commit, Live},
 };
 
+/// Tokens of one question, and the pause between two.
+const TOKENS_AT_ONCE: usize = 64;
+const TOKENS_EVERY: Duration = Duration::from_secs(1);
+
 impl Follower {
     /// Whether there is anything to mend.
     pub(super) fn ailing(&self) -> bool {
-        !self.pending_tokens.is_empty() || !self.table.borrow().lagging().is_empty()
+        !self.pending_tokens.tokens.is_empty() || !self.table.borrow().lagging().is_empty()
     }
 
     /// Tries once to bring back every pool that is behind, and to learn tokens that did not answer.
@@ -37,7 +46,7 @@ impl Follower {
         let blocks: Arc<[DecodedBlock]> = blocks.into();
         let message = Message { id, base: Some(base), blocks: blocks.clone(), picks };
         let Some(reply) = barrier::send(&self.table, message, true) else { return };
-        let reply = tokio::time::timeout(std::time::Duration::from_secs(2), reply).await;
+        let reply = tokio::time::timeout(Duration::from_secs(2), reply).await;
         let head = deps.live.head();
         match reply {
             Ok((_, Reply::Applied(applied))) => {
@@ -48,7 +57,7 @@ impl Follower {
                     amended,
                     head: head.block,
                     finalized_number: head.finalized_number,
-                    at_head: head.at_head,
+                    at_head: head.current,
                     ..Commit::default()
                 });
             }
@@ -63,7 +72,7 @@ impl Follower {
                         views: self.views(&[id]),
                         head: head.block,
                         finalized_number: head.finalized_number,
-                        at_head: head.at_head,
+                        at_head: head.current,
                         ..Commit::default()
                     });
                 }
@@ -84,6 +93,9 @@ impl Follower {
         };
         if head.window_floor <= held_at.number.saturating_add(1) {
             return Some((state, recent(held_at.number)));
+        }
+        if *self.deps.live.watch_durable().borrow() < head.window_floor.saturating_sub(1) {
+            return None; // the store lacks blocks that memory let go of: it is being refilled
         }
         let replay = match self.deps.history.replay(self.deps.chain, vec![meta.as_ref().clone()]).await {
             Ok(replays) => replays.into_iter().next()?,
@@ -118,25 +130,44 @@ impl Follower {
         amended
     }
 
+    /// Never waits: the question runs beside us, and its answer is taken when it is there.
     async fn learn_tokens(&mut self) {
-        let Some(at) = self.deps.live.head().block else { return };
-        if self.pending_tokens.is_empty() {
+        if self.pending_tokens.asked.as_ref().is_some_and(|asked| asked.is_finished()) {
+            let found = match self.pending_tokens.asked.take() {
+                Some(asked) => asked.await.unwrap_or_default(),
+                None => Vec::new(),
+            };
+            self.adopt_tokens(found);
+        }
+        let due = self.pending_tokens.due.is_none_or(|due| Instant::now() >= due);
+        let Some(at) = self.deps.live.head().block.filter(|_| due) else { return };
+        let pending = &mut self.pending_tokens;
+        if pending.asked.is_some() || pending.tokens.is_empty() {
             return;
         }
-        let wanted: Vec<_> = self.pending_tokens.iter().copied().take(64).collect();
-        let found = self.fetch_tokens(at, &wanted).await;
+        let after = (std::ops::Bound::Excluded(pending.last), std::ops::Bound::Unbounded);
+        let mut wanted: Vec<Address> = pending.tokens.range(after).take(TOKENS_AT_ONCE).copied().collect();
+        if wanted.is_empty() {
+            wanted = pending.tokens.iter().take(TOKENS_AT_ONCE).copied().collect();
+        }
+        pending.last = wanted.last().copied().unwrap_or_default();
+        pending.due = Some(Instant::now() + TOKENS_EVERY);
+        pending.asked = Some(tokio::spawn(fetch_tokens(self.deps.clone(), at, wanted)));
+    }
+
+    fn adopt_tokens(&mut self, found: Vec<TokenMeta>) {
         if found.is_empty() {
             return;
         }
         for token in &found {
-            self.pending_tokens.remove(&token.address);
+            self.pending_tokens.tokens.remove(&token.address);
         }
         let head = self.deps.live.head();
         self.deps.live.commit(Commit {
             tokens: found.into_iter().map(Arc::new).collect(),
             head: head.block,
             finalized_number: head.finalized_number,
-            at_head: head.at_head,
+            at_head: head.current,
             ..Commit::default()
         });
     }

@@ -15,8 +15,8 @@ use super::{
     table::Table,
 };
 use crate::{
-    chain::{BlockTag, HeadEvent},
-    domain::block::Header,
+    chain::{BlockTag, ChainError, HeadEvent},
+    domain::{block::Header, reconcile::Advice},
 };
 
 /// First pause before something that failed is tried again; it doubles up to `RETRY_MAX`.
@@ -79,9 +79,6 @@ impl Follower {
     async fn run(&mut self) -> Halt {
         // Opened first: what is mined during the catch-up is waiting here afterwards.
         let mut heads = self.deps.source.heads();
-        if let Err(halt) = self.catch_up().await {
-            return halt;
-        }
         let mut retry: Option<(Instant, Duration)> = Some((Instant::now(), RETRY_FIRST));
         loop {
             let stop = self.deps.stop.clone();
@@ -101,6 +98,7 @@ impl Follower {
             };
             retry = match step {
                 Ok(()) => None,
+                Err(FollowError::Stopped) => return Halt::Stopped,
                 Err(FollowError::TooDeep { fork_below, head }) => {
                     return Halt::Fatal(too_deep(&self.deps, fork_below, head.number));
                 }
@@ -114,24 +112,29 @@ impl Follower {
     }
 
     async fn on_latest(&mut self) -> Result<(), FollowError> {
-        match self.deps.source.header(BlockTag::Latest).await? {
-            // Behind us: a lagging endpoint, or a rollback that the head stream will confirm.
-            Some(header) if self.reconciler.contains(&header.block.hash) && self.deps.live.head().at_head => Ok(()),
-            Some(header) => self.on_head(header).await,
-            None => Ok(()),
+        let Some(header) = self.ask(self.deps.source.header(BlockTag::Latest)).await? else { return Ok(()) };
+        let tip = self.reconciler.tip();
+        if header.block.hash != tip.hash && self.reconciler.contains(&header.block.hash) {
+            // Behind us. A node that still knows our tip only lags; at a start there is no head stream's word for it yet.
+            return match self.ask(self.deps.source.header(BlockTag::Hash(tip.hash))).await? {
+                Some(ours) => {
+                    self.arrived(ours);
+                    Ok(())
+                }
+                None => self.on_head(header).await,
+            };
         }
+        self.on_head(header).await
     }
 
     async fn on_head(&mut self, header: Header) -> Result<(), FollowError> {
-        if let Some(to) = self.range_end(header.block.number)
-            && self.still_canonical().await?
-            && let Err(Halt::Fatal(reason)) = self.backfill(to).await
-        {
-            self.deps.fail(reason);
-        }
         if self.reconciler.tip().hash == header.block.hash {
             self.arrived(header);
             return Ok(());
+        }
+        if self.is_far(header.block.number) {
+            // A head's number is a hint, too: how far ranges go is asked anew.
+            self.catch_up().await?;
         }
         self.follow(header).await
     }
@@ -139,7 +142,7 @@ impl Follower {
     /// The head is where we are already (an empty chain, a restart): that is "at the head" too.
     fn arrived(&self, header: Header) {
         let head = self.deps.live.head();
-        if !head.at_head {
+        if !head.current {
             self.deps.live.commit(crate::store::Commit {
                 head: Some(header.block),
                 finalized_number: head.finalized_number,
@@ -151,44 +154,48 @@ impl Follower {
     }
 
     /// History in ranges, as far as it is final, before the head is followed block by block.
-    async fn catch_up(&mut self) -> Result<(), Halt> {
-        let mut pause = RETRY_FIRST;
-        while !self.deps.stop.is_cancelled() {
-            match self.deps.source.header(BlockTag::Latest).await {
-                Ok(Some(header)) => {
-                    let Some(to) = self.range_end(header.block.number) else { return Ok(()) };
-                    match self.still_canonical().await {
-                        Ok(true) => self.backfill(to).await?,
-                        Ok(false) => return Ok(()),
-                        Err(error) => tracing::warn!(%error, "checking where we stopped"),
-                    }
-                    continue; // the chain went on meanwhile
-                }
-                Ok(None) => tracing::warn!("the node has no newest block"),
-                Err(error) => tracing::warn!(%error, "the newest block could not be asked for"),
+    async fn catch_up(&mut self) -> Result<(), FollowError> {
+        loop {
+            let Some(latest) = self.ask(self.deps.source.header(BlockTag::Latest)).await? else { return Ok(()) };
+            let tip = self.reconciler.tip().number;
+            let to = self.final_number(latest.block.number).await?.unwrap_or(tip);
+            if to <= tip.saturating_add(RANGE_GAP_BLOCKS) {
+                return Ok(());
             }
-            tokio::time::sleep(pause).await;
-            pause = pause.saturating_mul(2).min(RETRY_MAX);
+            self.back_to_the_fork().await?;
+            self.backfill(to).await?;
+            // The chain went on meanwhile.
         }
-        Err(Halt::Stopped)
     }
 
-    /// Up to where ranges are worth it: the finalized block, if our tip is far below.
-    fn range_end(&self, head: u64) -> Option<u64> {
+    /// Whether a head is so far ahead that ranges are worth a look.
+    fn is_far(&self, head: u64) -> bool {
         let depth = match self.deps.plan.finality {
             Finality::Depth(depth) => depth,
-            // 64 blocks: two epochs; the tag is never that close to the head on a chain that has one.
-            Finality::Tag => 64,
+            Finality::Tag => 0,
         };
-        let to = head.saturating_sub(depth);
-        (to > self.reconciler.tip().number.saturating_add(RANGE_GAP_BLOCKS)).then_some(to)
+        head > self.reconciler.tip().number.saturating_add(depth).saturating_add(RANGE_GAP_BLOCKS)
     }
 
-    /// Whether our tip is still on the node's chain. If not, the fork is traced block by block.
-    async fn still_canonical(&self) -> Result<bool, crate::chain::ChainError> {
-        let tip = self.reconciler.tip();
-        let there = self.deps.source.header(BlockTag::Number(tip.number)).await?;
-        Ok(there.is_some_and(|h| h.block.hash == tip.hash))
+    /// Takes back what the node replaced while we were away, so that ranges go on from a block of its chain.
+    async fn back_to_the_fork(&mut self) -> Result<(), FollowError> {
+        let mut number = self.reconciler.tip().number;
+        let anchor = self.reconciler.anchor();
+        loop {
+            let theirs = self.ask(self.deps.source.header(BlockTag::Number(number))).await?;
+            let theirs = theirs.ok_or_else(|| ChainError::Unavailable(format!("the node does not know block {number}")))?;
+            match self.reconciler.head(theirs.block) {
+                Advice::Known => return Ok(()),
+                Advice::Update(update) if update.extend.is_empty() => {
+                    self.apply(update, Vec::new(), false, Instant::now()).await;
+                    return Ok(());
+                }
+                _ if number <= anchor.number => {
+                    return Err(FollowError::TooDeep { fork_below: anchor.number, head: theirs.block });
+                }
+                _ => number = number.saturating_sub(1),
+            }
+        }
     }
 }
 

@@ -113,6 +113,11 @@ impl Writer {
             self.refill(&head, flush).await?;
             head = self.deps.live.head();
         }
+        if self.lacks_blocks_below(&head) {
+            // Stopping: a head above a hole would hide it for ever. The next start reads on from what is stored.
+            self.deps.live.return_side(side);
+            return Ok(());
+        }
         let batches = self.plan(&head, side);
         let last = batches.len().saturating_sub(1);
         for (i, batch) in batches.into_iter().enumerate() {
@@ -161,8 +166,12 @@ impl Writer {
         let gap = refill::trace(&self.deps, first, &stored).await?;
         let mut revert = gap.revert;
         revert.dedup();
-        self.store(WriteBatch { revert, ..self.empty() }, flush).await?;
-        let mut refill = Refill::new(&self.deps).await?;
+        let mut refill = Refill::new(&self.deps, &revert).await?;
+        if gap.headers.is_empty() {
+            // Everything is stored already, beside blocks of another branch.
+            self.store(WriteBatch { revert: std::mem::take(&mut revert), ..self.empty() }, flush).await?;
+            self.deps.live.set_durable(first.block.number.saturating_sub(1), first.block.parent_hash);
+        }
         for headers in gap.headers.chunks(REFILL_BLOCKS) {
             if flush.is_cancelled() {
                 return Ok(());
@@ -173,7 +182,9 @@ impl Writer {
             }
             let tip = records.last().map(|r| r.block);
             let finalized_number = head.finalized_number.min(tip.map_or(0, |b| b.number));
-            self.store(WriteBatch { records, head: tip, finalized_number, ..self.empty() }, flush).await?;
+            // The flips go with the first blocks of the other branch: the stored head is never an orphan.
+            let revert = std::mem::take(&mut revert);
+            self.store(WriteBatch { revert, records, head: tip, finalized_number, ..self.empty() }, flush).await?;
         }
         Ok(())
     }
@@ -212,8 +223,13 @@ impl Writer {
             return Vec::new();
         }
         let mut batches = self.split(new);
+        let sources: Vec<(String, u64)> = side.sources.into_iter().collect();
         if let Some(first) = batches.first_mut() {
             first.revert = revert;
+            if self.head.is_none() {
+                // A store that has a head has the cursors of its sources.
+                first.sources = sources.clone();
+            }
         }
         if let Some(last) = batches.last_mut() {
             last.head = Some(tip);
@@ -221,7 +237,7 @@ impl Writer {
             last.records.sort_by_key(|r| r.block.number);
             last.tokens = side.tokens.into_values().collect();
             last.snapshots = side.snapshots.into_values().collect();
-            last.sources = side.sources.into_iter().collect();
+            last.sources = sources;
             last.purge_orphans = purge;
         }
         for batch in &mut batches {

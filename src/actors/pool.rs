@@ -1,19 +1,16 @@
 //! One actor per pool: it owns the state and folds events into it.
 //!
 //! What is absent: the store, the node and undo. Pre-images go up with every reply and come back down as `base` when blocks are
-//! taken back, so a restarted pool needs nothing but its last committed state, which readers see too.
+//! taken back. A restarted pool knows nothing, says so to the next message, and gets the last acknowledged state with it.
 
 use std::sync::Arc;
 
 use actix::{Actor, Context, Handler, Message, Supervised};
 
-use crate::{
-    domain::{
-        event::EventBody,
-        pool::{ApplyError, PoolId, PoolMeta, PoolState, StateAfter},
-        record::DecodedBlock,
-    },
-    store::Live,
+use crate::domain::{
+    event::EventBody,
+    pool::{ApplyError, PoolId, PoolMeta, PoolState, StateAfter},
+    record::DecodedBlock,
 };
 
 /// Moves the pool over its part of one chain update.
@@ -50,22 +47,21 @@ pub struct OutOfStep;
 
 pub struct Pool {
     meta: Arc<PoolMeta>,
-    live: Arc<Live>,
     core: Option<Core>,
 }
 
 /// Everything a panic may leave half-changed; replaced as a whole.
 struct Core {
     state: PoolState,
-    /// `None` after a restart: the state is the last committed one, and the message under way is the one after it.
+    /// `None` before the first message.
     last_seq: Option<u64>,
 }
 
 impl Pool {
     /// A pool in the state it was created with, or was restored to.
     #[must_use]
-    pub fn new(meta: Arc<PoolMeta>, live: Arc<Live>, state: PoolState) -> Self {
-        Self { meta, live, core: Some(Core { state, last_seq: None }) }
+    pub fn new(meta: Arc<PoolMeta>, state: PoolState) -> Self {
+        Self { meta, core: Some(Core { state, last_seq: None }) }
     }
 }
 
@@ -75,15 +71,13 @@ impl Actor for Pool {
     fn started(&mut self, _: &mut Context<Self>) {
         #[cfg(test)]
         super::faults::on_started(&self.meta.id);
-        if self.core.is_none() {
-            let state = self.live.newest(&self.meta.id).map(|view| view.state.clone());
-            self.core = state.map(|state| Core { state, last_seq: None });
-        }
+        tracing::debug!(pool = %self.meta.id, synced = self.core.is_some(), "started");
     }
 }
 
 impl Supervised for Pool {
     fn restarting(&mut self, _: &mut Context<Self>) {
+        // Not the last committed state: a reply may have left before its commit. The sender knows, and gives a base.
         self.core = None;
     }
 }

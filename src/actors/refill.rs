@@ -60,15 +60,18 @@ pub(super) async fn trace(deps: &Deps, first: &BlockRecord, stored: &[(u64, B256
 pub(super) struct Refill {
     registry: Registry,
     states: HashMap<PoolId, PoolState>,
+    /// Stored blocks of the branch that is left: what they did does not count.
+    left: Vec<B256>,
 }
 
 impl Refill {
-    /// From what the store holds now.
-    pub(super) async fn new(deps: &Deps) -> Result<Self, StoreError> {
+    /// From what the store holds now, without the blocks that are to be taken back.
+    pub(super) async fn new(deps: &Deps, revert: &[B256]) -> Result<Self, StoreError> {
         let boot = deps.history.boot(deps.chain).await?;
         let mut registry = Registry::new(deps.plan.dexes.clone());
         boot.pools.into_iter().for_each(|meta| registry.insert(Arc::new(meta)));
-        Ok(Self { registry, states: HashMap::new() })
+        revert.iter().for_each(|hash| registry.revert(*hash));
+        Ok(Self { registry, states: HashMap::new(), left: revert.to_vec() })
     }
 
     pub(super) async fn record(&mut self, deps: &Deps, header: &Header) -> Result<BlockRecord, RefillError> {
@@ -107,7 +110,7 @@ impl Refill {
         let Some(meta): Option<Arc<PoolMeta>> = self.registry.get(address).cloned() else { return Ok(None) };
         let replay = deps.history.replay(deps.chain, vec![meta.as_ref().clone()]).await?.into_iter().next().unwrap_or_default();
         let base = replay.snapshot.map_or_else(|| PoolState::new(meta.protocol), |s| s.state);
-        let blocks = group(replay.rows.iter());
+        let blocks = group(replay.rows.iter().filter(|row| !self.left.contains(&row.block.hash)));
         let picks: Vec<(usize, usize)> =
             blocks.iter().enumerate().flat_map(|(b, block)| (0..block.events.len()).map(move |e| (b, e))).collect();
         let state = fold(0, base, &blocks, &picks).state;

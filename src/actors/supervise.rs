@@ -73,12 +73,12 @@ where
     let mut context = Context::<A>::new();
     let actor = make(&mut context);
     let address = context.address();
-    spec.board.set(spec.kind, &spec.name, ActorState::Running);
-    actix_rt::spawn(keep_alive(spec, context.into_future(actor)));
+    let incarnation = spec.board.begin(spec.kind, &spec.name);
+    actix_rt::spawn(keep_alive(spec, incarnation, context.into_future(actor)));
     address
 }
 
-async fn keep_alive<A>(spec: Spec, mut future: ContextFut<A, Context<A>>)
+async fn keep_alive<A>(spec: Spec, incarnation: u64, mut future: ContextFut<A, Context<A>>)
 where
     A: Actor<Context = Context<A>> + Supervised,
 {
@@ -107,7 +107,7 @@ where
             Err(panic) => tracing::error!(actor = %spec.name, cause = %panic_text(panic.as_ref()), "panicked while restarting"),
         }
     }
-    spec.board.remove(&spec.name);
+    spec.board.end(&spec.name, incarnation);
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {

@@ -76,7 +76,7 @@ impl Table {
             // The board keeps it as quarantined; the next heal marks the view FAULTED. Everything else goes on.
             on_give_up: Box::new(|_| ()),
         };
-        let actor = Pool::new(meta.clone(), deps.live.clone(), state.clone());
+        let actor = Pool::new(meta.clone(), state.clone());
         let address = supervise(spec, |_| actor);
         let entry = Entry {
             meta: meta.clone(),
@@ -131,6 +131,14 @@ impl Table {
         entry.held_at = Some(entry.held_at.filter(|earlier| earlier.number < held_at.number).unwrap_or(held_at));
         let status = deps.board.get(&actor_name(&entry.meta));
         entry.faulted = status.is_some_and(|s| s.state == ActorState::Quarantined);
+    }
+
+    /// A pool whose state is proven wrong; it is not healed.
+    pub(super) fn fault(&mut self, id: &PoolId, held_at: BlockRef) {
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.faulted = true;
+            entry.held_at = Some(held_at);
+        }
     }
 
     pub(super) fn lagging(&self) -> Vec<PoolId> {

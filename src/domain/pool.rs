@@ -151,6 +151,14 @@ pub enum ApplyError {
     LiquidityOverflow,
 }
 
+impl ApplyError {
+    /// The state we hold is proven not to be the contract's.
+    #[must_use]
+    pub fn is_drift(&self) -> bool {
+        matches!(self, Self::TickOverflow(_) | Self::LiquidityOverflow)
+    }
+}
+
 impl PoolState {
     /// The state a pool is created with.
     #[must_use]

@@ -15,7 +15,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     pin::Pin,
-    topics::Topics,
+    topics::{Topic, Topics},
     view::{Commit, Freshness, Head, PoolView, Side},
 };
 use crate::domain::{
@@ -62,6 +62,7 @@ impl Live {
             block: None,
             finalized_number: 0,
             at_head: false,
+            current: false,
             committed_at: Instant::now(),
             window: Arc::new(Vec::new()),
             window_floor: u64::MAX,
@@ -104,7 +105,8 @@ impl Live {
     /// Told by `Persist` after each write. A block that was taken back meanwhile makes nothing of our chain durable.
     pub fn set_durable(&self, number: u64, hash: B256) {
         let head = self.head();
-        let ours = number <= head.finalized_number
+        let known = head.window.iter().any(|r| r.block.number == number);
+        let ours = (!known && number <= head.finalized_number)
             || head.block.is_some_and(|b| b.hash == hash)
             || head.window.iter().rev().any(|r| r.block.hash == hash);
         if ours {
@@ -151,6 +153,10 @@ impl Live {
         let head = Arc::new(self.next_head(&before, &commit, epoch));
         {
             let mut side = relock(&self.side);
+            // What was amended and is taken back now must not be written as canonical.
+            for gone in &commit.reverted {
+                side.amended.remove(&gone.block.hash);
+            }
             side.tokens.extend(commit.tokens.iter().map(|t| (t.address, t.clone())));
             side.amended.extend(commit.amended.iter().map(|r| (r.block.hash, r.clone())));
         }
@@ -161,8 +167,15 @@ impl Live {
             orphans.drain(..surplus);
         }
         *self.head.write().unwrap_or_else(PoisonError::into_inner) = head.clone();
+        if commit.gap {
+            self.topics.interrupt(&Topic::Blocks);
+        }
         if !commit.quiet {
             self.topics.publish(self.chain, &commit, &head);
+        }
+        if head.at_head && !before.at_head {
+            // Whoever subscribed during the first catch-up has a state from then, and was told of nothing since.
+            self.topics.publish_snapshots(self.chain, &head, |id| self.newest(id));
         }
         self.epoch_tx.send_replace(epoch);
         epoch
@@ -191,6 +204,7 @@ impl Live {
             block: commit.head.or(before.block),
             finalized_number: commit.finalized_number,
             at_head: commit.at_head || before.at_head,
+            current: commit.at_head,
             // A commit that only mends a pool says nothing about how new the chain is.
             committed_at: if commit.head == before.block { before.committed_at } else { Instant::now() },
             window: Arc::new(window),
@@ -246,6 +260,7 @@ impl Live {
             block: commit.head,
             finalized_number: commit.finalized_number,
             at_head: false,
+            current: false,
             committed_at: Instant::now(),
             window: Arc::new(commit.extended),
             window_floor,
@@ -259,7 +274,7 @@ impl Live {
         let silent = now.saturating_duration_since(head.committed_at);
         if silent >= self.stall_timeout.saturating_mul(3) {
             Freshness::Stale
-        } else if silent >= self.stall_timeout || !head.at_head {
+        } else if silent >= self.stall_timeout || !head.current {
             Freshness::Delayed
         } else {
             Freshness::Live

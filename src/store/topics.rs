@@ -94,6 +94,29 @@ impl Topics {
         self.0.iter().map(|c| c.tx.receiver_count()).sum()
     }
 
+    /// Ends every subscription of a topic; its readers see the channel closed.
+    pub(super) fn interrupt(&self, topic: &Topic) {
+        self.0.remove(topic);
+    }
+
+    /// A SNAPSHOT of every pool that somebody waits on.
+    pub(super) fn publish_snapshots(&self, chain: ChainId, head: &Head, newest: impl Fn(&PoolId) -> Option<Arc<PoolView>>) {
+        let Some(block) = head.block else { return };
+        let pools: Vec<PoolId> =
+            self.0.iter().filter_map(|c| if let Topic::Pool(id) = c.key() { Some(*id) } else { None }).collect();
+        for id in pools {
+            let cursor = Cursor {
+                chain,
+                block_number: block.number,
+                block_hash: block.hash,
+                next_log_index: Cursor::BLOCK_END,
+                finalized_number: head.finalized_number,
+            };
+            let data = FrameData::Pool(newest(&id).into_iter().collect());
+            self.send(Topic::Pool(id), Frame { epoch: head.epoch, seq: 0, kind: FrameKind::Snapshot, block, cursor, data });
+        }
+    }
+
     fn send(&self, topic: Topic, frame: Frame) {
         if let Some(channel) = self.0.get(&topic) {
             let seq = channel.seq.fetch_add(1, Ordering::Relaxed);

@@ -53,8 +53,10 @@ pub struct Head {
     /// `None` before the first commit.
     pub block: Option<BlockRef>,
     pub finalized_number: u64,
-    /// Catching up is over: the newest known head was reached at least once.
+    /// The newest known head was reached at least once: what readiness asks.
     pub at_head: bool,
+    /// This epoch is of the newest known head: what freshness asks.
+    pub current: bool,
     /// When this epoch was committed.
     pub committed_at: Instant,
     /// Canonical blocks, ascending. Complete from `window_floor` upwards; below it, `History` answers, unless the store is so far
@@ -82,6 +84,8 @@ pub struct Commit {
     pub amended: Vec<Arc<BlockRecord>>,
     /// Rows that the window may hold, final ones first to go; 0: no limit.
     pub window_rows_max: usize,
+    /// Blocks without events were left out: whoever follows every block must subscribe anew.
+    pub gap: bool,
     /// First catch-up: nobody is told, the first frame is the first block at the head.
     pub quiet: bool,
 }

@@ -25,6 +25,8 @@ pub struct ActorStatus {
     pub restarts: u64,
     /// The last failure, if there was one.
     pub last_failure: Option<String>,
+    #[serde(skip)]
+    incarnation: u64,
 }
 
 /// Cheap to clone; everyone shares one.
@@ -32,6 +34,21 @@ pub struct ActorStatus {
 pub struct Board(Arc<DashMap<String, ActorStatus>>);
 
 impl Board {
+    /// A new actor takes the name. The number is its own: an older actor of the same name that ends later must not take the line.
+    #[must_use]
+    pub fn begin(&self, kind: &'static str, name: &str) -> u64 {
+        let incarnation = self.0.get(name).map_or(0, |s| s.incarnation.wrapping_add(1));
+        let status =
+            ActorStatus { name: name.to_owned(), kind, state: ActorState::Running, restarts: 0, last_failure: None, incarnation };
+        self.0.insert(name.to_owned(), status);
+        incarnation
+    }
+
+    /// The actor ended.
+    pub fn end(&self, name: &str, incarnation: u64) {
+        self.0.remove_if(name, |_, status| status.incarnation == incarnation);
+    }
+
     /// Says what an actor is doing now.
     pub fn set(&self, kind: &'static str, name: &str, state: ActorState) {
         let mut entry = self.0.entry(name.to_owned()).or_insert_with(|| ActorStatus {
@@ -40,6 +57,7 @@ impl Board {
             state,
             restarts: 0,
             last_failure: None,
+            incarnation: 0,
         });
         entry.state = state;
     }
@@ -51,10 +69,6 @@ impl Board {
             entry.restarts = entry.restarts.saturating_add(1);
             entry.last_failure = Some(why.to_owned());
         }
-    }
-
-    pub fn remove(&self, name: &str) {
-        self.0.remove(name);
     }
 
     #[must_use]

@@ -104,7 +104,11 @@ impl Feed {
                 }
                 Err(RecvError::Closed) => {
                     self.ended = true;
-                    return None;
+                    return Some(Err(ApiError {
+                        code: Code::CursorExpired,
+                        message: "the server was cut off from the chain and caught up without single blocks: read the state again and subscribe anew".into(),
+                        cursor: self.last_cursor.clone(),
+                    }));
                 }
             }
         }

@@ -137,7 +137,12 @@ const graphiql = await openPage('graphiql', { viewport: { width: 1280, height: 9
 await graphiql.goto(`${base}graphiql`);
 await graphiql.waitForSelector('.graphiql-execute-button');
 const tabs = await graphiql.locator('.graphiql-tab-button').allInnerTexts();
+/** GraphiQL reads the query of a new tab a moment after it shows it. */
+const read = (name) => graphiql.waitForFunction(
+  (expected) => document.querySelector('.graphiql-query-editor .CodeMirror')?.CodeMirror.operationName === expected, name,
+);
 await graphiql.locator('.graphiql-tab-button').first().click();
+await read('Pools');
 await graphiql.locator('.graphiql-execute-button').click();
 const first = await graphiql.waitForFunction(() => {
   const text = document.querySelector('.result-window .CodeMirror')?.CodeMirror.getValue() ?? '';
@@ -147,6 +152,7 @@ say({ event: 'graphiql', tabs, tab: tabs[0], result: JSON.parse(await first.json
 
 await graphiql.exposeFunction('answered', (text) => say({ event: 'graphiql', tab: 'SwapsLive', result: JSON.parse(text) }));
 await graphiql.locator('.graphiql-tab-button', { hasText: 'SwapsLive' }).click();
+await read('SwapsLive');
 await graphiql.evaluate(() => {
   const editor = document.querySelector('.result-window .CodeMirror').CodeMirror;
   editor.on('change', () => editor.getValue().trim() && globalThis.answered(editor.getValue()));

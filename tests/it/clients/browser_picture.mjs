@@ -13,7 +13,8 @@ await page.waitForSelector('[data-testid=state][data-state=LIVE]');
 await page.waitForFunction(() => document.querySelectorAll('[data-testid=block]').length > 8 && document.querySelector('[data-testid=swap]'), null, { timeout: 60_000 });
 if (wait) {
   await page.waitForSelector('[data-testid=reorg-banner]:not([hidden])', { timeout: 120_000 });
-  await page.waitForSelector('[data-testid=swap][data-removed]', { timeout: 10_000 });
+  await page.waitForSelector('[data-testid=block][data-removed]', { timeout: 10_000 });
 }
+await page.waitForFunction(() => document.getAnimations().every((a) => a.animationName !== 'arrive' || a.playState === 'finished'));
 await page.screenshot({ path: file });
 await browser.close();
