@@ -46,10 +46,12 @@ alloy::sol! {
 const FACTORY: Address = Address::repeat_byte(0xfa);
 const PER_BLOCK: usize = 100;
 
+type Mined = (Header, Vec<RawLog>);
+
 /// A chain of blocks that were made beforehand.
 #[derive(Clone)]
 struct Crowd {
-    blocks: Arc<Mutex<Vec<(Header, Vec<RawLog>)>>>,
+    blocks: Arc<Mutex<Vec<Mined>>>,
     heads: broadcast::Sender<HeadEvent>,
 }
 
@@ -80,7 +82,7 @@ impl Crowd {
         header
     }
 
-    fn find(&self, wanted: impl Fn(&Header) -> bool) -> Option<(Header, Vec<RawLog>)> {
+    fn find(&self, wanted: impl Fn(&Header) -> bool) -> Option<Mined> {
         self.blocks.lock().unwrap().iter().rev().find(|(h, _)| wanted(h)).cloned()
     }
 }

@@ -158,10 +158,8 @@ impl Follower {
             return Vec::new();
         }
         let patience = if step.keep_undo { TOKEN_TIMEOUT_HEAD } else { TOKEN_TIMEOUT };
-        let found = match tokio::time::timeout(patience, fetch_tokens(self.deps.clone(), step.head, wanted.clone())).await {
-            Ok(found) => found,
-            Err(_) => Vec::new(),
-        };
+        let asked = fetch_tokens(self.deps.clone(), step.head, wanted.clone());
+        let found = tokio::time::timeout(patience, asked).await.unwrap_or_default();
         let mut all: Vec<Arc<TokenMeta>> = found.into_iter().map(Arc::new).collect();
         for address in wanted {
             if !all.iter().any(|t| t.address == address) {

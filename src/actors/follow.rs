@@ -155,9 +155,9 @@ impl Follower {
     /// Commits a pure extension piece by piece while the next logs are on their way.
     async fn extend(&mut self, headers: Vec<Header>, head: BlockRef, heard: Instant) -> Result<(), FollowError> {
         let mut fetched = self.fetch(headers.clone());
-        let mut queue = headers.into_iter().map(|h| h.block);
+        let queue = headers.into_iter().map(|h| h.block);
         let mut piece: Vec<(BlockRef, Vec<RawLog>)> = Vec::new();
-        while let Some(block) = queue.next() {
+        for block in queue {
             let logs = self.ask(fetched.try_next()).await?;
             piece.push((block, logs.unwrap_or_default()));
             if piece.len() >= COMMIT_BLOCKS_MAX || block.hash == head.hash {

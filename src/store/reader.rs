@@ -20,6 +20,9 @@ pub enum ReadError {
     UnknownChain(ChainId),
     #[error("several chains are configured: say which one with `chainId`")]
     ChainNeeded,
+    /// The state is still being read from the store, or the first block is on its way.
+    #[error("the server is starting: its first block is on the way. Try again in a moment")]
+    Starting,
     /// The store was away for so long that memory let go of blocks which it has not caught up with yet.
     #[error("the store is catching up after an outage: events of blocks {from} to {to} are not back yet. Try again later")]
     CatchingUp { from: u64, to: u64 },
@@ -67,6 +70,9 @@ impl Reader {
 
     /// Events of this epoch's chain: recent ones from memory, older ones from the store, each exactly once.
     pub async fn events(&self, pin: &Pin, query: EventQuery) -> Result<Events, ReadError> {
+        if pin.head().block.is_none() {
+            return Err(ReadError::Starting);
+        }
         let query = EventQuery { limit: query.limit.min(EventQuery::LIMIT_MAX), ..query };
         let floor = pin.head().window_floor;
         let older = EventQuery { before: Some(before_floor(query.before, floor)), ..query };
@@ -94,6 +100,9 @@ impl Reader {
 
     /// How many events match, at most [`EventQuery::COUNT_CAP`].
     pub async fn count(&self, pin: &Pin, query: EventQuery) -> Result<u64, ReadError> {
+        if pin.head().block.is_none() {
+            return Err(ReadError::Starting);
+        }
         let here = u64::try_from(recent(pin, &query).count()).unwrap_or(u64::MAX);
         let floor = pin.head().window_floor;
         if floor == 0 || here >= EventQuery::COUNT_CAP {

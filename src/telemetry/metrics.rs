@@ -138,7 +138,7 @@ impl Metrics {
             rpc_requests_total: counters("swaptide_rpc_requests_total", "Requests to nodes", &["endpoint", "method"])?,
             rpc_errors_total: counters("swaptide_rpc_errors_total", "Requests to nodes that failed", &["endpoint", "reason"])?,
             ws_connections: gauge("swaptide_ws_connections", "Open WebSocket connections")?,
-            subscriptions: gauge("swaptide_subscriptions", "Running GraphQL subscriptions")?,
+            subscriptions: gauge("swaptide_subscriptions", "Running GraphQL subscriptions; one of many pools counts as many")?,
             frames_sent_total: counter("swaptide_frames_sent_total", "Frames handed to subscriptions")?,
             slow_consumers_total: counter(
                 "swaptide_slow_consumers_total",

@@ -23,7 +23,13 @@ const STEPS: [Step; 8] = [
     ("clippy", || run::must(run::cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))),
     ("deny", deny),
     ("contracts", || parts::contracts(&["--check".to_owned()])),
-    ("doc", || run::must(run::cargo().args(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))),
+    ("doc", || {
+        run::must(
+            run::cargo()
+                .args(["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"])
+                .env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private-intra-doc-links"),
+        )
+    }),
     ("test", || test::test(&[])),
     ("demo", || demo::run(&["--seconds".to_owned(), "20".to_owned()])),
 ];

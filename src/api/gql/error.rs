@@ -76,7 +76,7 @@ impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::UnknownChain(_) | ReadError::ChainNeeded => Self::input(error.to_string()),
-            ReadError::CatchingUp { .. } => Self::new(Code::UpstreamDown, error.to_string()),
+            ReadError::CatchingUp { .. } | ReadError::Starting => Self::new(Code::UpstreamDown, error.to_string()),
             ReadError::Store(store) => store.into(),
         }
     }
