@@ -1,6 +1,6 @@
 //! [`History`] on one SQLite file: the default, nothing to install.
 //!
-//! Read in this order: `schema.sql` (what is kept, and why each index is there), [`write`] (one batch, one transaction), [`query`]
+//! Read in this order: `schema.sql` (what is kept, and why each index is there), [`mod@write`] (one batch, one transaction), [`query`]
 //! (the closed set of questions, one index each), [`read`] (what a restart needs), [`connections`] (who may use the file when),
 //! [`open`] (how a file is looked at before anything touches it).
 //!
