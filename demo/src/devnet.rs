@@ -84,6 +84,7 @@ pub struct Devnet {
     rpc: Rpc,
     parts: Parts,
     anvil: Anvil,
+    clock: Clock,
 }
 
 impl Devnet {
@@ -110,6 +111,7 @@ impl Devnet {
             deployment,
             trader,
             rng: Rng::new(seed ^ 0x4e04_6021),
+            clock,
             rpc,
             parts,
             anvil,
@@ -206,6 +208,10 @@ impl Devnet {
         // Nothing of the old branch may come back by itself: the trader decides what is sent.
         self.rpc.call("anvil_dropAllTransactions", json!([])).await?;
         self.trader.after_reorg(ancestor).await?;
+        if self.clock == Clock::Real {
+            // A reorg moves the node's clock; blocks that people watch must not look old.
+            self.rpc.call("evm_setTime", json!([unix_s()])).await?;
+        }
         let new_head = queue::latest(&self.rpc, asked_at, mined_at).await?;
         Ok(Reorged { depth, ancestor, old_head: old.hash, new_head, orphaned_transactions })
     }
@@ -277,4 +283,9 @@ impl Devnet {
     pub fn first_pool(&self, protocol: Protocol) -> Option<usize> {
         self.trader.pools().iter().position(|p| p.protocol == protocol)
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "blocks for people carry the time that people have")]
+fn unix_s() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

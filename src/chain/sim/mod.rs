@@ -40,14 +40,16 @@ pub struct Weather {
     pub shuffled: u64,
     /// A log is malformed, or comes from something that only looks like a pool.
     pub poison: u64,
+    /// Blocks that one range may have, as providers limit them; 0: no limit.
+    pub range_blocks_max: u64,
 }
 
 impl Weather {
     /// Nothing goes wrong.
     pub const CALM: Self =
-        Self { outage: 0, silent_head: 0, repeated_head: 0, fork: 0, fork_depth_max: 0, shuffled: 0, poison: 0 };
+        Self { outage: 0, silent_head: 0, repeated_head: 0, fork: 0, fork_depth_max: 0, shuffled: 0, poison: 0, range_blocks_max: 0 };
     pub const STORM: Self =
-        Self { outage: 3, silent_head: 15, repeated_head: 15, fork: 20, fork_depth_max: 6, shuffled: 10, poison: 4 };
+        Self { outage: 3, silent_head: 15, repeated_head: 15, fork: 20, fork_depth_max: 6, shuffled: 10, poison: 4, range_blocks_max: 7 };
 }
 
 #[derive(Debug, Clone)]
@@ -241,6 +243,10 @@ impl ChainSource for Sim {
     fn range_logs(&self, from: u64, to: u64, topic0: &[B256], _: &[Address]) -> BoxFuture<'_, Result<RangeLogs, ChainError>> {
         let topics = topic0.to_vec();
         self.answer(move |chain| {
+            let (blocks, most) = (to.saturating_sub(from).saturating_add(1), chain.weather.range_blocks_max);
+            if most > 0 && blocks > most {
+                return Err(ChainError::RangeTooLarge(format!("{blocks} blocks, {most} at most")));
+            }
             let wanted = |log: &&RawLog| log.topics.first().is_some_and(|t| topics.contains(t));
             let mut blocks = BTreeMap::new();
             for number in from..=to {
