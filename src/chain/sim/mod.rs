@@ -46,10 +46,26 @@ pub struct Weather {
 
 impl Weather {
     /// Nothing goes wrong.
-    pub const CALM: Self =
-        Self { outage: 0, silent_head: 0, repeated_head: 0, fork: 0, fork_depth_max: 0, shuffled: 0, poison: 0, range_blocks_max: 0 };
-    pub const STORM: Self =
-        Self { outage: 3, silent_head: 15, repeated_head: 15, fork: 20, fork_depth_max: 6, shuffled: 10, poison: 4, range_blocks_max: 7 };
+    pub const CALM: Self = Self {
+        outage: 0,
+        silent_head: 0,
+        repeated_head: 0,
+        fork: 0,
+        fork_depth_max: 0,
+        shuffled: 0,
+        poison: 0,
+        range_blocks_max: 0,
+    };
+    pub const STORM: Self = Self {
+        outage: 3,
+        silent_head: 15,
+        repeated_head: 15,
+        fork: 20,
+        fork_depth_max: 6,
+        shuffled: 10,
+        poison: 4,
+        range_blocks_max: 7,
+    };
 }
 
 #[derive(Debug, Clone)]
