@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 /// The folder of reference cases: `SWAPTIDE_CASES`, else `../shared/cases` beside the crate. `None` where there is none; then
 /// the test says so and passes, because a clone of the repository alone must be testable.
-#[allow(clippy::disallowed_methods, reason = "tests find the cases by an environment variable; nothing else reads one")]
+#[expect(clippy::disallowed_methods, reason = "tests find the cases by an environment variable; nothing else reads one")]
 pub(crate) fn cases_dir() -> Option<PathBuf> {
     let dir = std::env::var("SWAPTIDE_CASES")
         .map_or_else(|_| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/cases")), PathBuf::from);
@@ -22,7 +22,6 @@ pub(crate) fn case_file(path: &str) -> Option<serde_json::Value> {
     Some(serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", file.display())))
 }
 
-#[allow(clippy::print_stderr, reason = "a test that checks less than it could must say so")]
 fn note(text: &str) {
     eprintln!("{text}");
 }
