@@ -288,3 +288,6 @@ enum Direction {
     Add,
     Remove,
 }
+
+#[cfg(test)]
+mod tests;
