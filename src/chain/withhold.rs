@@ -1,10 +1,14 @@
 //! A head that goes back is not believed at once: a load balancer whose backends lag behind each other is no reorg.
 //!
 //! A head that is an ancestor of the published one is withheld until the endpoint that gave the published head denies it by
-//! hash, or until a sibling appears. One denial proves little (it may come from the backend that lags), so it takes several in
-//! a row while nothing moves, and more of them from an endpoint that was caught denying what it then affirmed.
+//! hash, or gives a sibling. One denial proves little (it may come from the backend that lags), so it takes several in a row
+//! while nothing moves, and more of them from an endpoint that was caught denying what it then affirmed.
 //!
-//! [`Withhold`] is the rule, pure; [`withheld`] drives it. What is absent: which of two branches is better. Siblings pass.
+//! A sibling from *another* endpoint is withheld in the same way: two nodes on different forks must not make us flip with every
+//! block. The branch of the published head stands until its endpoint denies it, cannot be reached, or falls [`FORK_LEAD`] blocks
+//! behind.
+//!
+//! [`Withhold`] is the rule, pure; [`withheld`] drives it. What is absent: which of two branches is better.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -33,6 +37,9 @@ const DENIALS: u32 = 4;
 
 /// The most that an endpoint which contradicts itself must give.
 const DENIALS_MAX: u32 = 64;
+
+/// How far another branch gets ahead before the endpoint that stays behind is given up: ~1.5 min of mainnet, 2 s of a 250 ms chain.
+pub const FORK_LEAD: u64 = 8;
 
 /// The longest pause between questions to an endpoint that cannot be reached.
 const RECHECK_MAX: Duration = Duration::from_secs(2);
@@ -65,14 +72,17 @@ struct Held {
     source: SourceId,
     header: Header,
     denials: u32,
-    /// The tip's ancestors cannot be had, so that only the tip itself can be asked about.
+    /// What is between it and the tip cannot be had, so that only the tip itself can be asked about.
     untraceable: bool,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Relation {
     Ancestor,
+    Descendant,
+    /// Of another branch.
     Sibling,
-    /// This ancestor of the tip has to be known to tell.
+    /// This ancestor of the higher one of the two has to be known to tell.
     Missing(B256),
 }
 
@@ -102,18 +112,22 @@ impl Withhold {
 
     /// A head was heard of.
     pub fn head(&mut self, source: SourceId, header: Header) -> Verdict {
-        let Some((_, tip)) = &self.tip else { return self.publish(source, header) };
+        let Some((tip_source, tip)) = &self.tip else { return self.publish(source, header) };
         if header.block.hash == tip.block.hash {
             // The endpoint that gave it first stays the one to ask.
             self.held = None;
             return Verdict::Publish(header);
         }
-        if header.block.number >= tip.block.number {
+        let its_own = *tip_source == source && header.block.number >= tip.block.number;
+        if its_own || header.block.number > tip.block.number.saturating_add(FORK_LEAD) {
             return self.publish(source, header);
         }
-        if self.held.as_ref().is_some_and(|held| held.header.block.hash == header.block.hash) {
+        let asking =
+            |held: &Held| held.header.block.hash == header.block.hash && (held.source == source || *tip_source != source);
+        if self.held.as_ref().is_some_and(asking) {
             return Verdict::Wait; // being asked about already
         }
+        self.remember(header.block);
         self.held = Some(Held { source, header, denials: 0, untraceable: false });
         self.again()
     }
@@ -121,20 +135,28 @@ impl Withhold {
     /// What to ask about the withheld head now.
     pub fn again(&mut self) -> Verdict {
         let (Some((source, tip)), Some(held)) = (&self.tip, &self.held) else { return Verdict::Drop };
+        let about_tip = Verdict::Ask { source: *source, hash: tip.block.hash };
         if held.untraceable {
-            return Verdict::Ask { source: *source, hash: tip.block.hash };
+            return about_tip;
         }
         match self.relation(&tip.block, &held.header.block) {
-            Relation::Ancestor => Verdict::Ask { source: *source, hash: tip.block.hash },
-            Relation::Missing(hash) => Verdict::Ask { source: *source, hash },
-            Relation::Sibling => self.publish_held(),
+            Relation::Descendant => self.publish_held(),
+            Relation::Sibling if held.source == *source => self.publish_held(),
+            Relation::Ancestor | Relation::Sibling => about_tip,
+            // Who is higher knows what is below.
+            Relation::Missing(hash) if held.header.block.number < tip.block.number => Verdict::Ask { source: *source, hash },
+            Relation::Missing(hash) => Verdict::Ask { source: held.source, hash },
         }
     }
 
     /// The answer to [`Verdict::Ask`] about `hash`.
     pub fn answer(&mut self, hash: B256, answer: Answer) -> Verdict {
-        let (Some((_, tip)), Some(held)) = (&self.tip, &mut self.held) else { return Verdict::Drop };
+        let (Some((_, tip)), Some(held)) = (&self.tip, &self.held) else { return Verdict::Drop };
         let about_tip = tip.block.hash == hash;
+        if about_tip && answer == Answer::Unreachable && self.is_another_branch(&tip.block, held) {
+            return self.publish_held(); // nobody stands for the tip any more
+        }
+        let Some(held) = &mut self.held else { return Verdict::Drop };
         match answer {
             Answer::Unreachable => Verdict::Wait,
             Answer::Known(_) if about_tip => {
@@ -157,11 +179,16 @@ impl Withhold {
                 if held.denials < self.denials_needed { Verdict::Wait } else { self.publish_held() }
             }
             Answer::Unknown => {
-                // An ancestor of the tip is denied, so probably the tip is too.
+                // An ancestor is denied, so probably what stands on it is too.
                 held.untraceable = true;
                 self.again()
             }
         }
+    }
+
+    /// As far as can be told: a higher one that cannot be traced to the tip is, a lower one may be an ancestor.
+    fn is_another_branch(&self, tip: &BlockRef, held: &Held) -> bool {
+        self.relation(tip, &held.header.block) == Relation::Sibling || held.untraceable && held.header.block.number >= tip.number
     }
 
     fn publish_held(&mut self) -> Verdict {
@@ -188,28 +215,31 @@ impl Withhold {
         }
     }
 
-    /// How a lower block relates to the branch of the tip.
+    /// How a block relates to the branch of the tip.
     fn relation(&self, tip: &BlockRef, block: &BlockRef) -> Relation {
+        let (high, low, below) =
+            if block.number < tip.number { (tip, block, Relation::Ancestor) } else { (block, tip, Relation::Descendant) };
         let far = u64::try_from(REMEMBERED_HEADERS).unwrap_or(u64::MAX);
-        if tip.number.saturating_sub(block.number) >= far {
-            return Relation::Ancestor; // not worth tracing: only a denial of the tip lets it through
+        if high.number.saturating_sub(low.number) >= far {
+            return below; // not worth tracing: only a denial of the tip lets an ancestor through
         }
-        let mut at = *tip;
-        while at.number > block.number {
-            if at.parent_hash == block.hash {
-                return Relation::Ancestor;
+        let mut at = *high;
+        while at.number > low.number {
+            if at.parent_hash == low.hash {
+                return below;
             }
-            if at.number == block.number.saturating_add(1) {
+            if at.number == low.number.saturating_add(1) {
                 return Relation::Sibling;
             }
             match self.recent.get(&at.parent_hash) {
                 Some(parent) if parent.number < at.number => at = *parent,
-                // A number that does not fall would walk in circles.
-                Some(_) => return Relation::Ancestor,
+                // A number that does not fall would walk in circles; nothing follows from it.
+                Some(_) if block.number < tip.number => return Relation::Ancestor,
+                Some(_) => return Relation::Sibling,
                 None => return Relation::Missing(at.parent_hash),
             }
         }
-        Relation::Ancestor
+        Relation::Sibling
     }
 }
 

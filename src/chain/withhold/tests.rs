@@ -18,7 +18,7 @@ fn branch(number: u64, branch: char, from: u64) -> Header {
     let on = |n: u64| if n < from { 'a' } else { branch };
     let block =
         BlockRef { number, hash: hash(number, on(number)), parent_hash: hash(number - 1, on(number - 1)), timestamp: number };
-    Header { block, logs_bloom: Box::new(Bloom::ZERO) }
+    Header { block, logs_bloom: Box::new(Bloom::ZERO), has_no_receipts: true }
 }
 
 fn a(number: u64) -> Header {
@@ -42,13 +42,82 @@ fn new_heads_gaps_siblings_and_repeats_pass() {
     let mut rule = following(1..=5);
     let passing = [a(5), a(9), branch(9, 'b', 9), branch(10, 'b', 9), branch(10, 'c', 10), branch(9, 'd', 9)];
     for header in passing {
-        assert_eq!(rule.head(1, header.clone()), Verdict::Publish(header));
+        assert_eq!(rule.head(0, header.clone()), Verdict::Publish(header));
     }
 }
 
 #[test]
-fn a_sibling_below_the_tip_passes_at_once() {
+fn what_stands_on_the_tip_passes_from_any_endpoint() {
+    let mut rule = following(1..=5);
+    assert_eq!(rule.head(1, a(6)), Verdict::Publish(a(6)));
+    // 7 was missed; who gave 8 is asked what is below it.
+    assert_eq!(rule.head(2, a(8)), Verdict::Ask { source: 2, hash: hash(7, 'a') });
+    assert_eq!(rule.answer(hash(7, 'a'), Answer::Known(a(7))), Verdict::Publish(a(8)));
+    // Too far to trace: an endpoint that is so far behind stands for nothing.
+    assert_eq!(rule.head(0, a(8 + FORK_LEAD + 1)), Verdict::Publish(a(8 + FORK_LEAD + 1)));
+}
+
+#[test]
+fn two_endpoints_on_different_forks_do_not_make_the_head_flip() {
+    let mut rule = following(1..=5);
+    for number in 6..1_000 {
+        // The other one is sometimes a block behind and sometimes ahead.
+        let lead = number % 3;
+        let other = branch(number + lead - 1, 'b', 6);
+        if other.block.number >= 6 {
+            let asked = rule.head(1, other.clone());
+            let asked = if asked == (Verdict::Ask { source: 1, hash: other.block.parent_hash }) {
+                let parent = branch(other.block.number - 1, 'b', 6);
+                rule.answer(other.block.parent_hash, Answer::Known(parent))
+            } else {
+                asked
+            };
+            assert_eq!(asked, ask(number - 1), "block {number}");
+            assert_eq!(rule.answer(hash(number - 1, 'a'), Answer::Known(a(number - 1))), Verdict::Drop);
+        }
+        assert_eq!(rule.head(0, a(number)), Verdict::Publish(a(number)));
+    }
+}
+
+#[test]
+fn another_branch_wins_when_the_tips_endpoint_denies_it_dies_or_stays_behind() {
+    let mut denied = following(1..=5);
+    assert_eq!(denied.head(1, branch(5, 'b', 5)), ask(5));
+    for _ in 0..3 {
+        assert_eq!(denied.answer(hash(5, 'a'), Answer::Unknown), Verdict::Wait);
+    }
+    assert_eq!(denied.answer(hash(5, 'a'), Answer::Unknown), Verdict::Publish(branch(5, 'b', 5)));
+
+    let mut dead = following(1..=5);
+    assert_eq!(dead.head(1, branch(5, 'b', 5)), ask(5));
+    assert_eq!(dead.answer(hash(5, 'a'), Answer::Unreachable), Verdict::Publish(branch(5, 'b', 5)));
+    // Back again, on its old branch: now it is the other one.
+    assert_eq!(dead.head(0, a(6)), Verdict::Ask { source: 1, hash: hash(5, 'b') });
+
+    let mut behind = following(1..=5);
+    for number in 5..=5 + FORK_LEAD {
+        assert_eq!(behind.head(1, branch(number, 'b', 5)), ask(5));
+        assert_eq!(behind.answer(hash(5, 'a'), Answer::Known(a(5))), Verdict::Drop);
+    }
+    let ahead = branch(6 + FORK_LEAD, 'b', 5);
+    assert_eq!(behind.head(1, ahead.clone()), Verdict::Publish(ahead));
+}
+
+#[test]
+fn a_head_whose_parents_nobody_gives_is_another_branch() {
+    let mut rule = following(1..=5);
+    assert_eq!(rule.head(1, a(8)), Verdict::Ask { source: 1, hash: hash(7, 'a') });
+    assert_eq!(rule.answer(hash(7, 'a'), Answer::Unknown), ask(5));
+    assert_eq!(rule.answer(hash(5, 'a'), Answer::Known(a(5))), Verdict::Drop);
+    // Its own endpoint may say so at once.
+    assert_eq!(rule.head(0, a(8)), Verdict::Publish(a(8)));
+}
+
+#[test]
+fn a_sibling_below_the_tip_passes_at_once_from_the_endpoint_that_gave_the_tip() {
     let mut rule = following(1..=10);
+    assert_eq!(rule.head(1, branch(8, 'b', 8)), ask(10));
+    assert_eq!(rule.head(2, branch(8, 'b', 8)), Verdict::Wait, "it is being asked about");
     assert_eq!(rule.head(0, branch(8, 'b', 8)), Verdict::Publish(branch(8, 'b', 8)));
 }
 
@@ -125,7 +194,7 @@ fn ancestors_that_were_never_published_are_traced() {
     assert_eq!(rule.answer(hash(8, 'a'), Answer::Known(a(8))), ask(10));
     assert_eq!(rule.answer(hash(10, 'a'), Answer::Known(a(10))), Verdict::Drop);
     // What was learned stays: a sibling of 7 is known as one at once.
-    assert_eq!(rule.head(1, branch(7, 'b', 7)), Verdict::Publish(branch(7, 'b', 7)));
+    assert_eq!(rule.head(0, branch(7, 'b', 7)), Verdict::Publish(branch(7, 'b', 7)));
 }
 
 #[test]
