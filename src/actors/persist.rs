@@ -79,6 +79,7 @@ async fn run(deps: Arc<Deps>, flush: CancellationToken) -> Result<(), StoreError
     let mut writer = Writer {
         durable: boot.window.iter().map(|r| (r.block.number, r.block.hash)).collect(),
         head: boot.head.map(|b| (b.number, b.hash)),
+        reverts: 0,
         last_purge: Instant::now(),
         deps,
     };
@@ -100,6 +101,8 @@ struct Writer {
     /// Blocks of our chain that are stored and may still be in the window, ascending.
     durable: VecDeque<(u64, B256)>,
     head: Option<(u64, B256)>,
+    /// [`Head::reverts`] of the head that is being written.
+    reverts: u64,
     last_purge: Instant,
 }
 
@@ -109,9 +112,11 @@ impl Writer {
         // Taken before the head: a snapshot never gets ahead of the rows it stands on.
         let side = self.deps.live.take_side();
         let mut head = self.deps.live.head();
+        self.reverts = head.reverts;
         while self.lacks_blocks_below(&head) && !flush.is_cancelled() {
             self.refill(&head, flush).await?;
             head = self.deps.live.head();
+            self.reverts = head.reverts;
         }
         if self.lacks_blocks_below(&head) {
             // Stopping: a head above a hole would hide it for ever. The next start reads on from what is stored.
@@ -170,7 +175,7 @@ impl Writer {
         if gap.headers.is_empty() {
             // Everything is stored already, beside blocks of another branch.
             self.store(WriteBatch { revert: std::mem::take(&mut revert), ..self.empty() }, flush).await?;
-            self.deps.live.set_durable(first.block.number.saturating_sub(1), first.block.parent_hash);
+            self.deps.live.set_durable(first.block.number.saturating_sub(1), first.block.parent_hash, self.reverts);
         }
         for headers in gap.headers.chunks(REFILL_BLOCKS) {
             if flush.is_cancelled() {
@@ -274,7 +279,7 @@ impl Writer {
         }
         if let Some(head) = batch.head {
             self.head = Some((head.number, head.hash));
-            self.deps.live.set_durable(head.number, head.hash);
+            self.deps.live.set_durable(head.number, head.hash, self.reverts);
             let label = self.deps.label();
             let number = i64::try_from(head.number).unwrap_or(i64::MAX);
             self.deps.metrics.durable_block.with_label_values(&[&label]).set(number);

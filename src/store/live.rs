@@ -64,6 +64,7 @@ impl Live {
             at_head: false,
             current: false,
             committed_at: Instant::now(),
+            reverts: 0,
             window: Arc::new(Vec::new()),
             window_floor: u64::MAX,
         };
@@ -102,11 +103,12 @@ impl Live {
         self.durable.subscribe()
     }
 
-    /// Told by `Persist` after each write. A block that was taken back meanwhile makes nothing of our chain durable.
-    pub fn set_durable(&self, number: u64, hash: B256) {
+    /// Told by `Persist` after each write. A block that was taken back meanwhile makes nothing of our chain durable. `reverts` is
+    /// [`Head::reverts`] of the head that the write was planned from.
+    pub fn set_durable(&self, number: u64, hash: B256, reverts: u64) {
         let head = self.head();
-        let known = head.window.iter().any(|r| r.block.number == number);
-        let ours = (!known && number <= head.finalized_number)
+        // Memory may have let go of it. Then it is ours only if nothing was taken back since it was.
+        let ours = (number <= head.finalized_number && reverts == head.reverts)
             || head.block.is_some_and(|b| b.hash == hash)
             || head.window.iter().rev().any(|r| r.block.hash == hash);
         if ours {
@@ -207,6 +209,7 @@ impl Live {
             current: commit.at_head,
             // A commit that only mends a pool says nothing about how new the chain is.
             committed_at: if commit.head == before.block { before.committed_at } else { Instant::now() },
+            reverts: before.reverts.saturating_add(u64::from(!commit.update.revert.is_empty())),
             window: Arc::new(window),
             window_floor: floor,
         }
@@ -262,6 +265,7 @@ impl Live {
             at_head: false,
             current: false,
             committed_at: Instant::now(),
+            reverts: 0,
             window: Arc::new(commit.extended),
             window_floor,
         };

@@ -14,6 +14,8 @@ use super::{Commit, Live, PoolStatus, PoolView};
 use crate::domain::{
     block::BlockRef,
     pool::{CreatedAt, PoolId, PoolMeta, PoolState, Protocol, V2State},
+    reconcile::ChainUpdate,
+    record::BlockRecord,
 };
 
 const POOLS: u8 = 40;
@@ -112,4 +114,40 @@ fn a_pool_whose_creation_was_taken_back_is_gone_and_was_not_before() {
     assert!(before.pool(&id).is_some());
     assert!(live.pin().pool(&id).is_none());
     assert_eq!(live.pin().pools().len(), 1);
+}
+
+/// The store is slow and the journal full: the block that it reports in the end is no longer in memory, and was replaced.
+#[test]
+fn a_late_write_of_a_replaced_block_makes_nothing_durable_once_memory_let_go_of_that_height() {
+    let on = |number: u64, branch: u8| BlockRef { hash: B256::with_last_byte(branch ^ number as u8), ..block(number) };
+    let record = |block: BlockRef| Arc::new(BlockRecord { chain: 1, block, rows: Vec::new(), created: Vec::new() });
+    let extend = |block: BlockRef, finalized_number: u64| Commit {
+        update: ChainUpdate { extend: vec![block], ..ChainUpdate::default() },
+        extended: vec![record(block)],
+        head: Some(block),
+        finalized_number,
+        ..Commit::default()
+    };
+    let live = Live::new(1, "test", 2, Duration::from_secs(15));
+    for number in 1..=3 {
+        live.commit(extend(on(number, 0xa0), 0));
+    }
+    let durable = || *live.watch_durable().borrow();
+    let planned = live.head().reverts;
+    live.set_durable(2, on(2, 0xa0).hash, planned);
+    assert_eq!(durable(), 2);
+
+    let old = on(3, 0xa0);
+    let update = ChainUpdate { revert: vec![old], extend: vec![on(3, 0xb0)], ..ChainUpdate::default() };
+    live.commit(Commit { update, reverted: vec![record(old)], ..extend(on(3, 0xb0), 0) });
+    for number in 4..=9 {
+        live.commit(extend(on(number, 0xb0), number - 2));
+    }
+    // What the journal's bound does: everything final goes, stored or not.
+    let forgotten = Commit { window_rows_max: 1, ..extend(on(10, 0xb0), 8) };
+    live.commit(forgotten);
+    live.set_durable(3, old.hash, planned);
+    assert_eq!(durable(), 2, "3 is stored of the other branch only");
+    live.set_durable(3, on(3, 0xb0).hash, live.head().reverts);
+    assert_eq!(durable(), 3);
 }

@@ -59,6 +59,8 @@ pub struct Head {
     pub current: bool,
     /// When this epoch was committed.
     pub committed_at: Instant,
+    /// How many commits took blocks back so far.
+    pub reverts: u64,
     /// Canonical blocks, ascending. Complete from `window_floor` upwards; below it, `History` answers, unless the store is so far
     /// behind that memory had to let go of blocks that it lacks (`durable` below `window_floor` - 1).
     pub window: Arc<Vec<Arc<BlockRecord>>>,

@@ -71,7 +71,7 @@ async fn a_store_that_fails_is_reported_without_its_secrets() {
     world.mine(v2_swap(1, 1, 10, 10));
     for _ in 0..70 {
         let tip = world.mine(Vec::new());
-        world.live.set_durable(tip.number, tip.hash);
+        world.live.set_durable(tip.number, tip.hash, 0);
     }
     // The swap is in the store only, by now.
     assert_eq!(world.data("{ swaps { totalCount nodes { amount0Raw } } }").await["swaps"]["nodes"][0]["amount0Raw"], "1");
