@@ -18,6 +18,9 @@ pub struct BlockRef {
 pub struct Header {
     pub block: BlockRef,
     pub logs_bloom: Box<Bloom>,
+    /// The receipts root is that of an empty trie: no transaction, so surely no log. A bloom of zeros alone proves that only
+    /// where the chain fills its blooms.
+    pub has_no_receipts: bool,
 }
 
 /// How settled a block is. Computed from the head when asked, never stored.

@@ -68,7 +68,7 @@ impl Filter {
 
 /// All logs of a block, proven by its bloom; what does not fit is asked for again, elsewhere where there is an elsewhere.
 pub(super) async fn of_block(inner: &Inner, header: &Header) -> Result<Vec<RawLog>, ChainError> {
-    if header.logs_bloom.is_zero() {
+    if header.has_no_receipts && header.logs_bloom.is_zero() {
         return Ok(Vec::new());
     }
     let hash = header.block.hash;

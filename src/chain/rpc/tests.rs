@@ -3,7 +3,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use alloy::primitives::Bloom;
+use alloy::{consensus::constants::EMPTY_RECEIPTS, primitives::Bloom};
 use futures_util::StreamExt as _;
 use serde_json::Value;
 use tokio::{
@@ -99,13 +99,14 @@ fn raw(index: u64) -> RawLog {
 fn header(number: u64, logs: u64) -> Header {
     let logs: Vec<RawLog> = (0..logs).map(raw).collect();
     let block = BlockRef { number, hash: hash(number), parent_hash: hash(number.saturating_sub(1)), timestamp: number * 10 };
-    Header { block, logs_bloom: Box::new(verify::bloom(&logs)) }
+    Header { block, logs_bloom: Box::new(verify::bloom(&logs)), has_no_receipts: logs.is_empty() }
 }
 
 fn header_json(header: &Header) -> Value {
     let b = header.block;
     json!({ "result": { "number": format!("{:#x}", b.number), "hash": b.hash, "parentHash": b.parent_hash,
-        "timestamp": format!("{:#x}", b.timestamp), "logsBloom": header.logs_bloom, "extra": [] } })
+        "timestamp": format!("{:#x}", b.timestamp), "logsBloom": header.logs_bloom, "extra": [],
+        "receiptsRoot": if header.has_no_receipts { EMPTY_RECEIPTS } else { hash(0) } } })
 }
 
 fn log_json(block: u64, index: u64, with_time: bool) -> Value {
@@ -190,10 +191,17 @@ async fn logs_that_do_not_fit_the_bloom_are_asked_for_elsewhere_and_else_are_a_c
 }
 
 #[tokio::test]
-async fn a_block_without_logs_costs_no_request() {
+async fn a_block_without_transactions_costs_no_request() {
     let a = node(|_, _, _| panic!("asked")).await;
-    let empty = Header { logs_bloom: Box::new(Bloom::ZERO), ..header(7, 0) };
-    assert_eq!(source(&[&a]).block_logs(&empty).await.unwrap(), []);
+    assert_eq!(source(&[&a]).block_logs(&header(7, 0)).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_chain_that_leaves_its_blooms_empty_is_refused_instead_of_read_as_empty() {
+    let a = node(|m, p, _| chain(m, p, true)).await;
+    let unproven = Header { logs_bloom: Box::new(Bloom::ZERO), ..header(7, 2) };
+    let error = source(&[&a]).block_logs(&unproven).await.unwrap_err();
+    assert!(matches!(error, ChainError::Contradiction(_)), "{error}");
 }
 
 #[tokio::test]

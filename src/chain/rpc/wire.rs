@@ -3,6 +3,7 @@
 use std::fmt;
 
 use alloy::{
+    consensus::constants::EMPTY_RECEIPTS,
     hex,
     primitives::{Address, B256, Bloom, Bytes},
 };
@@ -156,6 +157,8 @@ pub(super) struct WireHeader {
     parent_hash: Fixed<32>,
     timestamp: Quantity,
     logs_bloom: Box<Fixed<256>>,
+    #[serde(default)]
+    receipts_root: Option<Fixed<32>>,
 }
 
 impl From<WireHeader> for Header {
@@ -166,7 +169,8 @@ impl From<WireHeader> for Header {
             parent_hash: wire.parent_hash.0.into(),
             timestamp: wire.timestamp.0,
         };
-        Self { block, logs_bloom: Box::new(Bloom::from(wire.logs_bloom.0)) }
+        let has_no_receipts = wire.receipts_root.is_some_and(|root| EMPTY_RECEIPTS == root.0);
+        Self { block, logs_bloom: Box::new(Bloom::from(wire.logs_bloom.0)), has_no_receipts }
     }
 }
 

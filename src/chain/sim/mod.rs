@@ -29,6 +29,8 @@ const GENESIS_TIME: u64 = 1_700_000_000;
 pub struct Weather {
     /// A request fails.
     pub outage: u64,
+    /// The head stream breaks and says so: the heads of the step are lost.
+    pub cut: u64,
     /// A new head is not announced.
     pub silent_head: u64,
     /// A head is announced twice, or an old one once more.
@@ -48,6 +50,7 @@ impl Weather {
     /// Nothing goes wrong.
     pub const CALM: Self = Self {
         outage: 0,
+        cut: 0,
         silent_head: 0,
         repeated_head: 0,
         fork: 0,
@@ -58,6 +61,7 @@ impl Weather {
     };
     pub const STORM: Self = Self {
         outage: 3,
+        cut: 5,
         silent_head: 15,
         repeated_head: 15,
         fork: 20,
@@ -136,7 +140,12 @@ impl Sim {
         if chain.rng.percent(weather.repeated_head) {
             announced.extend(announced.last().cloned());
         }
+        let cut = chain.rng.percent(weather.cut);
         drop(chain);
+        if cut {
+            let _ = self.heads.send(HeadEvent::Down { reason: "the simulated node hung up".to_owned() });
+            return;
+        }
         for header in announced {
             self.say(header);
         }
@@ -223,7 +232,7 @@ fn block(parent: Option<&Header>, logs: Vec<RawLog>, world: Arc<World>, salt: u6
         parent_hash,
         timestamp: GENESIS_TIME.saturating_add(number.saturating_mul(BLOCK_SECONDS)),
     };
-    let header = Header { block, logs_bloom: Box::new(super::verify::bloom(&logs)) };
+    let header = Header { block, logs_bloom: Box::new(super::verify::bloom(&logs)), has_no_receipts: logs.is_empty() };
     Block { header, logs, world }
 }
 
