@@ -32,16 +32,10 @@ use swaptide::{
         registry::{DexSpec, Registry},
         sim::{Sim, V2_FACTORY, V3_FACTORY, Weather},
     },
-    domain::{
-        block::BlockRef,
-        pool::{PoolMeta, Protocol},
-        reconcile::ChainUpdate,
-        record::{BlockRecord, EventAt},
-    },
+    domain::{block::BlockRef, pool::Protocol, reconcile::ChainUpdate, record::BlockRecord},
     store::{
-        Commit, DataSource, History, Live, StoreError,
-        history::{Boot, PoolReplay, WriteBatch},
-        query::EventQuery,
+        Commit, History, Live,
+        between::{Between, switched},
         sqlite::SqliteHistory,
     },
     telemetry::{Board, Metrics},
@@ -65,56 +59,22 @@ fn paused(test: impl AsyncFnOnce()) {
     LocalSet::new().block_on(&runtime, test());
 }
 
-struct Switched {
-    inner: SqliteHistory,
-    off: AtomicBool,
-    gate: Option<Arc<tokio::sync::Semaphore>>,
-}
-impl History for Switched {
-    fn source(&self) -> DataSource {
-        self.inner.source()
-    }
-    fn claim(&self, c: u64, g: B256) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.inner.claim(c, g)
-    }
-    fn take_fence(&self, o: &str) -> BoxFuture<'_, Result<u64, StoreError>> {
-        self.inner.take_fence(o)
-    }
-    fn boot(&self, c: u64) -> BoxFuture<'_, Result<Boot, StoreError>> {
-        self.inner.boot(c)
-    }
-    fn replay(&self, c: u64, p: Vec<PoolMeta>) -> BoxFuture<'_, Result<Vec<PoolReplay>, StoreError>> {
-        self.inner.replay(c, p)
-    }
-    fn write(&self, b: WriteBatch) -> BoxFuture<'_, Result<(), StoreError>> {
-        if self.off.load(Ordering::Acquire) {
-            return Box::pin(async { Err(StoreError::Unavailable("off".to_owned())) });
-        }
+/// A store whose writes wait at a gate.
+fn gated(inner: Arc<dyn History>, gate: Arc<tokio::sync::Semaphore>) -> Arc<dyn History> {
+    Arc::new(Between::new(inner, move |inner, batch| {
+        let gate = gate.clone();
         Box::pin(async move {
-            if let Some(g) = &self.gate {
-                g.acquire().await.unwrap().forget();
-            }
-            self.inner.write(b).await
+            gate.acquire().await.unwrap().forget();
+            inner.write(batch).await
         })
-    }
-    fn events(&self, q: EventQuery) -> BoxFuture<'_, Result<Vec<EventAt>, StoreError>> {
-        self.inner.events(q)
-    }
-    fn count(&self, q: EventQuery, cap: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
-        self.inner.count(q, cap)
-    }
-    fn block(&self, c: u64, h: B256) -> BoxFuture<'_, Result<Option<(BlockRef, bool)>, StoreError>> {
-        self.inner.block(c, h)
-    }
-    fn log_counts(&self, c: u64) -> BoxFuture<'_, Result<(u64, u64), StoreError>> {
-        self.inner.log_counts(c)
-    }
+    }))
 }
 
-async fn store(file: &Path) -> Arc<Switched> {
+/// A store, and the switch that turns its writes off.
+async fn store(file: &Path) -> (Arc<dyn History>, Arc<AtomicBool>) {
     let s = SqliteHistory::open(file).unwrap();
     s.claim(CHAIN, B256::repeat_byte(1)).await.unwrap();
-    Arc::new(Switched { inner: s, off: false.into(), gate: None })
+    switched(Arc::new(s))
 }
 
 async fn deps(sim: &Sim, history: Arc<dyn History>, rows: usize, start: StartBlock) -> (Deps, mpsc::Receiver<String>) {
@@ -167,7 +127,7 @@ fn watched(sim: &Sim) -> u64 {
 fn stop_during_refill_leaves_no_gap() {
     paused(async || {
         let folder = tempfile::tempdir().unwrap();
-        let s = store(&folder.path().join("a.db")).await;
+        let (s, off) = store(&folder.path().join("a.db")).await;
         let sim = Sim::new(3, Weather::CALM);
         (0..30).for_each(|_| sim.step());
         let (d, _f) = deps(&sim, s.clone(), 10, StartBlock::Number(0)).await;
@@ -175,12 +135,12 @@ fn stop_during_refill_leaves_no_gap() {
         let tree = ChainTree::start(Arc::new(d));
         at_head(&live, &sim).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
-        s.off.store(true, Ordering::Release);
+        off.store(true, Ordering::Release);
         for _ in 0..90 {
             sim.step();
             at_head(&live, &sim).await;
         }
-        s.off.store(false, Ordering::Release);
+        off.store(false, Ordering::Release);
         println!("durable {} floor {}", *live.watch_durable().borrow(), live.head().window_floor);
         println!("stopped in time: {}", tree.stop().await);
         let boot = s.boot(CHAIN).await.unwrap();
@@ -209,7 +169,7 @@ fn rec(b: BlockRef) -> Arc<BlockRecord> {
 fn an_amended_block_that_is_reverted_is_not_made_canonical_again() {
     paused(async || {
         let folder = tempfile::tempdir().unwrap();
-        let s = store(&folder.path().join("a.db")).await;
+        let (s, _) = store(&folder.path().join("a.db")).await;
         let sim = Sim::new(3, Weather::CALM);
         let (d, _f) = deps(&sim, s.clone(), 200_000, StartBlock::Number(0)).await;
         let d = Arc::new(d);
@@ -262,7 +222,7 @@ fn an_amended_block_that_is_reverted_is_not_made_canonical_again() {
 fn a_node_that_lags_at_the_start_is_no_deep_reorg() {
     paused(async || {
         let folder = tempfile::tempdir().unwrap();
-        let s = store(&folder.path().join("a.db")).await;
+        let (s, _) = store(&folder.path().join("a.db")).await;
         let sim = Sim::new(3, Weather::CALM);
         (0..60).for_each(|_| sim.step());
         let lag = Sim::new(3, Weather::CALM);
@@ -286,7 +246,7 @@ fn a_node_that_lags_at_the_start_is_no_deep_reorg() {
 fn a_small_reorg_right_after_a_start_at_latest() {
     paused(async || {
         let folder = tempfile::tempdir().unwrap();
-        let s = store(&folder.path().join("a.db")).await;
+        let (s, _) = store(&folder.path().join("a.db")).await;
         let sim = Sim::new(3, Weather::CALM);
         (0..60).for_each(|_| sim.step());
         let (d, mut fatal) = deps(&sim, s.clone(), 200_000, StartBlock::Latest { minus: 0 }).await;
@@ -318,7 +278,7 @@ fn blocks_topic_has_no_gap_over_a_catch_up_and_says_it_is_not_live() {
     };
     paused(async || {
         let folder = tempfile::tempdir().unwrap();
-        let s = store(&folder.path().join("a.db")).await;
+        let (s, _) = store(&folder.path().join("a.db")).await;
         let sim = Sim::new(3, Weather::CALM);
         (0..30).for_each(|_| sim.step());
         let (d, _f) = deps(&sim, s.clone(), 200_000, StartBlock::Number(0)).await;
@@ -393,7 +353,7 @@ fn a_late_batch_does_not_make_the_other_branch_durable() {
         let inner = SqliteHistory::open(&folder.path().join("a.db")).unwrap();
         inner.claim(CHAIN, B256::repeat_byte(1)).await.unwrap();
         let gate = Arc::new(tokio::sync::Semaphore::new(1));
-        let s = Arc::new(Switched { inner, off: false.into(), gate: Some(gate.clone()) });
+        let s = gated(Arc::new(inner), gate.clone());
         let sim = Sim::new(3, Weather::CALM);
         let (d, _f) = deps(&sim, s.clone(), 200_000, StartBlock::Number(0)).await;
         let d = Arc::new(d);
@@ -470,7 +430,7 @@ fn a_pool_subscriber_from_before_the_head_misses_nothing() {
     for seed in 0..40 {
         paused(async || {
             let folder = tempfile::tempdir().unwrap();
-            let s = store(&folder.path().join("a.db")).await;
+            let (s, _) = store(&folder.path().join("a.db")).await;
             let sim = Sim::new(seed, Weather::CALM);
             (0..300).for_each(|_| sim.step());
             let (d, _f) = deps(&sim, s.clone(), 200_000, StartBlock::Number(0)).await;
@@ -508,7 +468,7 @@ fn a_pool_subscriber_from_before_the_head_misses_nothing() {
 fn an_orphaned_tip_and_a_long_absence_is_not_one_giant_commit() {
     paused(async || {
         let folder = tempfile::tempdir().unwrap();
-        let s = store(&folder.path().join("a.db")).await;
+        let (s, _) = store(&folder.path().join("a.db")).await;
         let sim = Sim::new(3, Weather::CALM);
         (0..60).for_each(|_| sim.step());
         let (d, _f) = deps(&sim, s.clone(), 200_000, StartBlock::Number(0)).await;
@@ -604,7 +564,7 @@ impl swaptide::chain::ChainSource for Liar {
 fn one_absurd_head_does_not_stop_everything() {
     paused(async || {
         let folder = tempfile::tempdir().unwrap();
-        let s = store(&folder.path().join("a.db")).await;
+        let (s, _) = store(&folder.path().join("a.db")).await;
         let sim = Sim::new(3, Weather::CALM);
         (0..60).for_each(|_| sim.step());
         let (mut d, mut _f) = deps(&sim, s.clone(), 200_000, StartBlock::Number(0)).await;
@@ -649,7 +609,7 @@ fn one_absurd_head_does_not_stop_everything() {
 fn the_tag_says_what_is_final() {
     paused(async || {
         let folder = tempfile::tempdir().unwrap();
-        let s = store(&folder.path().join("a.db")).await;
+        let (s, _) = store(&folder.path().join("a.db")).await;
         let sim = Sim::new(3, Weather::CALM);
         (0..300).for_each(|_| sim.step());
         let (mut d, _f) = deps(&sim, s.clone(), 200_000, StartBlock::Number(0)).await;
@@ -714,7 +674,7 @@ impl swaptide::chain::ChainSource for NoLogs {
 fn the_stored_head_is_canonical_at_every_moment_of_a_refill() {
     paused(async || {
         let folder = tempfile::tempdir().unwrap();
-        let s = store(&folder.path().join("a.db")).await;
+        let (s, off) = store(&folder.path().join("a.db")).await;
         let sim = Sim::new(3, Weather::CALM);
         (0..30).for_each(|_| sim.step());
         let (mut d, _f) = deps(&sim, s.clone(), 10, StartBlock::Number(0)).await;
@@ -724,7 +684,7 @@ fn the_stored_head_is_canonical_at_every_moment_of_a_refill() {
         let tree = ChainTree::start(Arc::new(d));
         at_head(&live, &sim).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
-        s.off.store(true, Ordering::Release);
+        off.store(true, Ordering::Release);
         sim.step();
         at_head(&live, &sim).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -737,7 +697,7 @@ fn the_stored_head_is_canonical_at_every_moment_of_a_refill() {
             at_head(&live, &sim).await;
         }
         dumb.store(true, Ordering::Release);
-        s.off.store(false, Ordering::Release);
+        off.store(false, Ordering::Release);
         tokio::time::sleep(Duration::from_secs(60)).await;
         let head = s.boot(CHAIN).await.unwrap().head.unwrap();
         println!("stored head {} {:?}", head.number, s.block(CHAIN, head.hash).await.unwrap().map(|x| x.1));
@@ -808,7 +768,7 @@ fn pending_tokens_survive_a_restart_and_do_not_slow_the_head() {
     use swaptide::domain::token::TokenFlag;
     paused(async || {
         let folder = tempfile::tempdir().unwrap();
-        let s = store(&folder.path().join("a.db")).await;
+        let (s, _) = store(&folder.path().join("a.db")).await;
         let sim = Sim::new(3, Weather::CALM);
         (0..30).for_each(|_| sim.step());
         let mute = Arc::new(AtomicBool::new(true));

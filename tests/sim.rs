@@ -22,7 +22,6 @@ use std::{
 };
 
 use alloy::primitives::B256;
-use futures_util::future::BoxFuture;
 use swaptide::{
     actors::{Deps, Finality, Plan, StartBlock, tree::ChainTree},
     chain::{
@@ -32,12 +31,12 @@ use swaptide::{
     domain::{
         block::BlockRef,
         event::EventKind,
-        pool::{PoolId, PoolMeta, PoolState, Protocol, StateAfter},
+        pool::{PoolId, PoolState, Protocol, StateAfter},
         record::{EventAt, PoolSnapshot, rows},
     },
     store::{
-        DataSource, History, Live, PoolStatus, Reader, StoreError,
-        history::{Boot, PoolReplay, WriteBatch},
+        History, Live, PoolStatus, Reader, StoreError,
+        between::Between,
         query::{EventQuery, Narrow, Place},
         sqlite::SqliteHistory,
         topics::{FrameData, FrameKind, Topic},
@@ -184,7 +183,7 @@ impl Engine {
     async fn start(sim: &Sim, file: &Path, seed: u64) -> Self {
         let sqlite = SqliteHistory::open(file).unwrap();
         sqlite.claim(CHAIN, B256::repeat_byte(1)).await.unwrap();
-        let history: Arc<dyn History> = Arc::new(Flaky { inner: sqlite, rng: Mutex::new(SimRng::new(seed)) });
+        let history = flaky(Arc::new(sqlite), seed);
         let fence = history.take_fence("sim").await.unwrap();
         let live = Arc::new(Live::new(CHAIN, "sim", 2, Duration::from_secs(15)));
         let metrics = Metrics::new().unwrap();
@@ -403,71 +402,24 @@ async fn all_events(reader: &Reader, pin: &swaptide::store::Pin, kind: EventKind
 }
 
 /// A store that is slow, fails, and sometimes fails only after it has written.
-struct Flaky {
-    inner: SqliteHistory,
-    rng: Mutex<SimRng>,
-}
-
-impl Flaky {
-    fn roll(&self, chance: u64) -> bool {
-        self.rng.lock().unwrap().percent(chance)
-    }
-
-    fn pause(&self) -> Duration {
-        Duration::from_millis(self.rng.lock().unwrap().below(300))
-    }
-}
-
-impl History for Flaky {
-    fn source(&self) -> DataSource {
-        self.inner.source()
-    }
-
-    fn claim(&self, chain: u64, genesis: B256) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.inner.claim(chain, genesis)
-    }
-
-    fn take_fence(&self, owner: &str) -> BoxFuture<'_, Result<u64, StoreError>> {
-        self.inner.take_fence(owner)
-    }
-
-    fn boot(&self, chain: u64) -> BoxFuture<'_, Result<Boot, StoreError>> {
-        self.inner.boot(chain)
-    }
-
-    fn replay(&self, chain: u64, pools: Vec<PoolMeta>) -> BoxFuture<'_, Result<Vec<PoolReplay>, StoreError>> {
-        self.inner.replay(chain, pools)
-    }
-
-    fn write(&self, batch: WriteBatch) -> BoxFuture<'_, Result<(), StoreError>> {
+fn flaky(inner: Arc<dyn History>, seed: u64) -> Arc<dyn History> {
+    let rng = Mutex::new(SimRng::new(seed));
+    Arc::new(Between::new(inner, move |inner, batch| {
+        let mut rng = rng.lock().unwrap();
+        let (pause, refuse, lose) = (Duration::from_millis(rng.below(300)), rng.percent(10), rng.percent(5));
+        drop(rng);
         Box::pin(async move {
-            tokio::time::sleep(self.pause()).await;
+            tokio::time::sleep(pause).await;
             let snapshots: &[PoolSnapshot] = &batch.snapshots;
             assert!(snapshots.iter().all(|s| s.block.number <= batch.finalized_number), "snapshots are of final blocks");
-            if self.roll(10) {
+            if refuse {
                 return Err(StoreError::Unavailable("it fails now and then".to_owned()));
             }
-            self.inner.write(batch).await?;
-            if self.roll(5) {
+            inner.write(batch).await?;
+            if lose {
                 return Err(StoreError::Unavailable("written, but the answer was lost".to_owned()));
             }
             Ok(())
         })
-    }
-
-    fn events(&self, query: EventQuery) -> BoxFuture<'_, Result<Vec<EventAt>, StoreError>> {
-        self.inner.events(query)
-    }
-
-    fn count(&self, query: EventQuery, cap: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
-        self.inner.count(query, cap)
-    }
-
-    fn block(&self, chain: u64, hash: B256) -> BoxFuture<'_, Result<Option<(BlockRef, bool)>, StoreError>> {
-        self.inner.block(chain, hash)
-    }
-
-    fn log_counts(&self, chain: u64) -> BoxFuture<'_, Result<(u64, u64), StoreError>> {
-        self.inner.log_counts(chain)
-    }
+    }))
 }

@@ -1,9 +1,12 @@
 //! Actors under fire: every kind of panic, on a simulated chain and a paused clock.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use alloy::primitives::{Address, B256};
-use futures_util::future::BoxFuture;
 use tokio::{sync::mpsc, task::LocalSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -18,17 +21,8 @@ use crate::{
         registry::{DexSpec, Registry},
         sim::{Sim, V2_FACTORY, V3_FACTORY, Weather},
     },
-    domain::{
-        block::BlockRef,
-        pool::{PoolId, PoolMeta, PoolState, Protocol},
-        record::EventAt,
-    },
-    store::{
-        History, Live, PoolStatus, StoreError,
-        history::{Boot, PoolReplay, WriteBatch},
-        query::EventQuery,
-        sqlite::SqliteHistory,
-    },
+    domain::pool::{PoolId, PoolState, Protocol},
+    store::{History, Live, PoolStatus, between::switched, query::EventQuery, sqlite::SqliteHistory},
     telemetry::{ActorState, Board, Metrics},
 };
 
@@ -298,71 +292,20 @@ fn a_panic_of_ingest_loses_nothing() {
     });
 }
 
-/// A store that can be switched off.
-struct Switched {
-    inner: Arc<dyn History>,
-    off: std::sync::atomic::AtomicBool,
-}
-
-impl History for Switched {
-    fn source(&self) -> crate::store::DataSource {
-        self.inner.source()
-    }
-
-    fn claim(&self, chain: u64, genesis: B256) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.inner.claim(chain, genesis)
-    }
-
-    fn take_fence(&self, owner: &str) -> BoxFuture<'_, Result<u64, StoreError>> {
-        self.inner.take_fence(owner)
-    }
-
-    fn boot(&self, chain: u64) -> BoxFuture<'_, Result<Boot, StoreError>> {
-        self.inner.boot(chain)
-    }
-
-    fn replay(&self, chain: u64, pools: Vec<PoolMeta>) -> BoxFuture<'_, Result<Vec<PoolReplay>, StoreError>> {
-        self.inner.replay(chain, pools)
-    }
-
-    fn write(&self, batch: WriteBatch) -> BoxFuture<'_, Result<(), StoreError>> {
-        if self.off.load(std::sync::atomic::Ordering::Acquire) {
-            return Box::pin(async { Err(StoreError::Unavailable("switched off".to_owned())) });
-        }
-        self.inner.write(batch)
-    }
-
-    fn events(&self, query: EventQuery) -> BoxFuture<'_, Result<Vec<EventAt>, StoreError>> {
-        self.inner.events(query)
-    }
-
-    fn count(&self, query: EventQuery, cap: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
-        self.inner.count(query, cap)
-    }
-
-    fn block(&self, chain: u64, hash: B256) -> BoxFuture<'_, Result<Option<(BlockRef, bool)>, StoreError>> {
-        self.inner.block(chain, hash)
-    }
-
-    fn log_counts(&self, chain: u64) -> BoxFuture<'_, Result<(u64, u64), StoreError>> {
-        self.inner.log_counts(chain)
-    }
-}
-
 #[test]
 fn a_store_that_was_away_longer_than_memory_reaches_gets_everything_back_from_the_chain() {
     on_paused_clock(async || {
         for seed in 50..56 {
             let folder = tempfile::tempdir().unwrap();
             let inner = history(&folder.path().join("rig.db")).await;
-            let store = Arc::new(Switched { inner, off: false.into() });
+            let (store, off) = switched(inner);
             let rig = Rig::over(seed, folder, store.clone(), 10).await;
             rig.sim.set_weather(Weather { fork: 20, fork_depth_max: 5, ..Weather::CALM });
             for _ in 0..5 {
                 rig.sim.step();
                 rig.at_head().await;
             }
-            store.off.store(true, std::sync::atomic::Ordering::Release);
+            off.store(true, Ordering::Release);
             for _ in 0..90 {
                 rig.sim.step();
                 rig.at_head().await;
@@ -386,7 +329,7 @@ fn a_store_that_was_away_longer_than_memory_reaches_gets_everything_back_from_th
             let refused = reader.events(&rig.live.pin(), all).await;
             assert!(matches!(refused, Err(crate::store::ReadError::CatchingUp { .. })), "a gap is said, not hidden");
 
-            store.off.store(false, std::sync::atomic::Ordering::Release);
+            off.store(false, Ordering::Release);
             rig.sim.step();
             let head = rig.sim.head().block;
             let mut durable = rig.live.watch_durable();
