@@ -80,6 +80,7 @@ impl Follower {
         // Opened first: what is mined during the catch-up is waiting here afterwards.
         let mut heads = self.deps.source.heads();
         let mut retry: Option<(Instant, Duration)> = Some((Instant::now(), RETRY_FIRST));
+        let mut looked_for_pools = false;
         loop {
             let stop = self.deps.stop.clone();
             let heal = self.ailing();
@@ -96,6 +97,10 @@ impl Follower {
                 () = until(retry.map(|(at, _)| at)) => self.on_latest().await,
                 () = tokio::time::sleep(HEAL_EVERY), if heal => { self.heal().await; continue }
             };
+            if !looked_for_pools && self.deps.live.head().at_head {
+                looked_for_pools = true;
+                self.name_missing_pools();
+            }
             retry = match step {
                 Ok(()) => None,
                 Err(FollowError::Stopped) => return Halt::Stopped,
@@ -108,6 +113,18 @@ impl Follower {
                     Some((Instant::now() + pause, pause))
                 }
             };
+        }
+    }
+
+    /// A pool that is asked for and not served is worth a line, once everything that was to be read is read.
+    fn name_missing_pools(&self) {
+        for (dex, pool) in self.registry.not_created() {
+            tracing::warn!(
+                dex,
+                %pool,
+                "the configuration lists this pool, and its factory has not created it since `start_block`: lower `start_block` to \
+                 below its creation, or correct the address. Until then it is not served"
+            );
         }
     }
 

@@ -78,6 +78,18 @@ impl Registry {
         }
     }
 
+    /// Listed pools that no configured factory has created so far, each with its dex: they are older than the start, or no pools.
+    #[must_use]
+    pub fn not_created(&self) -> Vec<(&str, Address)> {
+        let listed = |dex: &'_ Dex| dex.only.iter().flatten().copied().collect::<Vec<_>>();
+        let dexes = self.factories.values().flatten();
+        let mut missing: Vec<(&str, Address)> =
+            dexes.flat_map(|dex| listed(dex).into_iter().map(|pool| (dex.name.as_str(), pool))).collect();
+        missing.retain(|(_, pool)| !self.pools.contains_key(pool));
+        missing.sort_unstable();
+        missing
+    }
+
     #[must_use]
     pub fn get(&self, pool: &Address) -> Option<&Arc<PoolMeta>> {
         self.pools.get(pool)

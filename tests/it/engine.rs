@@ -23,6 +23,8 @@ pub struct Setup {
     pub dexes: Vec<(String, String)>,
     pub extra_chain: String,
     pub api_listen: String,
+    /// Further arguments of `swaptide run`.
+    pub args: Vec<&'static str>,
 }
 
 impl Setup {
@@ -36,6 +38,7 @@ impl Setup {
             dexes: vec![("uniswap_v2".to_owned(), d.v2_factory.to_string()), ("uniswap_v3".to_owned(), d.v3_factory.to_string())],
             extra_chain: String::new(),
             api_listen: "127.0.0.1:0".to_owned(),
+            args: Vec::new(),
         }
     }
 
@@ -73,7 +76,7 @@ pub struct Engine {
 impl Engine {
     /// Starts it and waits until it serves (not until it is at the head).
     pub async fn start(setup: &Setup, folder: &Path) -> Self {
-        let (child, mut lines) = spawn(&setup.write(folder));
+        let (child, mut lines) = spawn(&setup.write(folder), &setup.args);
         let serving = |lines: &Vec<String>| lines.iter().any(|l| l.contains("serving on"));
         let outcome = tokio::time::timeout(PATIENCE, lines.wait_for(serving)).await.map(|r| r.is_ok());
         let all = lines.borrow().join("\n");
@@ -89,6 +92,14 @@ impl Engine {
 
     pub fn log(&self) -> String {
         self.lines.borrow().join("\n")
+    }
+
+    /// Until a line of the log is like this; the line.
+    pub async fn says(&self, what: impl Fn(&str) -> bool) -> String {
+        let mut lines = self.lines.clone();
+        let found = lines.wait_for(|lines| lines.iter().any(|l| what(l)));
+        let found = tokio::time::timeout(PATIENCE, found).await.ok().and_then(Result::ok);
+        found.and_then(|lines| lines.iter().find(|l| what(l)).cloned()).unwrap_or_else(|| panic!("it said only:\n{}", self.log()))
     }
 
     pub fn ws_url(&self) -> String {
@@ -162,10 +173,11 @@ pub fn binary() -> &'static str {
     env!("CARGO_BIN_EXE_swaptide")
 }
 
-fn spawn(config: &Path) -> (Child, watch::Receiver<Vec<String>>) {
+fn spawn(config: &Path, args: &[&str]) -> (Child, watch::Receiver<Vec<String>>) {
     let mut child = Command::new(binary())
         .args(["run", "-c"])
         .arg(config)
+        .args(args)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
