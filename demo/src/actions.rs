@@ -44,7 +44,24 @@ impl Trader {
     pub async fn swap_v3(&mut self, pool: usize, zero_for_one: bool, amount_in_raw: U256) -> Result<()> {
         let from = self.deployment.deployer();
         let p = self.pool(pool, Protocol::V3)?;
-        self.push_v3_swap(from, &p, zero_for_one, amount_in_raw).await
+        self.push_v3_swap(from, &p, zero_for_one, amount_in_raw, U160::ZERO).await
+    }
+
+    /// A V3 swap that ends at exactly this price; `sqrt_price_limit_x96` must lie in the direction of the swap, and
+    /// `amount_in_max_raw` must suffice.
+    ///
+    /// # Errors
+    /// When there is no such V3 pool, or the node is gone.
+    pub async fn swap_v3_to(
+        &mut self,
+        pool: usize,
+        zero_for_one: bool,
+        amount_in_max_raw: U256,
+        sqrt_price_limit_x96: U160,
+    ) -> Result<()> {
+        let from = self.deployment.deployer();
+        let p = self.pool(pool, Protocol::V3)?;
+        self.push_v3_swap(from, &p, zero_for_one, amount_in_max_raw, sqrt_price_limit_x96).await
     }
 
     /// Adds liquidity worth `usd_micro` millionths of a dollar on each side to a V2 pool.
@@ -130,7 +147,7 @@ impl Trader {
     pub(crate) async fn random_swap_v3(&mut self, pool: usize) -> Result<()> {
         let (from, p) = (self.account()?, self.pool(pool, Protocol::V3)?);
         let (zero_for_one, amount) = self.lean(&p);
-        self.push_v3_swap(from, &p, zero_for_one, amount).await?;
+        self.push_v3_swap(from, &p, zero_for_one, amount, U160::ZERO).await?;
         self.counts.v3_swaps += 1;
         Ok(())
     }
@@ -283,7 +300,15 @@ impl Trader {
         self.queue.call(from, self.deployment.v2_router, &swap, gas).await
     }
 
-    async fn push_v3_swap(&mut self, from: Address, pool: &DevPool, zero_for_one: bool, amount_in: U256) -> Result<()> {
+    /// A price limit of zero: none.
+    async fn push_v3_swap(
+        &mut self,
+        from: Address,
+        pool: &DevPool,
+        zero_for_one: bool,
+        amount_in: U256,
+        sqrt_price_limit_x96: U160,
+    ) -> Result<()> {
         let (token_in, token_out) = if zero_for_one { (&pool.token0, &pool.token1) } else { (&pool.token1, &pool.token0) };
         let params = V3Router::ExactInputSingleParams {
             tokenIn: token_in.address,
@@ -293,7 +318,7 @@ impl Trader {
             deadline: U256::from(DEADLINE_S),
             amountIn: amount_in,
             amountOutMinimum: U256::ZERO,
-            sqrtPriceLimitX96: U160::ZERO,
+            sqrtPriceLimitX96: sqrt_price_limit_x96,
         };
         self.queue.call(from, self.deployment.v3_router, &V3Router::exactInputSingleCall { params }, gas::V3_SWAP).await
     }

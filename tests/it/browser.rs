@@ -22,8 +22,20 @@ const WAIT: Duration = PATIENCE.saturating_sub(Duration::from_secs(2));
 const PAGES: [&str; 3] = ["desk", "phone", "dark"];
 const POOL: &str = "id protocol status liquidity reserve0 reserve1 token0Price token1Price token0 { symbol decimals } token1 { symbol decimals } asOf { number }";
 
-/// As `xtask` finds it; without one, the line that says how to get it.
-fn chromium() -> Result<PathBuf, &'static str> {
+/// Chromium; without one, the line that says how to get it. CI must have it.
+fn chromium() -> Option<PathBuf> {
+    match find_chromium() {
+        Ok(file) => Some(file),
+        Err(how) if is_ci() => panic!("{how}"),
+        Err(how) => {
+            println!("left out: {how}");
+            None
+        }
+    }
+}
+
+/// As `xtask` finds it.
+fn find_chromium() -> Result<PathBuf, &'static str> {
     let named = std::env::var_os("SWAPTIDE_CHROMIUM").filter(|v| !v.is_empty()).map(PathBuf::from);
     let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
     named
@@ -46,9 +58,13 @@ struct Browser {
 }
 
 impl Browser {
-    fn start(chromium: &Path, engine: &Engine, folder: &Path) -> Self {
+    /// It ends with the engine's `outages`th end.
+    fn start(chromium: &Path, engine: &Engine, folder: &Path, outages: u32) -> Self {
         let url = format!("http://{}/", engine.api.host());
-        let client = NodeClient::start("browser.mjs", &[chromium.to_str().unwrap(), &url, folder.to_str().unwrap()]);
+        let profile = folder.join("browser");
+        std::fs::create_dir(&profile).unwrap();
+        let args = [chromium.to_str().unwrap(), &url, profile.to_str().unwrap(), &outages.to_string()];
+        let client = NodeClient::start("browser.mjs", &args);
         Self { client, pages: HashMap::new(), graphiql: Vec::new(), wrong: Vec::new() }
     }
 
@@ -273,11 +289,7 @@ fn of_blocks(page: &Value, hashes: &[String]) -> Vec<(bool, bool)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_live_page_and_graphiql_show_what_the_api_says_through_a_reorg_and_an_outage() {
-    let chromium = match chromium() {
-        Ok(file) => file,
-        Err(how) if is_ci() => panic!("{how}"),
-        Err(how) => return println!("left out: {how}"),
-    };
+    let Some(chromium) = chromium() else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut devnet = Devnet::start(DevnetConfig { seed: 23, ..DevnetConfig::default() }).await.unwrap();
     // However slow this machine is: LIVE must not depend on when this test mines.
@@ -287,9 +299,7 @@ async fn the_live_page_and_graphiql_show_what_the_api_says_through_a_reorg_and_a
         trade(&mut devnet, 12).await;
     }
     engine.at_head(&devnet).await;
-    let profile = folder.path().join("browser");
-    std::fs::create_dir(&profile).unwrap();
-    let mut browser = Browser::start(&chromium, &engine, &profile);
+    let mut browser = Browser::start(&chromium, &engine, folder.path(), 2);
 
     // GraphiQL's first tab was run on this very block; its subscription is waiting.
     let first = browser.graphiql(|l| l["result"].is_object()).await;
@@ -412,4 +422,37 @@ async fn the_live_page_and_graphiql_show_what_the_api_says_through_a_reorg_and_a
             "{line}"
         );
     }
+}
+
+/// P6 on the screen: numbers that stand still are called DELAYED, then STALE, and LIVE again with the next block.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_live_page_says_when_blocks_stop_coming() {
+    let Some(chromium) = chromium() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut devnet = Devnet::start(DevnetConfig::tiny()).await.unwrap();
+    // DELAYED lasts two of these, three times the page's own rhythm of asking.
+    let setup = Setup { extra_chain: "stall_timeout_ms = 3000".to_owned(), ..Setup::of(&devnet, folder.path()) };
+    let engine = Engine::start(&setup, folder.path()).await;
+    engine.at_head(&devnet).await;
+    let mut browser = Browser::start(&chromium, &engine, folder.path(), 1);
+    let is =
+        |state: &'static str| move |page: &Value| if page["state"] == state { Ok(()) } else { Err(page["state"].to_string()) };
+    // However long the browser took to come up.
+    browser.page("desk", "says that the chain stands still", is("STALE")).await;
+    while browser.pages["desk"]["state"] != "LIVE" {
+        devnet.mine().await.unwrap();
+        engine.at_head(&devnet).await;
+        browser.read().await;
+    }
+    let delayed = browser.page("desk", "says that a block is late", is("DELAYED")).await;
+    assert_eq!(delayed["stateText"], "Delayed");
+    let stale = browser.page("desk", "says that the numbers are old", is("STALE")).await;
+    assert_eq!(stale["stateText"], "Stale");
+    // The numbers stay, with the block that they are of.
+    assert_eq!(stale["head"]["hash"], json!(devnet.head().await.unwrap().hash.to_string()));
+    let meta = engine.query("{ _meta { freshness } }", json!({})).await;
+    assert_eq!(meta["_meta"]["freshness"], "STALE");
+    assert!(engine.terminate().await.success());
+    let (_, code) = browser.client.finish().await;
+    assert_eq!(code, 0);
 }

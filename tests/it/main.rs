@@ -10,11 +10,14 @@
     reason = "a test that cannot go on says so by a panic"
 )]
 
+mod boundary;
 mod browser;
 mod docs;
 mod engine;
 mod feeds;
 mod follow;
+mod forks;
+mod logs;
 mod node;
 mod odd;
 mod refuse;

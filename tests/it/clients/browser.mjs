@@ -1,11 +1,11 @@
-// The live page in a real browser: node browser.mjs CHROMIUM URL FOLDER. One JSON line per event; browser.rs says what must be true.
+// The live page in a real browser: node browser.mjs CHROMIUM URL FOLDER [OUTAGES]. One JSON line per event; browser.rs says what must be true.
 //   page      what a page shows, whenever that changes (three of them: desk, phone, dark)
 //   graphiql  what GraphiQL shows: the first answer of its first tab, then every new answer of the subscription's tab
 //   console, pageerror, foreign   must not happen (console: only while the server is away)
-// It ends by itself when the server has gone for the second time.
+// It ends by itself when the server has gone for the second time, or as often as OUTAGES says.
 import { openBrowser } from './browser_open.mjs';
 
-const [executable, base, folder] = process.argv.slice(2);
+const [executable, base, folder, outages = '2'] = process.argv.slice(2);
 process.env.TMPDIR = folder; // the profile, and whatever else a browser leaves
 const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 const own = new URL(base).host;
@@ -120,7 +120,7 @@ async function openLive(name, options) {
   let state;
   await page.exposeFunction('report', (from, snapshot) => {
     const shown = JSON.parse(snapshot);
-    if (name === 'desk' && shown.state === 'OFFLINE' && state !== 'OFFLINE' && ++gone === 2) ended();
+    if (name === 'desk' && shown.state === 'OFFLINE' && state !== 'OFFLINE' && ++gone === Number(outages)) ended();
     state = shown.state;
     say({ event: 'page', page: from, ...shown });
   });
