@@ -1,7 +1,7 @@
 //! Cold start to readable, against the plain loop that only fetches: `cargo bench --bench backfill [-- FLAGS]`.
 //!
 //! Without flags the chain is the project's own devnet, filled with seeded trading. With `--rpc URL --v2 FACTORY --v3 FACTORY` it
-//! is whatever runs there. The ceiling is one `eth_getLogs` after the other (50 blocks each, filtered by topic), decoded into
+//! is whatever runs there. `--store mongodb` takes a real mongod instead of SQLite. The ceiling is one `eth_getLogs` after the other (50 blocks each, filtered by topic), decoded into
 //! structs and thrown away; Swaptide does the same and also keeps pool state, block times and every index. Both are measured in
 //! turns, in one run; the figure is their ratio.
 
@@ -26,7 +26,7 @@ use alloy::{
 };
 use serde_json::Value;
 use swaptide::chain::decode;
-use swaptide_demo::{Devnet, DevnetConfig, http::HttpClient};
+use swaptide_demo::{Devnet, DevnetConfig, Mongod, http::HttpClient};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -40,10 +40,11 @@ struct Args {
     rounds: usize,
     blocks: u64,
     txs: usize,
+    mongodb: bool,
 }
 
 fn args() -> Result<Args> {
-    let mut args = Args { rpc: None, v2: String::new(), v3: String::new(), rounds: 3, blocks: 300, txs: 60 };
+    let mut args = Args { rpc: None, v2: String::new(), v3: String::new(), rounds: 3, blocks: 300, txs: 60, mongodb: false };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
@@ -54,8 +55,9 @@ fn args() -> Result<Args> {
             "--rounds" => args.rounds = value()?.parse()?,
             "--blocks" => args.blocks = value()?.parse()?,
             "--txs" => args.txs = value()?.parse()?,
+            "--store" => args.mongodb = value()? == "mongodb",
             "--bench" => {}
-            other => return Err(format!("{other} is unknown: --rpc --v2 --v3 --rounds --blocks --txs").into()),
+            other => return Err(format!("{other} is unknown: --rpc --v2 --v3 --rounds --blocks --txs --store mongodb").into()),
         }
     }
     Ok(args)
@@ -80,10 +82,13 @@ async fn main() -> Result<()> {
     };
     let provider = ProviderBuilder::new().connect(&rpc).await?;
     let head = provider.get_block_number().await?;
+    // A new database for every round, on one server.
+    let mongod = if args.mongodb { Some(Mongod::start().await?) } else { None };
     let mut ratios = Vec::new();
     for round in 1..=args.rounds {
         let (logs, plain) = plain_loop(&rpc, head).await?;
-        let ours = swaptide(&rpc, &args, head).await?;
+        let store_url = mongod.as_ref().map(|mongod| mongod.uri(&format!("bench{round}")));
+        let ours = swaptide(&rpc, &args, head, store_url).await?;
         let ratio = plain.as_secs_f64() / ours.elapsed.as_secs_f64();
         let rate = logs as f64 / ours.elapsed.as_secs_f64();
         println!(
@@ -97,7 +102,7 @@ async fn main() -> Result<()> {
         ratios.push(ratio);
     }
     ratios.sort_by(f64::total_cmp);
-    println!("median ratio {:.2} (bar 0.40)", ratios[ratios.len() / 2]);
+    println!("median ratio {:.2} (bar {})", ratios[ratios.len() / 2], if args.mongodb { "0.30, on MongoDB" } else { "0.40" });
     drop(devnet);
     Ok(())
 }
@@ -134,15 +139,15 @@ impl Drop for Killed {
 }
 
 /// From the start of the process until every block is durable and answered.
-async fn swaptide(rpc: &str, args: &Args, head: u64) -> Result<Ours> {
+async fn swaptide(rpc: &str, args: &Args, head: u64, store_url: Option<String>) -> Result<Ours> {
     let folder = tempfile::tempdir()?;
     let database = folder.path().join("bench.db");
     let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let ws = rpc.replace("http://", "ws://");
     let toml = format!(
-        "[api]\nlisten = \"127.0.0.1:{port}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[store]\nurl = \"sqlite:{}\"\n[[chain]]\nid = 31337\nname = \"bench\"\nrpc = [{ws:?}, {rpc:?}]\n\
+        "[api]\nlisten = \"127.0.0.1:{port}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[store]\nurl = {:?}\n[[chain]]\nid = 31337\nname = \"bench\"\nrpc = [{ws:?}, {rpc:?}]\n\
          [[chain.dex]]\nname = \"v2\"\nprotocol = \"uniswap_v2\"\nfactory = {:?}\n[[chain.dex]]\nname = \"v3\"\nprotocol = \"uniswap_v3\"\nfactory = {:?}\n",
-        database.display(),
+        store_url.unwrap_or_else(|| format!("sqlite:{}", database.display())),
         args.v2,
         args.v3
     );

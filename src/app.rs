@@ -18,7 +18,11 @@ use crate::{
     },
     config::{self, ChainConfig, Config, ProtocolConfig},
     domain::pool::Protocol,
-    store::{History, Live, Reader, sqlite::SqliteHistory},
+    store::{
+        History, Live, Reader,
+        mongo::{MongoConfig, MongoHistory},
+        sqlite::SqliteHistory,
+    },
     telemetry::{Board, Metrics},
 };
 
@@ -193,8 +197,14 @@ async fn check_start(source: &dyn ChainSource, chain: &ChainConfig) -> Result<()
 }
 
 async fn open_store(config: &Config) -> Result<Arc<dyn History>, Exit> {
-    let path = config.store.url.strip_prefix("sqlite:").unwrap_or_default();
-    let history = SqliteHistory::open(Path::new(path)).map_err(|e| Exit(e.to_string()))?;
+    let store = &config.store;
+    if let Some(path) = store.url.strip_prefix("sqlite:") {
+        let history = SqliteHistory::open(Path::new(path)).map_err(|e| Exit(e.to_string()))?;
+        return Ok(Arc::new(history));
+    }
+    let (username, password) = (store.username.clone(), store.password.clone());
+    let mongo = MongoConfig { username, password, ..MongoConfig::new(&store.url, now_unix_s) };
+    let history = MongoHistory::open(mongo).await.map_err(|e| Exit(e.to_string()))?;
     Ok(Arc::new(history))
 }
 

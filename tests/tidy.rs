@@ -28,6 +28,7 @@ const WORDS: &[(&str, &[&str], &str)] = &[
     ("actix::", &["src/actors", "src/app.rs", "src/cli.rs"], "only the tree knows actix"),
     ("actix_rt::", &["src/actors", "src/app.rs"], "only the tree knows actix"),
     ("rusqlite::", &["src/store/sqlite"], "only the SQLite store knows rusqlite"),
+    ("mongodb::", &["src/store/mongo"], "only the MongoDB store knows its driver"),
     ("async_graphql", &["src/api"], "only the API knows GraphQL"),
     ("alloy::providers", &["src/chain"], "only the chain layer talks to nodes"),
     (

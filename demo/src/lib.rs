@@ -13,7 +13,8 @@
 //!
 //! The map: `parts` finds what `cargo xtask parts` fetched; `anvil` runs the node under a `guard` that never leaves an orphan;
 //! `deploy` puts the `contracts`, `tokens` and `pools` on the chain; `trader` decides what happens next, `actions` makes the
-//! transactions, `queue` puts them into blocks; `devnet` is all of that in one value, and does the reorgs.
+//! transactions, `queue` puts them into blocks; `devnet` is all of that in one value, and does the reorgs. Beside it, `mongod` is a
+//! real MongoDB for whoever stores in one.
 //!
 //! Absent on purpose: mocks, automatic mining, private keys (the node signs for its unlocked accounts), and any knowledge of the
 //! engine: this crate must be able to say that the engine is wrong.
@@ -23,6 +24,7 @@ pub mod cache;
 pub mod contracts;
 pub mod guard;
 pub mod http;
+pub mod mongod;
 pub mod parts;
 pub mod pools;
 pub mod queue;
@@ -43,6 +45,7 @@ pub use crate::{
     deploy::Deployment,
     devnet::{Devnet, DevnetConfig, Reorged},
     error::{Error, Result},
+    mongod::Mongod,
     odd::{LogEmitter, OddTokens},
     parts::Parts,
     pools::{DevPool, Protocol},

@@ -58,6 +58,24 @@ impl Parts {
     }
 }
 
+/// The mongod binary: `SWAPTIDE_MONGOD`, then PATH, then the pinned one.
+///
+/// # Errors
+/// When there is none, or it is not fetched yet.
+pub fn mongod() -> Result<PathBuf> {
+    if let Some(file) = cache::own_mongod() {
+        return Ok(file);
+    }
+    let dir = cache::mongod_dir(repo_root())?;
+    if dir.join(cache::STAMP).is_file() {
+        return Ok(dir.join("mongod"));
+    }
+    if cache::has_pinned_mongod() {
+        return Err(Error::Parts(format!("mongod is not installed in {}: run `cargo xtask parts --mongod`", dir.display())));
+    }
+    Err(Error::Parts(cache::no_mongod_text()))
+}
+
 /// The repository this crate was compiled in.
 pub fn repo_root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
-use super::{ChainConfig, Config, Finality};
+use super::{ChainConfig, Config, Finality, StoreConfig};
 
 /// `finality` above this needs more memory than a node keeps state for. 4,096 blocks: 14 h of mainnet.
 const FINALITY_MAX: u64 = 4_096;
@@ -13,10 +13,7 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
             .parse::<SocketAddr>()
             .map_err(|_| format!("`{key}` is an address with a port like 127.0.0.1:8080, not \"{listen}\""))?;
     }
-    if config.store.url.strip_prefix("sqlite:").is_none_or(str::is_empty) {
-        let scheme = config.store.url.split(':').next().unwrap_or_default();
-        return Err(format!("`store.url` is sqlite:FILE (this version has no other store), not {scheme}:…"));
-    }
+    check_store(&config.store)?;
     if config.chain.is_empty() {
         return Err("no [[chain]] is configured: add one with `id`, `name`, `rpc` and a [[chain.dex]]".to_owned());
     }
@@ -31,6 +28,22 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
         check_chain(chain)?;
     }
     Ok(())
+}
+
+fn check_store(store: &StoreConfig) -> Result<(), String> {
+    let credentials = store.username.is_some() || store.password.is_some();
+    match store.url.split_once(':') {
+        Some(("sqlite", file)) if !file.is_empty() && !credentials => Ok(()),
+        Some(("sqlite", file)) if !file.is_empty() => {
+            Err("`store.username` and `store.password` are for MongoDB; a SQLite file has none".to_owned())
+        }
+        Some(("mongodb" | "mongodb+srv", rest)) if rest.len() > 2 && rest.starts_with("//") => Ok(()),
+        // Never the whole of it: it may hold a password.
+        other => Err(format!(
+            "`store.url` is sqlite:FILE, mongodb://host:port/database or mongodb+srv://host/database, not {}:…",
+            other.map_or(store.url.as_str(), |(scheme, _)| scheme)
+        )),
+    }
 }
 
 fn check_chain(chain: &ChainConfig) -> Result<(), String> {

@@ -60,15 +60,18 @@ impl Default for AdminConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StoreConfig {
-    /// `sqlite:FILE`.
+    /// `sqlite:FILE`, `mongodb://…`, `mongodb+srv://…`.
     pub url: String,
+    /// MongoDB: in place of the URL's own. As all keys, also as `password_file`.
+    pub username: Option<String>,
+    pub password: Option<String>,
     /// Rows of blocks that were taken back are kept this long after their height is final, seconds.
     pub orphan_retention: u64,
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { url: "sqlite:swaptide.db".to_owned(), orphan_retention: 86_400 }
+        Self { url: "sqlite:swaptide.db".to_owned(), username: None, password: None, orphan_retention: 86_400 }
     }
 }
 

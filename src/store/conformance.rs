@@ -5,6 +5,7 @@
 //! - the head of a batch is a block like any other, with or without a record, and starts the window of a restart with it;
 //! - a block that a snapshot or a created pool only mentions changes nothing that is known of it;
 //! - what is final stays final: a lower `finalized_number` is not taken;
+//! - a pool's events are never older than its creation, and its tokens are the same on every branch;
 //! - rows of a block may come in several batches (a source that is added later); an `enrichment` is filled in like an `after`.
 //!
 //! The clock is in the batches, so nothing here waits.
@@ -19,6 +20,7 @@ mod writes;
 use std::sync::Arc;
 
 use alloy::primitives::B256;
+use futures_util::future::BoxFuture;
 
 use self::{
     make::{CHAIN, GENESIS, Rng, genesis, pool, pool_id, token_meta},
@@ -38,18 +40,19 @@ use crate::domain::{
 /// A database of its own, for one test.
 pub(crate) struct Database {
     /// Opens it once more, as another process would.
-    pub(crate) open: Box<dyn Fn() -> Arc<dyn History>>,
+    pub(crate) open: Box<dyn Fn() -> BoxFuture<'static, Arc<dyn History>>>,
 }
 
-/// `history_conformance!(fresh)`: one test for each rule; `fresh` makes an empty [`Database`].
+/// `history_conformance!(fresh, cases)`: one test for each rule; `fresh` makes an empty [`Database`], of which the random chains take
+/// `cases`.
 macro_rules! history_conformance {
     ($fresh:path: $($name:ident)*) => {
         $(#[tokio::test]
         async fn $name() {
-            $crate::store::conformance::$name($fresh()).await;
+            $crate::store::conformance::$name($fresh().await).await;
         })*
     };
-    ($fresh:path) => {
+    ($fresh:path, $cases:expr) => {
         $crate::store::conformance::history_conformance! { $fresh:
             a_database_belongs_to_one_chain_and_genesis
             nothing_is_there_before_the_first_write
@@ -70,7 +73,7 @@ macro_rules! history_conformance {
 
         #[test]
         fn random_chains_equal_the_oracle() {
-            $crate::store::conformance::random_chains_equal_the_oracle($fresh);
+            $crate::store::conformance::random_chains_equal_the_oracle($fresh, $cases);
         }
     };
 }
@@ -87,7 +90,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new(database: &Database) -> Self {
-        let store = (database.open)();
+        let store = (database.open)().await;
         store.claim(CHAIN, GENESIS).await.unwrap();
         let fence = store.take_fence("test").await.unwrap();
         Self { store, fence, oracle: Oracle::default(), rng: Rng(1), now: 1_000 }

@@ -1,4 +1,4 @@
-//! `History`: what is durable. One trait, one conformance suite; SQLite is the first implementation.
+//! `History`: what is durable. One trait, one conformance suite, two implementations: SQLite and MongoDB.
 
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use crate::domain::{
 pub enum DataSource {
     Memory,
     Sqlite,
+    Mongodb,
 }
 
 #[derive(Debug, Clone, thiserror::Error)]

@@ -6,6 +6,7 @@ pub mod codec;
 pub(crate) mod conformance;
 pub mod history;
 pub mod live;
+pub mod mongo;
 pub mod pin;
 pub mod query;
 pub mod reader;

@@ -46,6 +46,20 @@ fn operations_names_every_key_of_the_configuration() {
 }
 
 #[test]
+fn the_data_model_names_every_collection_and_index() {
+    let text = read("docs/data-model.md");
+    let source = read("src/store/mongo/schema.rs");
+    let quoted = |line: &str, key: &str| line.split_once(key)?.1.split('"').nth(1).map(ToOwned::to_owned);
+    let collections =
+        source.lines().filter(|l| l.starts_with("pub(super) const") && l.contains(": &str = ")).filter_map(|l| quoted(l, "="));
+    let indexes = source.lines().filter_map(|l| quoted(l, "name: "));
+    let named: Vec<String> = collections.chain(indexes).collect();
+    assert!(named.len() >= 9 + 8, "{named:?}");
+    let missing: Vec<&String> = named.iter().filter(|name| !text.contains(&format!("| `{name}` |"))).collect();
+    assert!(missing.is_empty(), "docs/data-model.md does not name {missing:?}");
+}
+
+#[test]
 fn the_readme_shows_the_two_commands_a_picture_and_a_real_transcript() {
     let text = read("README.md");
     for needed in ["cargo xtask demo", "cargo xtask test", "docs/images/live-page.png", "RETRACT"] {

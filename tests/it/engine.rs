@@ -18,6 +18,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// What a test may want different.
 pub struct Setup {
     pub database: PathBuf,
+    /// In place of the SQLite file.
+    pub store_url: Option<String>,
     pub rpc: Vec<String>,
     pub chain_id: u64,
     pub dexes: Vec<(String, String)>,
@@ -33,6 +35,7 @@ impl Setup {
         let d = &devnet.deployment;
         Self {
             database: folder.join("swaptide.db"),
+            store_url: None,
             rpc: vec![devnet.ws_url.clone(), devnet.http_url.clone()],
             chain_id: devnet.chain_id,
             dexes: vec![("uniswap_v2".to_owned(), d.v2_factory.to_string()), ("uniswap_v3".to_owned(), d.v3_factory.to_string())],
@@ -45,9 +48,9 @@ impl Setup {
     pub fn toml(&self) -> String {
         let rpc: Vec<String> = self.rpc.iter().map(|url| format!("{url:?}")).collect();
         let mut text = format!(
-            "[api]\nlisten = {:?}\n[admin]\nlisten = \"127.0.0.1:0\"\n[store]\nurl = \"sqlite:{}\"\n[[chain]]\nid = {}\nname = \"test\"\nrpc = [{}]\n{}\n",
+            "[api]\nlisten = {:?}\n[admin]\nlisten = \"127.0.0.1:0\"\n[store]\nurl = {:?}\n[[chain]]\nid = {}\nname = \"test\"\nrpc = [{}]\n{}\n",
             self.api_listen,
-            self.database.display(),
+            self.store_url.clone().unwrap_or_else(|| format!("sqlite:{}", self.database.display())),
             self.chain_id,
             rpc.join(", "),
             self.extra_chain,

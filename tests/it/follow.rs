@@ -15,7 +15,7 @@ use super::{
 };
 
 /// What the node says: all logs of factories and of the pools that they created, with a topic that is watched.
-async fn watched_logs(devnet: &Devnet) -> u64 {
+pub async fn watched_logs(devnet: &Devnet) -> u64 {
     let topics: Vec<String> = decode::watched_topics().iter().map(ToString::to_string).collect();
     let filter = json!([{ "fromBlock": "0x0", "toBlock": "latest", "topics": [topics] }]);
     let logs = devnet.rpc_call("eth_getLogs", filter).await.unwrap();

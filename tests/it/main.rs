@@ -18,6 +18,7 @@ mod feeds;
 mod follow;
 mod forks;
 mod logs;
+mod mongo;
 mod node;
 mod odd;
 mod refuse;

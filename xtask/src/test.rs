@@ -15,7 +15,9 @@ Uses cargo-nextest when it is installed, and `cargo test` otherwise.
 
 /// Runs everything; arguments are handed to the runner, and then the documentation's tests are left out.
 pub(crate) fn test(args: &[String]) -> Outcome {
-    parts::ensure(&Progress::new(&["parts"]))?;
+    let progress = Progress::new(&["parts"]);
+    parts::ensure_mongod(&progress)?;
+    parts::ensure(&progress)?;
     let chromium = chromium::find()?;
     let with_browser = |command: &mut Command| {
         if let Some(file) = &chromium {

@@ -10,6 +10,13 @@ const MAX_POOLS: usize = 400;
 /// 1,000 transactions: three quarters of what fits into one block.
 const MAX_RATE: usize = 1_000;
 
+/// What the engine stores in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StoreKind {
+    Sqlite,
+    Mongodb,
+}
+
 /// What the person asked for.
 #[derive(Debug, Clone)]
 pub(crate) struct Args {
@@ -24,6 +31,7 @@ pub(crate) struct Args {
     /// Blocks from one reorg to the next, about; 0 for none.
     pub(crate) reorg_every: u64,
     pub(crate) port: u16,
+    pub(crate) store: StoreKind,
     pub(crate) color: bool,
     pub(crate) help: bool,
 }
@@ -43,6 +51,7 @@ impl Args {
             block_time: Duration::from_millis(1000),
             reorg_every: 15,
             port: 8080,
+            store: StoreKind::Sqlite,
             color: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
             help: false,
         };
@@ -62,7 +71,7 @@ impl Args {
                 "--block-ms" => parsed.block_time = Duration::from_millis(number(&name, &value()?, 20, 60_000)?),
                 "--reorg-every" => parsed.reorg_every = number(&name, &value()?, 0, 1_000_000)?,
                 "--port" => parsed.port = u16::try_from(number(&name, &value()?, 0, 65_535)?).unwrap_or_default(),
-                "--store" => store(&value()?)?,
+                "--store" => parsed.store = store(&value()?)?,
                 "--no-color" => parsed.color = false,
                 "--help" | "-h" => parsed.help = true,
                 _ => return Err(format!("`{name}` is not an option of the demo; see --help")),
@@ -83,13 +92,11 @@ fn size(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-fn store(value: &str) -> Result<(), String> {
+fn store(value: &str) -> Result<StoreKind, String> {
     match value {
-        "sqlite" => Ok(()),
-        "mongodb" => {
-            Err("--store mongodb comes with a later version of Swaptide; this one stores in SQLite: leave --store out".to_owned())
-        }
-        other => Err(format!("--store takes sqlite, not `{other}`")),
+        "sqlite" => Ok(StoreKind::Sqlite),
+        "mongodb" => Ok(StoreKind::Mongodb),
+        other => Err(format!("--store takes sqlite or mongodb, not `{other}`")),
     }
 }
 
@@ -114,7 +121,7 @@ mod tests {
             ("--pools 0", "1 to 400"),
             ("--seconds", "needs a value"),
             ("--port 99999", "0 to 65535"),
-            ("--store mongodb", "later version"),
+            ("--store oracle", "sqlite or mongodb"),
             ("--colour", "not an option"),
         ] {
             let problem = parse(text).expect_err(text);

@@ -42,14 +42,14 @@ pub(crate) struct Audit {
 
 impl Engine {
     /// Writes the configuration and starts `swaptide run`.
-    pub(crate) fn start(binary: &Path, workdir: &Workdir, devnet: &Devnet, port: u16) -> Outcome<Self> {
+    pub(crate) fn start(binary: &Path, workdir: &Workdir, devnet: &Devnet, store_url: &str, port: u16) -> Outcome<Self> {
         let (api_port, port_taken) = match free_port(port) {
             Some(port) => (port, None),
             None => (free_port(0).ok_or("no free port on 127.0.0.1")?, Some(port)),
         };
         let admin_port = free_port(9464).or_else(|| free_port(0)).ok_or("no free port on 127.0.0.1")?;
         let (config, log) = (workdir.file("swaptide.toml"), workdir.file("engine.log"));
-        let text = configuration(devnet, api_port, admin_port, &workdir.file("swaptide.db"));
+        let text = configuration(devnet, api_port, admin_port, store_url);
         std::fs::write(&config, text).map_err(|e| format!("cannot write {}: {e}", config.display()))?;
         let mut out = OpenOptions::new()
             .create(true)
@@ -137,7 +137,7 @@ fn free_port(port: u16) -> Option<u16> {
 }
 
 /// The keys are a contract: `docs/` and design.md list them.
-fn configuration(devnet: &Devnet, api_port: u16, admin_port: u16, database: &Path) -> String {
+fn configuration(devnet: &Devnet, api_port: u16, admin_port: u16, store_url: &str) -> String {
     let d = &devnet.deployment;
     let stablecoins: Vec<String> = d.stablecoins().iter().map(|a| format!("\"{a}\"")).collect();
     let mut text = String::new();
@@ -151,7 +151,7 @@ listen = "127.0.0.1:{api_port}"
 listen = "127.0.0.1:{admin_port}"
 
 [store]
-url = "sqlite:{}"
+url = "{store_url}"
 
 [[chain]]
 id = {}
@@ -173,7 +173,6 @@ name = "uniswap-v3"
 protocol = "uniswap_v3"
 factory = "{}"
 "#,
-        database.display(),
         devnet.chain_id,
         devnet.ws_url,
         devnet.http_url,

@@ -13,11 +13,11 @@ mod workdir;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use swaptide_demo::{Clock, Devnet, DevnetConfig};
+use swaptide_demo::{Clock, Devnet, DevnetConfig, Mongod};
 use tokio::sync::watch;
 
 pub(crate) use self::args::{Args, HELP};
-use self::{engine::Engine, screen::Screen, workdir::Workdir};
+use self::{args::StoreKind, engine::Engine, screen::Screen, workdir::Workdir};
 
 /// Why the demo could not go on, in words for the person in front of it.
 pub(crate) type Outcome<T = ()> = Result<T, String>;
@@ -64,7 +64,7 @@ async fn whole(args: &Args, workdir: &Workdir, screen: &mut Screen, mut stop: St
         started = start(args, workdir, screen, engine_binary) => started?,
         _ = stop.wait_for(|stop| *stop) => return Err("stopped before it had started".to_owned()),
     };
-    let (mut devnet, mut engine) = started;
+    let (mut devnet, mongod, mut engine) = started;
     let played = play::play(args, &mut devnet, &mut engine, screen, &mut stop).await;
     screen.end_table();
     let verdict = match played {
@@ -73,11 +73,16 @@ async fn whole(args: &Args, workdir: &Workdir, screen: &mut Screen, mut stop: St
     };
     // The engine goes first, so that it does not log a lost node.
     let ended = engine.stop().await;
-    drop(devnet);
+    drop((devnet, mongod));
     verdict.and(ended)
 }
 
-async fn start(args: &Args, workdir: &Workdir, screen: &mut Screen, binary: PathBuf) -> Outcome<(Devnet, Engine)> {
+async fn start(
+    args: &Args,
+    workdir: &Workdir,
+    screen: &mut Screen,
+    binary: PathBuf,
+) -> Outcome<(Devnet, Option<Mongod>, Engine)> {
     let v2_pools = args.pools / 2;
     let devnet = Devnet::start(DevnetConfig {
         seed: args.seed,
@@ -89,11 +94,23 @@ async fn start(args: &Args, workdir: &Workdir, screen: &mut Screen, binary: Path
     })
     .await
     .map_err(|e| e.to_string())?;
+    let mongod = match args.store {
+        StoreKind::Sqlite => None,
+        StoreKind::Mongodb => {
+            screen.say("starting a mongod …");
+            let folder = workdir.file("mongod");
+            Some(Mongod::over(&folder).await.map_err(|e| e.to_string())?)
+        }
+    };
+    let store_url = match &mongod {
+        Some(mongod) => mongod.uri("swaptide"),
+        None => format!("sqlite:{}", workdir.file("swaptide.db").display()),
+    };
     screen.say(&format!("{} pools of {} tokens are there; starting the engine …", args.pools, devnet.deployment.tokens.len()));
-    let mut engine = Engine::start(&binary, workdir, &devnet, args.port)?;
+    let mut engine = Engine::start(&binary, workdir, &devnet, &store_url, args.port)?;
     engine.wait_ready(Duration::from_secs(60)).await?;
     screen.say_urls(&engine);
-    Ok((devnet, engine))
+    Ok((devnet, mongod, engine))
 }
 
 /// As many tokens as it takes for so many different V2 pairs; at least the nine that the known pools need.

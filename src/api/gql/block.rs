@@ -142,6 +142,8 @@ pub(crate) enum DataSource {
     Memory,
     /// The SQLite store.
     Sqlite,
+    /// The MongoDB store.
+    Mongodb,
 }
 
 impl From<store::DataSource> for DataSource {
@@ -149,6 +151,7 @@ impl From<store::DataSource> for DataSource {
         match source {
             store::DataSource::Memory => Self::Memory,
             store::DataSource::Sqlite => Self::Sqlite,
+            store::DataSource::Mongodb => Self::Mongodb,
         }
     }
 }

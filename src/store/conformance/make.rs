@@ -20,6 +20,8 @@ pub(crate) const CHAIN: ChainId = 31_337;
 pub(crate) const GENESIS: B256 = B256::repeat_byte(0x11);
 /// Enough for pools that share a token, and for one that never trades.
 pub(crate) const POOLS: u8 = 5;
+/// The first ones have events. A pool's events are never older than its creation, so a random chain begins with these.
+pub(crate) const TRADED: u8 = 3;
 
 /// SplitMix64: the same seed gives the same chain everywhere.
 pub(crate) struct Rng(pub(crate) u64);
@@ -209,7 +211,7 @@ impl Rng {
             if self.chance(50) {
                 tx = self.hash();
             }
-            let pool = pool_id(u8::try_from(self.below(u64::from(POOLS - 1))).unwrap());
+            let pool = pool_id(u8::try_from(self.below(u64::from(TRADED))).unwrap());
             self.row(pool, first_log_index + 2 * i + 1, tx)
         };
         (0..count).map(row).collect()

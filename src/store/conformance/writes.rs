@@ -14,14 +14,14 @@ use crate::{
 };
 
 pub(crate) async fn a_database_belongs_to_one_chain_and_genesis(database: Database) {
-    let store = (database.open)();
+    let store = (database.open)().await;
     store.claim(CHAIN, GENESIS).await.unwrap();
     store.claim(CHAIN, GENESIS).await.unwrap();
     for (chain, genesis) in [(CHAIN, B256::repeat_byte(9)), (1, GENESIS)] {
-        let refused = (database.open)().claim(chain, genesis).await.unwrap_err();
+        let refused = (database.open)().await.claim(chain, genesis).await.unwrap_err();
         assert!(matches!(&refused, StoreError::Foreign(text) if text.contains("31337") && !text.contains('\n')), "{refused}");
     }
-    (database.open)().claim(CHAIN, GENESIS).await.unwrap();
+    (database.open)().await.claim(CHAIN, GENESIS).await.unwrap();
 }
 
 pub(crate) async fn nothing_is_there_before_the_first_write(database: Database) {

@@ -14,16 +14,17 @@ use crate::{
     },
 };
 
-history_conformance!(fresh);
+history_conformance!(fresh, 48);
 
 const NAME: &str = "swap tide?#1.db";
 
-fn fresh() -> Database {
+async fn fresh() -> Database {
     in_folder(tempfile::tempdir().unwrap())
 }
 
 fn in_folder(folder: TempDir) -> Database {
-    Database { open: Box::new(move || Arc::new(SqliteHistory::open(&folder.path().join(NAME)).unwrap())) }
+    let open = move || Arc::new(SqliteHistory::open(&folder.path().join(NAME)).unwrap()) as Arc<dyn History>;
+    Database { open: Box::new(move || Box::pin(std::future::ready(open()))) }
 }
 
 /// Every file of a folder, with what is in it. The shared-memory file is no data: SQLite makes it from the log.
@@ -39,7 +40,8 @@ fn claim(store: &SqliteHistory, chain: ChainId, genesis: B256) -> Result<(), Sto
 
 async fn filled(folder: &TempDir) -> (World, SqliteHistory) {
     let path = folder.path().join(NAME);
-    let database = Database { open: Box::new(move || Arc::new(SqliteHistory::open(&path).unwrap())) };
+    let open = move || Arc::new(SqliteHistory::open(&path).unwrap()) as Arc<dyn History>;
+    let database = Database { open: Box::new(move || Box::pin(std::future::ready(open()))) };
     let mut world = World::new(&database).await;
     let records = world.grow(&genesis(), 20, 10);
     let batch = WriteBatch { head: records.last().map(|r| r.block), records, ..world.batch() };

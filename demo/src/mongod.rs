@@ -1,0 +1,224 @@
+//! A real mongod on a free port, as a replica set of one: transactions need that.
+//!
+//! Absent on purpose: a MongoDB driver. Two commands are said in the wire protocol (OP_MSG) as it stands in its specification.
+
+use std::{
+    net::{Ipv4Addr, SocketAddrV4, TcpListener},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    error::{Error, Result},
+    guard::{Guarded, StopBy},
+    parts,
+};
+
+/// 60 s: a cold start on a busy machine with two cores takes 3 s.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(20);
+/// The port is free when it is asked for; somebody else may take it before mongod does.
+const PORT_TRIES: usize = 3;
+
+/// A running server. Dropping it kills it; its data goes too, where the folder was its own.
+#[derive(Debug)]
+pub struct Mongod {
+    process: Option<Guarded>,
+    folder: PathBuf,
+    own_folder: bool,
+    port: u16,
+}
+
+impl Mongod {
+    /// Starts one with a new, empty folder, and waits until it takes writes.
+    ///
+    /// # Errors
+    /// When there is no mongod, or it does not come up.
+    pub async fn start() -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("swaptide-mongod-{}-{n}", std::process::id()));
+        Self::in_folder(&folder, true).await
+    }
+
+    /// Starts one over a folder that is kept.
+    ///
+    /// # Errors
+    /// As [`Mongod::start`].
+    pub async fn over(folder: &Path) -> Result<Self> {
+        Self::in_folder(folder, false).await
+    }
+
+    async fn in_folder(folder: &Path, own_folder: bool) -> Result<Self> {
+        let binary = parts::mongod()?;
+        std::fs::create_dir_all(folder)?;
+        let mut tries = 1;
+        loop {
+            let port = free_port()?;
+            let process = spawn(&binary, folder, port)?;
+            let mut mongod = Self { process: Some(process), folder: folder.to_owned(), own_folder, port };
+            match mongod.come_up().await {
+                Ok(()) => return Ok(mongod),
+                Err(_) if tries < PORT_TRIES && mongod.log().contains("Address already in use") => {
+                    mongod.own_folder = false;
+                    tries += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// `mongodb://127.0.0.1:PORT/DATABASE?replicaSet=rs0`.
+    pub fn uri(&self, database: &str) -> String {
+        format!("mongodb://127.0.0.1:{}/{database}?replicaSet=rs0", self.port)
+    }
+
+    /// SIGKILL. The data stays, and so does the port's claim on [`Mongod::resume`].
+    pub fn kill(&mut self) {
+        self.process.take();
+    }
+
+    /// Starts it again after [`Mongod::kill`], over the same data and at the same port.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn resume(&mut self) -> Result<()> {
+        self.process = Some(spawn(&parts::mongod()?, &self.folder, self.port)?);
+        self.come_up().await
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("mongod.log")).unwrap_or_default()
+    }
+
+    async fn come_up(&mut self) -> Result<()> {
+        let end = Instant::now() + START_DEADLINE;
+        let mut asked = false;
+        loop {
+            let ended = self.process.as_mut().map(Guarded::exit_status).transpose()?.flatten();
+            if ended.is_some() || Instant::now() > end {
+                let log = self.log();
+                let said = log
+                    .lines()
+                    .rev()
+                    .find(|l| l.contains("\"s\":\"E\"") || l.contains("\"s\":\"F\""))
+                    .unwrap_or("it said nothing");
+                let problem = format!("did not come up: {said}");
+                return Err(Error::Process { program: "mongod".to_owned(), problem });
+            }
+            if let Ok(answer) = self.command(&hello()).await {
+                if contains(&answer, b"\x08isWritablePrimary\0\x01") {
+                    return Ok(());
+                }
+                if !asked {
+                    // A folder that was a replica set before already knows: then this says so and does nothing.
+                    self.command(&initiate(self.port)).await.map_err(|e| Error::Process {
+                        program: "mongod".to_owned(),
+                        problem: format!("does not become a replica set: {e}"),
+                    })?;
+                    asked = true;
+                }
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    /// One OP_MSG (opcode 2013) with one document, and the document that is answered.
+    async fn command(&self, document: &[u8]) -> std::io::Result<Vec<u8>> {
+        let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await?;
+        let mut message = Vec::new();
+        let length = i32::try_from(21 + document.len()).unwrap_or(i32::MAX);
+        for field in [length, 1, 0, 2013, 0] {
+            message.extend_from_slice(&field.to_le_bytes());
+        }
+        message.push(0);
+        message.extend_from_slice(document);
+        socket.write_all(&message).await?;
+        let length = socket.read_i32_le().await?;
+        let mut rest = vec![0; usize::try_from(length).unwrap_or(0).saturating_sub(4).min(1 << 20)];
+        socket.read_exact(&mut rest).await?;
+        Ok(rest)
+    }
+}
+
+impl Drop for Mongod {
+    fn drop(&mut self) {
+        self.process.take();
+        if self.own_folder {
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+fn spawn(binary: &Path, folder: &Path, port: u16) -> Result<Guarded> {
+    let log = folder.join("mongod.log");
+    let args = [
+        "--replSet".to_owned(),
+        "rs0".to_owned(),
+        "--bind_ip".to_owned(),
+        "127.0.0.1".to_owned(),
+        "--port".to_owned(),
+        port.to_string(),
+        "--dbpath".to_owned(),
+        folder.display().to_string(),
+        "--nounixsocket".to_owned(),
+        // Small enough to run beside everything else.
+        "--wiredTigerCacheSizeGB".to_owned(),
+        "0.5".to_owned(),
+        "--oplogSize".to_owned(),
+        "256".to_owned(),
+        "--setParameter".to_owned(),
+        "diagnosticDataCollectionEnabled=false".to_owned(),
+        "--logpath".to_owned(),
+        log.display().to_string(),
+        "--logappend".to_owned(),
+    ];
+    Guarded::spawn(binary, args, StopBy::Kill, &folder.join("mongod.err"), |_| {})
+}
+
+fn contains(bytes: &[u8], what: &[u8]) -> bool {
+    bytes.windows(what.len()).any(|window| window == what)
+}
+
+/// A BSON document from elements that are encoded already.
+fn document(elements: &[Vec<u8>]) -> Vec<u8> {
+    let body: Vec<u8> = elements.concat();
+    let length = i32::try_from(body.len() + 5).unwrap_or(i32::MAX);
+    [&length.to_le_bytes(), body.as_slice(), &[0]].concat()
+}
+
+fn element(kind: u8, name: &str, value: &[u8]) -> Vec<u8> {
+    [&[kind], name.as_bytes(), &[0], value].concat()
+}
+
+fn text(name: &str, value: &str) -> Vec<u8> {
+    let length = i32::try_from(value.len() + 1).unwrap_or(i32::MAX);
+    element(2, name, &[&length.to_le_bytes(), value.as_bytes(), &[0]].concat())
+}
+
+fn int(name: &str, value: i32) -> Vec<u8> {
+    element(16, name, &value.to_le_bytes())
+}
+
+fn hello() -> Vec<u8> {
+    document(&[int("hello", 1), text("$db", "admin")])
+}
+
+/// `{ replSetInitiate: { _id: "rs0", members: [{ _id: 0, host: "127.0.0.1:PORT" }] } }`
+fn initiate(port: u16) -> Vec<u8> {
+    let member = document(&[int("_id", 0), text("host", &format!("127.0.0.1:{port}"))]);
+    let members = document(&[element(3, "0", &member)]);
+    let config = document(&[text("_id", "rs0"), element(4, "members", &members)]);
+    document(&[element(3, "replSetInitiate", &config), text("$db", "admin")])
+}

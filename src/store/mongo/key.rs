@@ -1,0 +1,147 @@
+//! `_id`s: binary, of one length per collection, so that MongoDB orders them as the chain does.
+//!
+//! A range of blocks, or of (block, log) of one kind, is a range of `_id`. Numbers are big-endian.
+
+use alloy::primitives::{Address, B256};
+use mongodb::bson::{Binary, Document, doc, spec::BinarySubtype};
+
+use super::error::{Result, corrupt};
+use crate::{
+    domain::{ChainId, event::EventKind, pool::PoolId},
+    store::query::Place,
+};
+
+/// So many bytes of the block's hash make an event's `_id` unique: enough against accident and attack (2^128 work to hit one).
+const HASH_BYTES: usize = 16;
+
+pub(super) fn binary(bytes: impl Into<Vec<u8>>) -> Binary {
+    Binary { subtype: BinarySubtype::Generic, bytes: bytes.into() }
+}
+
+/// A number of the chain as BSON keeps it. Beyond 2^63 none is real.
+pub(super) fn int(value: u64) -> Result<i64> {
+    i64::try_from(value).map_err(|_| corrupt(format!("{value} is no height, time or index of a real chain")))
+}
+
+/// The same where it only limits a search.
+pub(super) fn bound(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn log(index: u64) -> [u8; 4] {
+    u32::try_from(index).unwrap_or(u32::MAX).to_be_bytes()
+}
+
+fn event_key(chain: ChainId, kind: EventKind, place: Place, tail: &[u8]) -> Binary {
+    let mut key = Vec::with_capacity(21 + HASH_BYTES);
+    key.extend_from_slice(&chain.to_be_bytes());
+    key.push(kind as u8);
+    key.extend_from_slice(&place.block_number.to_be_bytes());
+    key.extend_from_slice(&log(place.log_index));
+    key.extend_from_slice(tail);
+    binary(key)
+}
+
+/// chain, kind, block number, log index, hash: the natural key, in the order of every answer.
+pub(super) fn event(chain: ChainId, kind: EventKind, number: u64, hash: &B256, log_index: u64) -> Binary {
+    let place = Place { block_number: number, log_index };
+    event_key(chain, kind, place, hash.get(..HASH_BYTES).unwrap_or_default())
+}
+
+/// Events of one kind strictly between two places.
+pub(super) fn events_between(chain: ChainId, kind: EventKind, after: Option<Place>, before: Option<Place>) -> Document {
+    let first = Place { block_number: 0, log_index: 0 };
+    let last = Place { block_number: u64::MAX, log_index: u64::MAX };
+    let low = match after {
+        Some(place) => event_key(chain, kind, place, &[0xff; HASH_BYTES]),
+        None => event_key(chain, kind, first, &[0; HASH_BYTES]),
+    };
+    let high = match before {
+        Some(place) => event_key(chain, kind, place, &[0; HASH_BYTES]),
+        None => event_key(chain, kind, last, &[0xff; HASH_BYTES]),
+    };
+    // Both ends are no keys of events, except the very first: a log with index 0 in block 0 whose hash begins with zeros.
+    doc! { "$gte": low, "$lte": high }
+}
+
+/// Events of every kind in blocks `from..=to`: one range of `_id` for each kind.
+pub(super) fn events_in_blocks(chain: ChainId, from: u64, to: u64) -> Document {
+    let range = |kind: EventKind| {
+        let low = event_key(chain, kind, Place { block_number: from, log_index: 0 }, &[0; HASH_BYTES]);
+        let high = event_key(chain, kind, Place { block_number: to, log_index: u64::MAX }, &[0xff; HASH_BYTES]);
+        doc! { "_id": { "$gte": low, "$lte": high } }
+    };
+    doc! { "$or": EventKind::ALL.map(range).to_vec() }
+}
+
+/// chain, block number, hash.
+pub(super) fn block(chain: ChainId, number: u64, hash: &B256) -> Binary {
+    let mut key = Vec::with_capacity(48);
+    key.extend_from_slice(&chain.to_be_bytes());
+    key.extend_from_slice(&number.to_be_bytes());
+    key.extend_from_slice(hash.as_slice());
+    binary(key)
+}
+
+/// Blocks `from..=to`.
+pub(super) fn blocks_between(chain: ChainId, from: u64, to: u64) -> Document {
+    doc! { "$gte": block(chain, from, &B256::ZERO), "$lte": block(chain, to, &B256::repeat_byte(0xff)) }
+}
+
+/// chain, block number, log index, hash of the block that created it.
+pub(super) fn pool(chain: ChainId, number: u64, log_index: u64, hash: &B256) -> Binary {
+    let mut key = Vec::with_capacity(52);
+    key.extend_from_slice(&chain.to_be_bytes());
+    key.extend_from_slice(&number.to_be_bytes());
+    key.extend_from_slice(&log(log_index));
+    key.extend_from_slice(hash.as_slice());
+    binary(key)
+}
+
+/// Pools created in blocks `from..=to`.
+pub(super) fn pools_between(chain: ChainId, from: u64, to: u64) -> Document {
+    doc! { "$gte": pool(chain, from, 0, &B256::ZERO), "$lte": pool(chain, to, u64::MAX, &B256::repeat_byte(0xff)) }
+}
+
+fn snapshot_key(chain: ChainId, pool: &PoolId, number: u64, hash: &B256) -> Binary {
+    let mut key = Vec::with_capacity(81);
+    key.extend_from_slice(&chain.to_be_bytes());
+    // An address and an id that begins with it must not mix.
+    key.push(u8::try_from(pool.as_slice().len()).unwrap_or(u8::MAX));
+    key.extend_from_slice(pool.as_slice());
+    key.resize(41, 0);
+    key.extend_from_slice(&number.to_be_bytes());
+    key.extend_from_slice(hash.as_slice());
+    binary(key)
+}
+
+/// chain, pool, block number, hash.
+pub(super) fn snapshot(chain: ChainId, pool: &PoolId, number: u64, hash: &B256) -> Binary {
+    snapshot_key(chain, pool, number, hash)
+}
+
+/// All snapshots of a pool.
+pub(super) fn snapshots_of(chain: ChainId, pool: &PoolId) -> Document {
+    doc! {
+        "$gte": snapshot_key(chain, pool, 0, &B256::ZERO),
+        "$lte": snapshot_key(chain, pool, u64::MAX, &B256::repeat_byte(0xff)),
+    }
+}
+
+/// chain, address.
+pub(super) fn token(chain: ChainId, address: &Address) -> Binary {
+    let mut key = Vec::with_capacity(28);
+    key.extend_from_slice(&chain.to_be_bytes());
+    key.extend_from_slice(address.as_slice());
+    binary(key)
+}
+
+/// All tokens of a chain.
+pub(super) fn tokens_of(chain: ChainId) -> Document {
+    doc! { "$gte": token(chain, &Address::ZERO), "$lte": token(chain, &Address::repeat_byte(0xff)) }
+}
+
+/// The first eight bytes of a transaction's hash: they find it, the row decides.
+pub(super) fn tx_prefix(hash: &B256) -> i64 {
+    hash.first_chunk::<8>().map_or(0, |first| i64::from_be_bytes(*first))
+}

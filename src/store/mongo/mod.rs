@@ -1,0 +1,234 @@
+//! [`History`] on MongoDB: production, and several processes over one database.
+//!
+//! Read in this order: `docs/data-model.md` (what is kept, and why each index is there), [`schema`] (collections, indexes,
+//! versions), [`key`] (an `_id` is a place in the chain), [`mod@write`] (one batch), [`query`] (the closed set of questions, one
+//! index each), [`read`] (what a restart needs), [`connect`] (which server, how patiently).
+//!
+//! What is absent: any deletion on a revert, any query without an index, any sort that an index does not give.
+
+mod connect;
+mod error;
+mod key;
+mod query;
+mod read;
+mod row;
+mod schema;
+mod write;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use alloy::primitives::{Address, B256};
+use dashmap::DashMap;
+use futures_util::future::BoxFuture;
+use mongodb::{
+    Client, ClientSession, Collection, Database,
+    bson::{Document, RawDocumentBuf, doc},
+    options::ReturnDocument,
+};
+
+pub use self::connect::MongoConfig;
+use self::{
+    error::{Failure, Result, corrupt},
+    schema::{CHAINS, HEADS, META},
+};
+use super::{
+    history::{Boot, DataSource, History, PoolReplay, StoreError, WriteBatch},
+    query::EventQuery,
+};
+use crate::domain::{
+    ChainId,
+    block::BlockRef,
+    pool::{PoolId, PoolMeta},
+    record::EventAt,
+};
+
+/// Sessions in the fence's document. A writer has one per chain; a few more after outages.
+const SESSIONS_REMEMBERED: i32 = 16;
+
+/// A MongoDB database. Share it as `Arc<dyn History>`.
+pub struct MongoHistory {
+    store: Arc<Store>,
+}
+
+struct Store {
+    client: Client,
+    database: Database,
+    /// Tokens of pools: each row carries them.
+    tokens: DashMap<(ChainId, PoolId), (Address, Address)>,
+    /// What this process has claimed.
+    claims: Mutex<BTreeMap<ChainId, B256>>,
+    /// Sessions of transactions that are not in use: one per chain that writes at once.
+    sessions: Mutex<Vec<ClientSession>>,
+    now_unix_s: fn() -> u64,
+}
+
+impl MongoHistory {
+    /// Reads the URI and looks the hosts of a `mongodb+srv` up. Connects with the first [`History::claim`].
+    ///
+    /// # Errors
+    /// Where the URI is none, or its name cannot be looked up. Never names the password.
+    pub async fn open(config: MongoConfig) -> std::result::Result<Self, StoreError> {
+        let now_unix_s = config.now_unix_s;
+        let (client, database) = connect::client(config).await.map_err(Failure::told)?;
+        let (tokens, claims, sessions) = (DashMap::new(), Mutex::default(), Mutex::default());
+        Ok(Self { store: Arc::new(Store { client, database, tokens, claims, sessions, now_unix_s }) })
+    }
+}
+
+impl Store {
+    fn collection(&self, name: &str) -> Collection<RawDocumentBuf> {
+        schema::collection(&self.database, name)
+    }
+
+    fn tokens_of(&self, chain: ChainId, pool: &PoolId) -> Option<(Address, Address)> {
+        self.tokens.get(&(chain, *pool)).map(|found| *found)
+    }
+
+    fn learn<'a>(&self, chain: ChainId, pools: impl IntoIterator<Item = &'a PoolMeta>) {
+        for pool in pools {
+            self.tokens.insert((chain, pool.id), (pool.token0, pool.token1));
+        }
+    }
+
+    async fn claim(&self, chain: ChainId, genesis: B256) -> Result<()> {
+        if schema::check(&self.database).await?.is_some() {
+            self.judge(chain, genesis).await?;
+        }
+        let now = self.now_unix_s;
+        schema::migrate(&self.database, &owner(), || now().cast_signed()).await?;
+        let entry = doc! { "_id": chain.cast_signed(), "genesis": key::binary(genesis.as_slice()) };
+        present(self.database.collection::<Document>(CHAINS).insert_one(entry).await)?;
+        let heads = self.database.collection::<Document>(HEADS);
+        if heads.find_one(doc! { "_id": chain.cast_signed() }).await?.is_none() {
+            present(heads.insert_one(doc! { "_id": chain.cast_signed(), "finalized_number": 0_i64 }).await)?;
+        }
+        // Somebody may have entered it between the look and the insert.
+        self.judge(chain, genesis).await?;
+        for (pool, tokens) in read::known_pools(self, chain).await? {
+            self.tokens.insert((chain, pool), tokens);
+        }
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner).insert(chain, genesis);
+        Ok(())
+    }
+
+    fn meta(&self) -> Collection<Document> {
+        self.database.collection(META)
+    }
+
+    /// A chain may join a database only beside chains that this process serves too: otherwise somebody changed the chain and forgot
+    /// the database.
+    async fn judge(&self, chain: ChainId, genesis: B256) -> Result<()> {
+        let there = schema::claims(&self.database).await?;
+        let ours = self.claims.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let name = self.database.name();
+        let text = match there.iter().find(|(id, _)| *id == chain) {
+            Some((_, held)) if *held == genesis => return Ok(()),
+            Some((_, held)) => format!(
+                "the MongoDB database `{name}` was filled from another chain {chain}: its genesis is {held}, the node's is {genesis} (a restarted \
+                 test chain?). Drop it, or name another one in [store] url"
+            ),
+            None => match there.iter().find(|(id, _)| !ours.contains_key(id)) {
+                None => return Ok(()),
+                Some((other, _)) => format!(
+                    "the MongoDB database `{name}` belongs to chain {other}, and chain {chain} is asked for: name another database in [store] url"
+                ),
+            },
+        };
+        Err(StoreError::Foreign(text).into())
+    }
+
+    /// A transaction that was cut off with its process would hold what it wrote for a minute: it is ended.
+    async fn take_fence(&self, owner: &str) -> Result<u64> {
+        let change = doc! { "$inc": { "token": 1_i64 }, "$set": { "owner": owner, "sessions": [] } };
+        let meta = self.meta();
+        let taken =
+            meta.find_one_and_update(doc! { "_id": "fence" }, change).upsert(true).return_document(ReturnDocument::Before);
+        let Some(before) = taken.await? else { return Ok(1) };
+        let token = before.get_i64("token").map_err(|_| corrupt("a fence without its token"))?;
+        if let Ok(sessions) = before.get_array("sessions")
+            && !sessions.is_empty()
+            && let Err(error) = self.client.database("admin").run_command(doc! { "killSessions": sessions.clone() }).await
+        {
+            let error = Failure::from(error).told();
+            tracing::debug!(%error, "sessions of the writer before could not be ended; the server ends them within a minute");
+        }
+        Ok(token.saturating_add(1).cast_unsigned())
+    }
+
+    /// A session for a transaction; whoever takes the fence next knows it by its id.
+    async fn session(&self) -> Result<ClientSession> {
+        let idle = self.sessions.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(session) = idle {
+            return Ok(session);
+        }
+        let session = self.client.start_session().await?;
+        let entry = doc! { "$each": [session.id().clone()], "$slice": -SESSIONS_REMEMBERED };
+        self.meta().update_one(doc! { "_id": "fence" }, doc! { "$push": { "sessions": entry } }).await?;
+        Ok(session)
+    }
+
+    fn give_back(&self, session: ClientSession) {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).push(session);
+    }
+}
+
+fn owner() -> String {
+    format!("pid {}", std::process::id())
+}
+
+/// A document that is there already is as good.
+fn present<T>(inserted: mongodb::error::Result<T>) -> Result<()> {
+    match inserted.map_err(Failure::from) {
+        Err(failure) if !failure.is_duplicate() => Err(failure),
+        _ => Ok(()),
+    }
+}
+
+impl History for MongoHistory {
+    fn source(&self) -> DataSource {
+        DataSource::Mongodb
+    }
+
+    fn claim(&self, chain: ChainId, genesis: B256) -> BoxFuture<'_, std::result::Result<(), StoreError>> {
+        Box::pin(async move { self.store.claim(chain, genesis).await.map_err(Failure::told) })
+    }
+
+    fn take_fence(&self, owner: &str) -> BoxFuture<'_, std::result::Result<u64, StoreError>> {
+        let owner = owner.to_owned();
+        Box::pin(async move { self.store.take_fence(&owner).await.map_err(Failure::told) })
+    }
+
+    fn boot(&self, chain: ChainId) -> BoxFuture<'_, std::result::Result<Boot, StoreError>> {
+        Box::pin(async move { read::boot(&self.store, chain).await.map_err(Failure::told) })
+    }
+
+    fn replay(&self, chain: ChainId, pools: Vec<PoolMeta>) -> BoxFuture<'_, std::result::Result<Vec<PoolReplay>, StoreError>> {
+        Box::pin(async move { read::replay(&self.store, chain, &pools).await.map_err(Failure::told) })
+    }
+
+    fn write(&self, batch: WriteBatch) -> BoxFuture<'_, std::result::Result<(), StoreError>> {
+        Box::pin(async move { write::apply(&self.store, &batch).await.map_err(Failure::told) })
+    }
+
+    fn events(&self, query: EventQuery) -> BoxFuture<'_, std::result::Result<Vec<EventAt>, StoreError>> {
+        Box::pin(async move { query::events(&self.store, &query).await.map_err(Failure::told) })
+    }
+
+    fn count(&self, query: EventQuery, cap: u64) -> BoxFuture<'_, std::result::Result<u64, StoreError>> {
+        Box::pin(async move { query::count(&self.store, &query, cap).await.map_err(Failure::told) })
+    }
+
+    fn block(&self, chain: ChainId, hash: B256) -> BoxFuture<'_, std::result::Result<Option<(BlockRef, bool)>, StoreError>> {
+        Box::pin(async move { read::block(&self.store, chain, &hash).await.map_err(Failure::told) })
+    }
+
+    fn log_counts(&self, chain: ChainId) -> BoxFuture<'_, std::result::Result<(u64, u64), StoreError>> {
+        Box::pin(async move { read::log_counts(&self.store, chain).await.map_err(Failure::told) })
+    }
+}
+
+#[cfg(test)]
+mod tests;

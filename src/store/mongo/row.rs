@@ -1,0 +1,290 @@
+//! Between documents and domain values.
+
+use alloy::primitives::{Address, B256, U256};
+use mongodb::bson::{Binary, RawArrayBuf, RawDocument, RawDocumentBuf, cstr, raw::CStr, spec::BinarySubtype};
+
+use super::{
+    error::{Failure, Result, corrupt},
+    key::{self, binary, int},
+};
+use crate::{
+    domain::{
+        ChainId,
+        block::BlockRef,
+        event::{Event, RawLog},
+        pool::{CreatedAt, PoolId, PoolMeta, Protocol},
+        record::{DERIVE_VERSION, Enrichment, EventAt, EventRow, PoolSnapshot},
+    },
+    store::codec,
+};
+
+/// What queries read of an event. `_id` and what only indexes and programs beside us need are left where they are.
+pub(super) const EVENT_FIELDS: [&str; 19] = [
+    "number",
+    "hash",
+    "parent",
+    "timestamp",
+    "pool",
+    "address",
+    "tx",
+    "tx_index",
+    "log_index",
+    "sync_log_index",
+    "log",
+    "body",
+    "state_after",
+    "origin",
+    "gas_used",
+    "gas_price",
+    "canonical",
+    "kind",
+    "chain",
+];
+
+/// A field of a document that was read.
+pub(super) struct Doc<'a>(pub(super) &'a RawDocument);
+
+impl<'a> Doc<'a> {
+    fn missing(&self, name: &str) -> Failure {
+        corrupt(format!("a document without a good `{name}`"))
+    }
+
+    pub(super) fn bytes(&self, name: &str) -> Result<&'a [u8]> {
+        self.maybe_bytes(name)?.ok_or_else(|| self.missing(name))
+    }
+
+    pub(super) fn maybe_bytes(&self, name: &str) -> Result<Option<&'a [u8]>> {
+        match self.0.get(name)? {
+            None => Ok(None),
+            Some(value) => match value.as_binary() {
+                Some(found) if found.subtype == BinarySubtype::Generic => Ok(Some(found.bytes)),
+                _ => Err(self.missing(name)),
+            },
+        }
+    }
+
+    pub(super) fn uint(&self, name: &str) -> Result<u64> {
+        self.maybe_uint(name)?.ok_or_else(|| self.missing(name))
+    }
+
+    pub(super) fn maybe_uint(&self, name: &str) -> Result<Option<u64>> {
+        let Some(value) = self.0.get(name)? else { return Ok(None) };
+        let number = value.as_i64().or_else(|| value.as_i32().map(i64::from));
+        number.and_then(|n| u64::try_from(n).ok()).map(Some).ok_or_else(|| self.missing(name))
+    }
+
+    pub(super) fn flag(&self, name: &str) -> Result<bool> {
+        self.0.get_bool(name).map_err(|_| self.missing(name))
+    }
+
+    pub(super) fn text(&self, name: &str) -> Result<&'a str> {
+        self.0.get_str(name).map_err(|_| self.missing(name))
+    }
+
+    pub(super) fn hash(&self, name: &str) -> Result<B256> {
+        B256::try_from(self.bytes(name)?).map_err(|_| self.missing(name))
+    }
+
+    pub(super) fn address(&self, name: &str) -> Result<Address> {
+        Address::try_from(self.bytes(name)?).map_err(|_| self.missing(name))
+    }
+
+    fn pool(&self) -> Result<PoolId> {
+        PoolId::from_slice(self.bytes("pool")?).ok_or_else(|| self.missing("pool"))
+    }
+
+    /// `number`, `hash`, `parent`, `timestamp`.
+    pub(super) fn block(&self) -> Result<BlockRef> {
+        Ok(BlockRef {
+            number: self.uint("number")?,
+            hash: self.hash("hash")?,
+            parent_hash: self.hash("parent")?,
+            timestamp: self.uint("timestamp")?,
+        })
+    }
+}
+
+/// The four fields of a block that every row carries, so that an answer needs no second query.
+fn put_block(out: &mut RawDocumentBuf, block: &BlockRef) -> Result<()> {
+    out.append(cstr!("number"), int(block.number)?);
+    out.append(cstr!("hash"), binary(block.hash.as_slice()));
+    out.append(cstr!("parent"), binary(block.parent_hash.as_slice()));
+    out.append(cstr!("timestamp"), int(block.timestamp)?);
+    Ok(())
+}
+
+fn maybe(out: &mut RawDocumentBuf, name: &'static CStr, value: Option<Binary>) {
+    if let Some(value) = value {
+        out.append(name, value);
+    }
+}
+
+pub(super) fn block(chain: ChainId, block: &BlockRef, canonical: bool, now: u64) -> Result<RawDocumentBuf> {
+    let mut out = RawDocumentBuf::new();
+    out.append(cstr!("_id"), key::block(chain, block.number, &block.hash));
+    out.append(cstr!("chain"), chain.cast_signed());
+    put_block(&mut out, block)?;
+    out.append(cstr!("canonical"), canonical);
+    if !canonical {
+        out.append(cstr!("orphaned_at"), int(now)?);
+    }
+    Ok(out)
+}
+
+/// `tokens` are the pool's, so that a token's events are found without its pools.
+pub(super) fn event(
+    chain: ChainId,
+    block: &BlockRef,
+    row: &EventRow,
+    tokens: Option<(Address, Address)>,
+    canonical: bool,
+) -> Result<RawDocumentBuf> {
+    let raw = &row.event.raw;
+    let mut out = RawDocumentBuf::new();
+    out.append(cstr!("_id"), key::event(chain, row.kind(), block.number, &block.hash, raw.log_index));
+    out.append(cstr!("chain"), chain.cast_signed());
+    out.append(cstr!("kind"), i32::from(row.kind() as u8));
+    put_block(&mut out, block)?;
+    out.append(cstr!("log_index"), int(raw.log_index)?);
+    out.append(cstr!("canonical"), canonical);
+    out.append(cstr!("pool"), binary(row.event.pool.as_slice()));
+    if let Some((token0, token1)) = tokens {
+        let mut both = RawArrayBuf::new();
+        both.push(binary(token0.as_slice()));
+        both.push(binary(token1.as_slice()));
+        out.append(cstr!("tokens"), both);
+    }
+    out.append(cstr!("tx"), binary(raw.tx_hash.as_slice()));
+    out.append(cstr!("tx_prefix"), key::tx_prefix(&raw.tx_hash));
+    out.append(cstr!("tx_index"), int(raw.tx_index)?);
+    if let Some(sync) = row.sync_log_index {
+        out.append(cstr!("sync_log_index"), int(sync)?);
+    }
+    // Absent where the pool itself emitted it.
+    let elsewhere = row.event.pool.as_slice() != raw.address.as_slice();
+    maybe(&mut out, cstr!("address"), elsewhere.then(|| binary(raw.address.as_slice())));
+    if let Some((amount0, amount1)) = row.event.body.amounts() {
+        out.append(cstr!("amount0"), binary(codec::sortable(&amount0)));
+        out.append(cstr!("amount1"), binary(codec::sortable(&amount1)));
+    }
+    out.append(cstr!("log"), binary(codec::encode_log(&raw.topics, &raw.data)));
+    out.append(cstr!("body"), binary(codec::encode_body(&row.event.body, raw)));
+    out.append(cstr!("derive_version"), i32::from(DERIVE_VERSION));
+    maybe(&mut out, cstr!("state_after"), row.after.as_ref().map(|after| binary(codec::encode_after(after, raw))));
+    if let Some(enrichment) = &row.enrichment {
+        out.append(cstr!("origin"), binary(enrichment.origin.as_slice()));
+        // Its 64 bits: a uint64 as BSON has it.
+        out.append(cstr!("gas_used"), enrichment.gas_used.cast_signed());
+        out.append(cstr!("gas_price"), binary(enrichment.gas_price_wei.to_be_bytes::<32>()));
+    }
+    Ok(out)
+}
+
+pub(super) fn read_event(found: &RawDocument) -> Result<EventAt> {
+    let doc = Doc(found);
+    let pool = doc.pool()?;
+    let address = match (doc.maybe_bytes("address")?, pool) {
+        (Some(bytes), _) => Address::try_from(bytes).map_err(|_| corrupt("an emitter that has not 20 bytes"))?,
+        (None, PoolId::Address(address)) => address,
+        (None, PoolId::Id(_)) => return Err(corrupt("a log without the address that emitted it")),
+    };
+    let (topics, data) = codec::decode_log(doc.bytes("log")?)?;
+    let body = codec::decode_body(doc.bytes("body")?, &topics, &data)?;
+    let after = doc.maybe_bytes("state_after")?.map(|bytes| codec::decode_after(bytes, &topics, &data)).transpose()?;
+    let enrichment = match doc.maybe_bytes("origin")? {
+        Some(_) => Some(Enrichment {
+            origin: doc.address("origin")?,
+            gas_used: found.get_i64("gas_used").map_err(|_| corrupt("an enriched row without gas_used"))?.cast_unsigned(),
+            gas_price_wei: U256::from_be_bytes(doc.hash("gas_price")?.0),
+        }),
+        None => None,
+    };
+    let raw = RawLog {
+        address,
+        topics,
+        data,
+        tx_hash: doc.hash("tx")?,
+        tx_index: doc.uint("tx_index")?,
+        log_index: doc.uint("log_index")?,
+    };
+    let chain = found.get_i64("chain").map_err(|_| corrupt("a row without its chain"))?.cast_unsigned();
+    Ok(EventAt {
+        chain,
+        block: doc.block()?,
+        row: EventRow { event: Event { pool, body, raw }, sync_log_index: doc.maybe_uint("sync_log_index")?, after, enrichment },
+        canonical: doc.flag("canonical")?,
+    })
+}
+
+pub(super) fn pool(chain: ChainId, meta: &PoolMeta, canonical: bool) -> Result<RawDocumentBuf> {
+    let created = &meta.created;
+    let mut out = RawDocumentBuf::new();
+    out.append(cstr!("_id"), key::pool(chain, created.block.number, created.log_index, &created.block.hash));
+    out.append(cstr!("chain"), chain.cast_signed());
+    put_block(&mut out, &created.block)?;
+    out.append(cstr!("log_index"), int(created.log_index)?);
+    out.append(cstr!("tx"), binary(created.tx_hash.as_slice()));
+    out.append(cstr!("canonical"), canonical);
+    out.append(cstr!("pool"), binary(meta.id.as_slice()));
+    out.append(cstr!("protocol"), protocol_name(meta.protocol));
+    out.append(cstr!("dex"), meta.dex.as_str());
+    out.append(cstr!("factory"), binary(meta.factory.as_slice()));
+    out.append(cstr!("token0"), binary(meta.token0.as_slice()));
+    out.append(cstr!("token1"), binary(meta.token1.as_slice()));
+    out.append(cstr!("fee_pips"), i64::from(meta.fee_pips));
+    if let Some(spacing) = meta.tick_spacing {
+        out.append(cstr!("tick_spacing"), spacing);
+    }
+    Ok(out)
+}
+
+pub(super) fn read_pool(chain: ChainId, found: &RawDocument) -> Result<PoolMeta> {
+    let doc = Doc(found);
+    let tick_spacing = match found.get("tick_spacing")? {
+        Some(value) => Some(value.as_i32().ok_or_else(|| corrupt("a tick spacing that is no number"))?),
+        None => None,
+    };
+    Ok(PoolMeta {
+        chain,
+        id: doc.pool()?,
+        protocol: protocol(doc.text("protocol")?).ok_or_else(|| corrupt("a protocol that this version does not know"))?,
+        dex: doc.text("dex")?.to_owned(),
+        factory: doc.address("factory")?,
+        token0: doc.address("token0")?,
+        token1: doc.address("token1")?,
+        fee_pips: u32::try_from(doc.uint("fee_pips")?).map_err(|_| corrupt("a fee beyond 32 bits"))?,
+        tick_spacing,
+        created: CreatedAt { block: doc.block()?, tx_hash: doc.hash("tx")?, log_index: doc.uint("log_index")? },
+    })
+}
+
+pub(super) fn snapshot(chain: ChainId, snapshot: &PoolSnapshot, canonical: bool) -> Result<RawDocumentBuf> {
+    let block = &snapshot.block;
+    let mut out = RawDocumentBuf::new();
+    out.append(cstr!("_id"), key::snapshot(chain, &snapshot.pool, block.number, &block.hash));
+    out.append(cstr!("block"), key::block(chain, block.number, &block.hash));
+    put_block(&mut out, block)?;
+    out.append(cstr!("canonical"), canonical);
+    out.append(cstr!("state"), binary(codec::encode_state(&snapshot.state)));
+    Ok(out)
+}
+
+pub(super) fn read_snapshot(chain: ChainId, pool: PoolId, found: &RawDocument) -> Result<PoolSnapshot> {
+    let doc = Doc(found);
+    Ok(PoolSnapshot { chain, pool, block: doc.block()?, state: codec::decode_state(doc.bytes("state")?)? })
+}
+
+fn protocol_name(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::UniswapV2 => "uniswap_v2",
+        Protocol::UniswapV3 => "uniswap_v3",
+    }
+}
+
+fn protocol(name: &str) -> Option<Protocol> {
+    match name {
+        "uniswap_v2" => Some(Protocol::UniswapV2),
+        "uniswap_v3" => Some(Protocol::UniswapV3),
+        _ => None,
+    }
+}

@@ -1,0 +1,173 @@
+//! Collections, indexes, versions. `docs/data-model.md` explains each; a test compares it with what is here.
+//!
+//! A change of the schema is a new entry in [`MIGRATIONS`]. It runs under a lock in the database, so that of several replicas that
+//! start together one migrates and the others wait.
+
+use std::time::Duration;
+
+use alloy::primitives::B256;
+use mongodb::{
+    Collection, Database, IndexModel,
+    bson::{Document, RawDocumentBuf, doc},
+    options::{IndexOptions, ReturnDocument},
+};
+
+use super::error::{Failure, Result, corrupt};
+use crate::{domain::ChainId, store::history::StoreError};
+
+/// Says whose database it is, at which version.
+pub(super) const META: &str = "meta";
+pub(super) const CHAINS: &str = "chains";
+pub(super) const HEADS: &str = "heads";
+pub(super) const SOURCES: &str = "sources";
+pub(super) const TOKENS: &str = "tokens";
+pub(super) const BLOCKS: &str = "blocks";
+pub(super) const POOLS: &str = "pools";
+pub(super) const EVENTS: &str = "events";
+pub(super) const SNAPSHOTS: &str = "snapshots";
+
+const APPLICATION: &str = "swaptide";
+/// A migration that takes longer than this is taken over by another replica: building an index over 100 million rows takes less.
+const LOCK_S: i64 = 3_600;
+const LOCK_RETRY: Duration = Duration::from_millis(200);
+
+/// One index: its collection, its name, its keys, and which documents it holds.
+pub(super) struct Index {
+    pub(super) collection: &'static str,
+    pub(super) name: &'static str,
+    pub(super) keys: fn() -> Document,
+    pub(super) partial: Option<fn() -> Document>,
+}
+
+/// Every index beside `_id`. Each ends in `_id`, which is the place in the chain: a page is a range of one of them, in its order.
+pub(super) const INDEXES: [Index; 8] = [
+    Index { collection: EVENTS, name: "pool", keys: || doc! { "pool": 1, "canonical": 1, "_id": 1 }, partial: None },
+    Index { collection: EVENTS, name: "tokens", keys: || doc! { "tokens": 1, "canonical": 1, "_id": 1 }, partial: None },
+    Index { collection: EVENTS, name: "tx", keys: || doc! { "tx_prefix": 1, "_id": 1 }, partial: None },
+    Index {
+        collection: EVENTS,
+        name: "origin",
+        keys: || doc! { "origin": 1, "canonical": 1, "_id": 1 },
+        partial: Some(|| doc! { "origin": { "$exists": true } }),
+    },
+    Index { collection: BLOCKS, name: "hash", keys: || doc! { "hash": 1 }, partial: None },
+    // A time range becomes a range of numbers: timestamps never fall along a chain.
+    Index {
+        collection: BLOCKS,
+        name: "time",
+        keys: || doc! { "chain": 1, "timestamp": 1, "_id": 1 },
+        partial: Some(|| doc! { "canonical": true }),
+    },
+    Index {
+        collection: BLOCKS,
+        name: "orphaned",
+        keys: || doc! { "chain": 1, "orphaned_at": 1 },
+        partial: Some(|| doc! { "orphaned_at": { "$exists": true } }),
+    },
+    Index { collection: SNAPSHOTS, name: "block", keys: || doc! { "block": 1 }, partial: None },
+];
+
+/// Entry n brings version n to n + 1. Never change one that was released: add another.
+const MIGRATIONS: [&[Index]; 1] = [&INDEXES];
+
+pub(super) fn collection(database: &Database, name: &str) -> Collection<RawDocumentBuf> {
+    database.collection(name)
+}
+
+/// Refuses what is not ours, or newer than us, without writing. `None`: nothing is there yet.
+pub(super) async fn check(database: &Database) -> Result<Option<usize>> {
+    let name = database.name();
+    let schema = database.collection::<Document>(META).find_one(doc! { "_id": "schema" }).await?;
+    let Some(schema) = schema else {
+        let names = database.list_collection_names().await?;
+        // Another replica may be at the beginning of the first migration.
+        let foreign = names.iter().find(|n| !n.starts_with("system.") && *n != META);
+        return match foreign {
+            None => Ok(None),
+            Some(_) if database.collection::<Document>(META).find_one(doc! { "_id": "migration" }).await?.is_some() => Ok(None),
+            Some(other) => Err(StoreError::Foreign(format!(
+                "the MongoDB database `{name}` is not empty and not ours (it has a collection `{other}`): name another database in [store] url"
+            ))
+            .into()),
+        };
+    };
+    if schema.get_str("application").ok() != Some(APPLICATION) {
+        let text = format!("the MongoDB database `{name}` belongs to another program: name another database in [store] url");
+        return Err(StoreError::Foreign(text).into());
+    }
+    let version = schema.get_i32("version").map_err(|_| corrupt("the schema has no version"))?;
+    match usize::try_from(version) {
+        Ok(version) if version <= MIGRATIONS.len() => Ok(Some(version)),
+        _ => Err(StoreError::Foreign(format!(
+            "the MongoDB database `{name}` was written by a newer swaptide (schema {version}, this one knows {}): use that version, or name another database in [store] url",
+            MIGRATIONS.len()
+        ))
+        .into()),
+    }
+}
+
+/// Brings the schema up to date; one process at a time. `owner` names this one, `now` gives Unix seconds.
+pub(super) async fn migrate(database: &Database, owner: &str, now: impl Fn() -> i64) -> Result<()> {
+    let meta = database.collection::<Document>(META);
+    loop {
+        let version = check(database).await?.unwrap_or(0);
+        if version == MIGRATIONS.len() {
+            return Ok(());
+        }
+        if !lock(&meta, owner, now()).await? {
+            tokio::time::sleep(LOCK_RETRY).await;
+            continue;
+        }
+        let outcome = run(database, &meta).await;
+        meta.delete_one(doc! { "_id": "migration", "owner": owner }).await?;
+        return outcome;
+    }
+}
+
+/// Whether this process may migrate now.
+async fn lock(meta: &Collection<Document>, owner: &str, now: i64) -> Result<bool> {
+    let free = doc! { "_id": "migration", "until": { "$lt": now } };
+    let ours = doc! { "$set": { "owner": owner, "until": now.saturating_add(LOCK_S) } };
+    match meta.find_one_and_update(free, ours).upsert(true).return_document(ReturnDocument::After).await {
+        Ok(_) => Ok(true),
+        // Somebody holds it: the upsert met the document that its filter does not match.
+        Err(error) => {
+            let failure = Failure::from(error);
+            if failure.is_duplicate() { Ok(false) } else { Err(failure) }
+        }
+    }
+}
+
+async fn run(database: &Database, meta: &Collection<Document>) -> Result<()> {
+    // Another replica may have finished between the look and the lock.
+    let from = check(database).await?.unwrap_or(0);
+    for (step, indexes) in MIGRATIONS.iter().enumerate().skip(from) {
+        for index in *indexes {
+            tracing::debug!(collection = index.collection, index = index.name, "creating an index");
+            let options = IndexOptions::builder()
+                .name(index.name.to_owned())
+                .partial_filter_expression(index.partial.map(|partial| partial()))
+                .build();
+            let model = IndexModel::builder().keys((index.keys)()).options(options).build();
+            collection(database, index.collection).create_index(model).await?;
+        }
+        let version = i32::try_from(step.saturating_add(1)).unwrap_or(i32::MAX);
+        let set = doc! { "$set": { "application": APPLICATION, "version": version } };
+        meta.update_one(doc! { "_id": "schema" }, set).upsert(true).await?;
+    }
+    Ok(())
+}
+
+/// Chains of a database, with their genesis.
+pub(super) async fn claims(database: &Database) -> Result<Vec<(ChainId, B256)>> {
+    let mut cursor = database.collection::<Document>(CHAINS).find(doc! {}).await?;
+    let mut claims = Vec::new();
+    while cursor.advance().await? {
+        let row = cursor.current();
+        let chain = row.get_i64("_id").map_err(|_| corrupt("a chain without a number"))?;
+        let genesis = row.get_binary("genesis").map_err(|_| corrupt("a chain without its genesis"))?;
+        let genesis = B256::try_from(genesis.bytes).map_err(|_| corrupt("a genesis hash that has not 32 bytes"))?;
+        claims.push((chain.cast_unsigned(), genesis));
+    }
+    Ok(claims)
+}

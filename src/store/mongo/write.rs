@@ -1,0 +1,525 @@
+//! One [`WriteBatch`]: a transaction behind the writer's fence.
+//!
+//! What the batch does to blocks is worked out in memory first ([`Plan`]); then each collection gets one command. Rows of a batch
+//! that is final as a whole (a backfill) are inserted before the transaction, unordered and in parallel: a transaction would be
+//! slower, and a row that is there already is the same row.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use alloy::primitives::B256;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use mongodb::{
+    ClientSession,
+    bson::{Bson, Document, RawDocumentBuf, doc},
+    error::ErrorKind,
+    options::{ReadConcern, WriteConcern},
+};
+
+use super::{
+    Store,
+    error::{DUPLICATE_KEY, Failure, Result, corrupt},
+    key::{self, binary, bound, int},
+    row::{self, Doc},
+    schema::{BLOCKS, EVENTS, HEADS, META, POOLS, SNAPSHOTS, SOURCES, TOKENS},
+};
+use crate::{
+    domain::{
+        ChainId,
+        block::BlockRef,
+        record::{BlockRecord, EventRow},
+    },
+    store::{
+        codec,
+        history::{PurgeOrphans, StoreError, WriteBatch},
+    },
+};
+
+/// A write conflict is with a transaction that is being ended: over in a moment.
+const TRANSACTION_TRIES: usize = 8;
+/// Rows of one `insert_many`: about 1 MB.
+const INSERT_ROWS: usize = 2_500;
+/// Inserts under way at once: more did not help a mongod on two cores.
+const INSERTS: usize = 2;
+/// Of each pool: the one that a restart takes, and the one before it.
+const SNAPSHOTS_KEPT: usize = 2;
+/// Parts of one update command. A command is a document: 16 MiB at most.
+const UPDATE_PARTS: usize = 1_000;
+/// A snapshot of 5,000 ticks has 125 kB.
+const UPDATE_SNAPSHOTS: usize = 64;
+/// Pools that are looked after at once.
+const PRUNES: usize = 8;
+
+pub(super) async fn apply(store: &Store, batch: &WriteBatch) -> Result<()> {
+    store.learn(batch.chain, batch.records.iter().flat_map(|r| r.created.iter().map(Arc::as_ref)));
+    let ahead = is_final(batch) && is_new(store, batch).await?;
+    if ahead {
+        insert_rows(store, batch).await?;
+    }
+    let mut tries = 1;
+    let mut rows = if ahead { Rows::Inserted } else { Rows::OfNewBlocksAreNew };
+    loop {
+        match transaction(store, batch, rows).await {
+            Err(failure) if failure.is_transient() && tries < TRANSACTION_TRIES => tries = tries.saturating_add(1),
+            // What a backfill left that was cut off, of blocks that this batch brings in another order.
+            Err(failure) if failure.is_duplicate() && rows == Rows::OfNewBlocksAreNew => rows = Rows::AnyMayBeThere,
+            outcome => {
+                outcome?;
+                return prune_snapshots(store, batch).await;
+            }
+        }
+    }
+}
+
+/// What the transaction has to do about rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rows {
+    /// Nothing: they are there.
+    Inserted,
+    /// Look only for those of blocks that are stored.
+    OfNewBlocksAreNew,
+    /// Look for each.
+    AnyMayBeThere,
+}
+
+/// Nothing of it can be taken back any more.
+fn is_final(batch: &WriteBatch) -> bool {
+    batch.revert.is_empty() && !batch.records.is_empty() && batch.head.is_some_and(|head| head.number <= batch.finalized_number)
+}
+
+/// None of its heights is known yet, so none of its rows can be but by a write that was cut short.
+async fn is_new(store: &Store, batch: &WriteBatch) -> Result<bool> {
+    let heights = batch.records.iter().map(|r| r.block.number);
+    let (Some(first), Some(last)) = (heights.clone().min(), heights.max()) else { return Ok(true) };
+    let range = doc! { "_id": key::blocks_between(batch.chain, first, last) };
+    Ok(store.collection(BLOCKS).find_one(range).projection(doc! { "_id": 1 }).await?.is_none())
+}
+
+fn documents(
+    store: &Store,
+    chain: ChainId,
+    block: &BlockRef,
+    canonical: bool,
+    rows: impl IntoIterator<Item = impl std::ops::Deref<Target = EventRow>>,
+) -> Result<Vec<RawDocumentBuf>> {
+    rows.into_iter().map(|r| row::event(chain, block, &r, store.tokens_of(chain, &r.event.pool), canonical)).collect()
+}
+
+pub(super) async fn insert_rows(store: &Store, batch: &WriteBatch) -> Result<()> {
+    let mut rows = Vec::new();
+    let mut sources = Vec::new();
+    for record in &batch.records {
+        rows.extend(documents(store, batch.chain, &record.block, true, &record.rows)?);
+        sources.extend(record.rows.iter().map(|row| (record.block, row)));
+    }
+    let mut inserts = Vec::new();
+    while !rows.is_empty() {
+        let rest = rows.split_off(rows.len().min(INSERT_ROWS));
+        inserts.push(insert_unordered(store, inserts.len().saturating_mul(INSERT_ROWS), rows));
+        rows = rest;
+    }
+    let known: Vec<Vec<usize>> = stream::iter(inserts).buffer_unordered(INSERTS).try_collect().await?;
+    let fills: Vec<Document> = known
+        .into_iter()
+        .flatten()
+        .filter_map(|i| sources.get(i))
+        .flat_map(|(block, row)| fill(batch.chain, block, row))
+        .collect();
+    update(store, None, EVENTS, fills).await
+}
+
+/// Inserts what is not there; gives the places of what was, counted from `first`.
+async fn insert_unordered(store: &Store, first: usize, rows: Vec<RawDocumentBuf>) -> Result<Vec<usize>> {
+    let Err(error) = store.collection(EVENTS).insert_many(rows).ordered(false).await else { return Ok(Vec::new()) };
+    match error.kind.as_ref() {
+        ErrorKind::InsertMany(many) if many.write_concern_error.is_none() => {
+            let errors = many.write_errors.as_deref().unwrap_or_default();
+            if !errors.is_empty() && errors.iter().all(|e| e.code == DUPLICATE_KEY) {
+                return Ok(errors.iter().map(|e| first.saturating_add(e.index)).collect());
+            }
+            Err(error.into())
+        }
+        _ => Err(error.into()),
+    }
+}
+
+/// Where a stored row lacks what this one knows, it is filled in.
+fn fill(chain: ChainId, block: &BlockRef, row: &EventRow) -> Vec<Document> {
+    let id = key::event(chain, row.kind(), block.number, &block.hash, row.log_index());
+    let mut updates = Vec::new();
+    if let Some(after) = &row.after {
+        let after = binary(codec::encode_after(after, &row.event.raw));
+        updates.push(doc! {
+            "q": { "_id": id.clone(), "state_after": { "$exists": false } }, "u": { "$set": { "state_after": after } },
+        });
+    }
+    if let Some(enrichment) = &row.enrichment {
+        let set = doc! {
+            "origin": binary(enrichment.origin.as_slice()),
+            "gas_used": enrichment.gas_used.cast_signed(),
+            "gas_price": binary(enrichment.gas_price_wei.to_be_bytes::<32>()),
+        };
+        updates.push(doc! { "q": { "_id": id, "origin": { "$exists": false } }, "u": { "$set": set } });
+    }
+    updates
+}
+
+async fn transaction(store: &Store, batch: &WriteBatch, rows: Rows) -> Result<()> {
+    let mut session = store.session().await?;
+    session.start_transaction().read_concern(ReadConcern::snapshot()).write_concern(WriteConcern::majority()).await?;
+    if let Err(failure) = steps(store, &mut session, batch, rows).await {
+        // A server that is away ends it by itself; waiting for it to hear so would only hide that it is away.
+        if failure.is_answer() && session.abort_transaction().await.is_ok() {
+            store.give_back(session);
+        }
+        return Err(failure);
+    }
+    // Where the answer is lost it may have happened: the caller writes the batch again, and that changes nothing.
+    session.commit_transaction().await?;
+    store.give_back(session);
+    Ok(())
+}
+
+async fn steps(store: &Store, session: &mut ClientSession, batch: &WriteBatch, rows: Rows) -> Result<()> {
+    check_fence(store, session, batch.fence).await?;
+    head(store, session, batch).await?;
+    let mut plan = Plan::read(store, session, batch).await?;
+    plan.run(batch);
+    flip(store, session, batch, &plan.flips()).await?;
+    plan.write(store, session, batch).await?;
+    if rows != Rows::Inserted {
+        insert_missing(store, session, batch, &plan, rows == Rows::AnyMayBeThere).await?;
+    }
+    let mut pools = Vec::new();
+    for meta in batch.records.iter().flat_map(|r| &r.created) {
+        let document = row::pool(batch.chain, meta, plan.is_canonical(&meta.created.block.hash))?;
+        // The configuration may call the dex otherwise by now, and know its fee better.
+        pools.push(upsert(&document, &["dex", "fee_pips"])?);
+    }
+    update(store, Some(session), POOLS, pools).await?;
+    let tokens = batch.tokens.iter().map(|token| {
+        let mut fields = mongodb::bson::serialize_to_document(&**token)?;
+        fields.insert("address", binary(token.address.as_slice()));
+        fields.insert("chain", batch.chain.cast_signed());
+        Ok(doc! { "q": { "_id": key::token(batch.chain, &token.address) }, "u": { "$set": fields }, "upsert": true })
+    });
+    update(store, Some(session), TOKENS, tokens.collect::<Result<_>>()?).await?;
+    let snapshots = batch.snapshots.iter().map(|snapshot| {
+        let document = row::snapshot(batch.chain, snapshot, plan.is_canonical(&snapshot.block.hash))?;
+        upsert(&document, &["state"])
+    });
+    update(store, Some(session), SNAPSHOTS, snapshots.collect::<Result<_>>()?).await?;
+    let sources = batch.sources.iter().map(|(name, next)| {
+        let key = doc! { "chain": batch.chain.cast_signed(), "name": name.as_str() };
+        Ok(doc! { "q": { "_id": key }, "u": { "$set": { "next_block": int(*next)? } }, "upsert": true })
+    });
+    update(store, Some(session), SOURCES, sources.collect::<Result<_>>()?).await?;
+    match batch.purge_orphans {
+        Some(orphans) => purge(store, session, batch.chain, orphans).await,
+        None => Ok(()),
+    }
+}
+
+/// As of the transaction's snapshot nobody took the fence since. Whoever takes it later ends this transaction, or comes after it.
+async fn check_fence(store: &Store, session: &mut ClientSession, ours: u64) -> Result<()> {
+    let held = match store.collection(META).find_one(doc! { "_id": "fence" }).session(session).await? {
+        Some(found) => Doc(&found).uint("token")?,
+        None => 0,
+    };
+    if held == ours { Ok(()) } else { Err(StoreError::Fenced { ours, held }.into()) }
+}
+
+/// The cursor. What is final stays final.
+async fn head(store: &Store, session: &mut ClientSession, batch: &WriteBatch) -> Result<()> {
+    let chain = batch.chain.cast_signed();
+    let mut set = doc! { "written_at": int(batch.now)? };
+    if let Some(head) = &batch.head {
+        set.insert("number", int(head.number)?);
+        set.insert("hash", binary(head.hash.as_slice()));
+        set.insert("parent", binary(head.parent_hash.as_slice()));
+        set.insert("timestamp", int(head.timestamp)?);
+    }
+    let change = doc! { "$set": set, "$max": { "finalized_number": int(batch.finalized_number)? } };
+    let written = store.collection(HEADS).update_one(doc! { "_id": chain }, change).session(session).await?;
+    if written.matched_count > 0 { Ok(()) } else { Err(not_claimed(batch.chain)) }
+}
+
+pub(super) fn not_claimed(chain: ChainId) -> Failure {
+    StoreError::Unavailable(format!("chain {chain} has not claimed this database")).into()
+}
+
+/// A block as the batch leaves it.
+struct Planned {
+    block: BlockRef,
+    canonical: bool,
+    /// As it is stored; `None`: it is not.
+    stored: Option<bool>,
+    parent_learnt: bool,
+}
+
+/// What a batch does to the blocks of the heights that it names.
+struct Plan {
+    heights: BTreeMap<u64, Vec<Planned>>,
+}
+
+impl Plan {
+    async fn read(store: &Store, session: &mut ClientSession, batch: &WriteBatch) -> Result<Self> {
+        let chain = batch.chain;
+        let numbers: BTreeSet<u64> = batch.records.iter().map(|r| r.block.number).collect();
+        let created = batch.records.iter().flat_map(|r| r.created.iter().map(|m| m.created.block.number));
+        let others = created.chain(batch.snapshots.iter().map(|s| s.block.number)).chain(batch.head.map(|h| h.number));
+        let mut wanted: Vec<Document> = Vec::new();
+        if let (Some(first), Some(last)) = (numbers.first(), numbers.last()) {
+            wanted.push(doc! { "_id": key::blocks_between(chain, *first, *last) });
+        }
+        let outside: BTreeSet<u64> = others.filter(|n| !numbers.contains(n)).collect();
+        wanted.extend(outside.into_iter().map(|n| doc! { "_id": key::blocks_between(chain, n, n) }));
+        if !batch.revert.is_empty() {
+            let hashes: Vec<Bson> = batch.revert.iter().map(|h| binary(h.as_slice()).into()).collect();
+            wanted.push(doc! { "hash": { "$in": hashes }, "chain": chain.cast_signed() });
+        }
+        let mut plan = Self { heights: BTreeMap::new() };
+        if wanted.is_empty() {
+            return Ok(plan);
+        }
+        let mut cursor = store.collection(BLOCKS).find(doc! { "$or": wanted }).session(&mut *session).await?;
+        while cursor.advance(session).await? {
+            let doc = Doc(cursor.current());
+            let (block, canonical) = (doc.block()?, doc.flag("canonical")?);
+            let planned = Planned { block, canonical, stored: Some(canonical), parent_learnt: false };
+            plan.heights.entry(block.number).or_default().push(planned);
+        }
+        Ok(plan)
+    }
+
+    /// In the order of the batch's fields.
+    fn run(&mut self, batch: &WriteBatch) {
+        for block in self.heights.values_mut().flatten().filter(|b| batch.revert.contains(&b.block.hash)) {
+            block.canonical = false;
+        }
+        for record in &batch.records {
+            self.place(&record.block, true);
+            for meta in record.created.iter().filter(|m| m.created.block.hash != record.block.hash) {
+                // A pool that the configuration names may be older than everything that is followed.
+                self.place(&meta.created.block, false);
+            }
+        }
+        for snapshot in &batch.snapshots {
+            self.place(&snapshot.block, false);
+        }
+        if let Some(head) = &batch.head {
+            self.place(head, true);
+        }
+    }
+
+    /// One that is said to be canonical takes the place of every other of its height; one that is only mentioned changes nothing
+    /// that is known.
+    fn place(&mut self, block: &BlockRef, said_canonical: bool) {
+        let siblings = self.heights.entry(block.number).or_default();
+        let mut rivals = false;
+        for rival in siblings.iter_mut().filter(|b| b.block.hash != block.hash && b.canonical) {
+            rivals = true;
+            rival.canonical = !said_canonical;
+        }
+        match siblings.iter_mut().find(|b| b.block.hash == block.hash) {
+            Some(known) => {
+                known.canonical |= said_canonical;
+                if known.block.parent_hash.is_zero() && !block.parent_hash.is_zero() {
+                    known.block.parent_hash = block.parent_hash;
+                    known.parent_learnt = true;
+                }
+            }
+            None => {
+                siblings.push(Planned { block: *block, canonical: said_canonical || !rivals, stored: None, parent_learnt: false })
+            }
+        }
+    }
+
+    fn find(&self, hash: &B256) -> Option<&Planned> {
+        self.heights.values().flatten().find(|b| b.block.hash == *hash)
+    }
+
+    fn is_canonical(&self, hash: &B256) -> bool {
+        self.find(hash).is_some_and(|b| b.canonical)
+    }
+
+    /// Stored blocks that change sides.
+    fn flips(&self) -> Vec<(BlockRef, bool)> {
+        let changed = self.heights.values().flatten().filter(|b| b.stored.is_some_and(|stored| stored != b.canonical));
+        changed.map(|b| (b.block, b.canonical)).collect()
+    }
+
+    async fn write(&self, store: &Store, session: &mut ClientSession, batch: &WriteBatch) -> Result<()> {
+        let new = self.heights.values().flatten().filter(|b| b.stored.is_none());
+        let new: Vec<RawDocumentBuf> =
+            new.map(|b| row::block(batch.chain, &b.block, b.canonical, batch.now)).collect::<Result<_>>()?;
+        if !new.is_empty() {
+            store.collection(BLOCKS).insert_many(&new).session(&mut *session).await?;
+        }
+        let learnt: Vec<&BlockRef> =
+            self.heights.values().flatten().filter(|b| b.stored.is_some() && b.parent_learnt).map(|b| &b.block).collect();
+        let set = |block: &BlockRef| doc! { "$set": { "parent": binary(block.parent_hash.as_slice()) } };
+        let of = |block: &BlockRef, filter: Document| doc! { "q": filter, "u": set(block), "multi": true };
+        let blocks = learnt.iter().map(|b| of(b, doc! { "_id": key::block(batch.chain, b.number, &b.hash) }));
+        update(store, Some(session), BLOCKS, blocks.collect()).await?;
+        let events = learnt.iter().map(|b| of(b, events_of(batch.chain, b)));
+        update(store, Some(session), EVENTS, events.collect()).await?;
+        let pools = learnt.iter().map(|b| of(b, pools_of(batch.chain, b)));
+        update(store, Some(session), POOLS, pools.collect()).await?;
+        let snapshots = learnt.iter().map(|b| of(b, doc! { "block": key::block(batch.chain, b.number, &b.hash) }));
+        update(store, Some(session), SNAPSHOTS, snapshots.collect()).await
+    }
+}
+
+fn events_of(chain: ChainId, block: &BlockRef) -> Document {
+    let mut filter = key::events_in_blocks(chain, block.number, block.number);
+    filter.insert("hash", binary(block.hash.as_slice()));
+    filter
+}
+
+fn pools_of(chain: ChainId, block: &BlockRef) -> Document {
+    doc! { "_id": key::pools_between(chain, block.number, block.number), "hash": binary(block.hash.as_slice()) }
+}
+
+/// Nothing is deleted: what a block holds changes sides with it.
+async fn flip(store: &Store, session: &mut ClientSession, batch: &WriteBatch, flips: &[(BlockRef, bool)]) -> Result<()> {
+    let chain = batch.chain;
+    let set = |canonical: bool| doc! { "$set": { "canonical": canonical } };
+    let many = |filter: Document, canonical: bool| doc! { "q": filter, "u": set(canonical), "multi": true };
+    let now = int(batch.now)?;
+    let blocks = flips.iter().map(|(block, canonical)| {
+        let change = if *canonical {
+            doc! { "$set": { "canonical": true }, "$unset": { "orphaned_at": "" } }
+        } else {
+            doc! { "$set": { "canonical": false, "orphaned_at": now } }
+        };
+        doc! { "q": { "_id": key::block(chain, block.number, &block.hash) }, "u": change }
+    });
+    update(store, Some(session), BLOCKS, blocks.collect()).await?;
+    let events = flips.iter().map(|(block, canonical)| many(events_of(chain, block), *canonical));
+    update(store, Some(session), EVENTS, events.collect()).await?;
+    let pools = flips.iter().map(|(block, canonical)| many(pools_of(chain, block), *canonical));
+    update(store, Some(session), POOLS, pools.collect()).await?;
+    let snapshots =
+        flips.iter().map(|(block, canonical)| many(doc! { "block": key::block(chain, block.number, &block.hash) }, *canonical));
+    update(store, Some(session), SNAPSHOTS, snapshots.collect()).await
+}
+
+/// Rows of blocks that are new are inserted; of blocks that were known some may be there, and with `any` of every block.
+async fn insert_missing(store: &Store, session: &mut ClientSession, batch: &WriteBatch, plan: &Plan, any: bool) -> Result<()> {
+    let chain = batch.chain;
+    let id = |record: &BlockRecord, row: &EventRow| {
+        key::event(chain, row.kind(), record.block.number, &record.block.hash, row.log_index())
+    };
+    let known = |record: &BlockRecord| any || plan.find(&record.block.hash).is_some_and(|b| b.stored.is_some());
+    let maybe: Vec<Bson> = batch
+        .records
+        .iter()
+        .filter(|record| known(record))
+        .flat_map(|record| record.rows.iter().map(move |row| id(record, row).into()))
+        .collect();
+    let mut there: BTreeSet<Vec<u8>> = BTreeSet::new();
+    if !maybe.is_empty() {
+        let events = store.collection(EVENTS);
+        let find = events.find(doc! { "_id": { "$in": maybe } }).projection(doc! { "_id": 1 });
+        let mut cursor = find.session(&mut *session).await?;
+        while cursor.advance(session).await? {
+            there.insert(Doc(cursor.current()).bytes("_id")?.to_vec());
+        }
+    }
+    let (mut new, mut fills) = (Vec::new(), Vec::new());
+    for record in &batch.records {
+        let (known, missing): (Vec<&EventRow>, Vec<&EventRow>) =
+            record.rows.iter().partition(|row| there.contains(&id(record, row).bytes));
+        fills.extend(known.into_iter().flat_map(|row| fill(chain, &record.block, row)));
+        // What is known of the block is more than a range of logs says: its parent.
+        let (block, canonical) = plan.find(&record.block.hash).map_or((record.block, true), |b| (b.block, b.canonical));
+        new.extend(documents(store, chain, &block, canonical, missing)?);
+    }
+    if !new.is_empty() {
+        store.collection(EVENTS).insert_many(&new).session(&mut *session).await?;
+    }
+    update(store, Some(session), EVENTS, fills).await
+}
+
+async fn purge(store: &Store, session: &mut ClientSession, chain: ChainId, purge: PurgeOrphans) -> Result<()> {
+    let old = doc! {
+        "chain": chain.cast_signed(),
+        "orphaned_at": { "$lt": bound(purge.orphaned_before) },
+        "number": { "$lte": bound(purge.final_number) },
+    };
+    let mut orphans = Vec::new();
+    let mut cursor = store
+        .collection(BLOCKS)
+        .find(old)
+        .hint(mongodb::options::Hint::Name("orphaned".to_owned()))
+        .session(&mut *session)
+        .await?;
+    while cursor.advance(session).await? {
+        orphans.push(Doc(cursor.current()).block()?);
+    }
+    let all = |filters: Vec<Document>| filters.into_iter().map(|q| doc! { "q": q, "limit": 0 }).collect::<Vec<_>>();
+    let id = |b: &BlockRef| key::block(chain, b.number, &b.hash);
+    for (collection, filters) in [
+        (EVENTS, orphans.iter().map(|b| events_of(chain, b)).collect::<Vec<_>>()),
+        (POOLS, orphans.iter().map(|b| pools_of(chain, b)).collect()),
+        (SNAPSHOTS, orphans.iter().map(|b| doc! { "block": id(b) }).collect()),
+        (BLOCKS, orphans.iter().map(|b| doc! { "_id": id(b) }).collect()),
+    ] {
+        if !filters.is_empty() {
+            command(store, Some(session), doc! { "delete": collection, "deletes": all(filters) }).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Keeps the newest few of each pool that got one. Only tidying: done after the batch, and again with the next one.
+async fn prune_snapshots(store: &Store, batch: &WriteBatch) -> Result<()> {
+    let prune = |pool| async move {
+        let snapshots = store.collection(SNAPSHOTS);
+        let range = key::snapshots_of(batch.chain, pool);
+        let skip = u64::try_from(SNAPSHOTS_KEPT.saturating_sub(1)).unwrap_or(0);
+        let last = snapshots.find_one(doc! { "_id": range.clone() }).sort(doc! { "_id": -1 }).skip(skip);
+        let Some(last) = last.projection(doc! { "number": 1 }).await? else { return Ok(()) };
+        let older = doc! { "_id": range, "number": { "$lt": bound(Doc(&last).uint("number")?) } };
+        snapshots.delete_many(older).await?;
+        Ok(())
+    };
+    let prunes: Vec<_> = batch.snapshots.iter().map(|s| prune(&s.pool)).collect();
+    stream::iter(prunes).buffer_unordered(PRUNES).try_collect::<()>().await
+}
+
+/// Inserts the document; where it is there already, only these fields are taken.
+fn upsert(document: &RawDocumentBuf, changeable: &[&str]) -> Result<Document> {
+    let mut insert = Document::try_from(document.as_ref()).map_err(|e| corrupt(e.to_string()))?;
+    let id = insert.remove("_id").unwrap_or(Bson::Null);
+    let set: Document =
+        changeable.iter().filter_map(|name| insert.remove(name).map(|value| ((*name).to_owned(), value))).collect();
+    Ok(doc! { "q": { "_id": id }, "u": { "$set": set, "$setOnInsert": insert }, "upsert": true })
+}
+
+async fn update(store: &Store, mut session: Option<&mut ClientSession>, collection: &str, updates: Vec<Document>) -> Result<()> {
+    let parts = if collection == SNAPSHOTS { UPDATE_SNAPSHOTS } else { UPDATE_PARTS };
+    for chunk in updates.chunks(parts) {
+        command(store, session.as_deref_mut(), doc! { "update": collection, "updates": chunk.to_vec() }).await?;
+    }
+    Ok(())
+}
+
+/// A write command with many parts in one round trip; the driver only looks at whether the command as such worked.
+async fn command(store: &Store, session: Option<&mut ClientSession>, mut command: Document) -> Result<()> {
+    let answer = match session {
+        Some(session) => store.database.run_command(command).session(session).await?,
+        None => {
+            command.insert("writeConcern", doc! { "w": "majority" });
+            store.database.run_command(command).await?
+        }
+    };
+    let wrong = answer.get_array("writeErrors").ok().and_then(|errors| errors.first().cloned());
+    match wrong.or_else(|| answer.get("writeConcernError").cloned()) {
+        None => Ok(()),
+        Some(wrong) => Err(StoreError::Unavailable(format!("MongoDB refuses a write: {wrong}")).into()),
+    }
+}

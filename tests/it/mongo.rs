@@ -1,0 +1,120 @@
+//! The engine on a real MongoDB: P1 through kills of either side, and a live side that does not wait for the store.
+
+use serde_json::json;
+use swaptide::store::{
+    History as _,
+    mongo::{MongoConfig, MongoHistory},
+};
+use swaptide_demo::{Devnet, DevnetConfig, Mongod};
+
+use super::{
+    engine::{Engine, PATIENCE, Setup, run},
+    follow::watched_logs,
+    state,
+};
+
+async fn stored_logs(uri: &str, devnet: &Devnet) -> u64 {
+    let history = MongoHistory::open(MongoConfig::new(uri, || 0)).await.unwrap();
+    let genesis = devnet.rpc_call("eth_getBlockByNumber", json!(["0x0", false])).await.unwrap();
+    history.claim(devnet.chain_id, genesis["hash"].as_str().unwrap().parse().unwrap()).await.unwrap();
+    history.log_counts(devnet.chain_id).await.unwrap().1
+}
+
+async fn trade(devnet: &mut Devnet, blocks: u64) {
+    for _ in 0..blocks {
+        devnet.trader.push_random(8).await.unwrap();
+        devnet.mine().await.unwrap();
+    }
+}
+
+/// Until everything that the engine serves is in the store, too.
+async fn durable(engine: &Engine, devnet: &Devnet) {
+    let head = devnet.head().await.unwrap().number;
+    let line = format!("swaptide_durable_block{{chain=\"{}\"}} {head}", devnet.chain_id);
+    let stored = async {
+        loop {
+            let metrics = String::from_utf8(engine.admin.get("/metrics").await.unwrap().body).unwrap();
+            if metrics.lines().any(|l| l == line) {
+                return;
+            }
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, stored).await.is_ok(), "block {head} is stored; the engine said:\n{}", engine.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_moment_it_comes_back_on_mongodb_with_nothing_lost_and_nothing_double() {
+    let folder = tempfile::tempdir().unwrap();
+    let mongod = Mongod::start().await.unwrap();
+    let mut devnet = Devnet::start(DevnetConfig { seed: 41, ..DevnetConfig::default() }).await.unwrap();
+    // A backfill in ranges first, then block by block.
+    devnet.fill(90, 6).await.unwrap();
+    let uri = mongod.uri("swaptide");
+    let setup =
+        Setup { store_url: Some(uri.clone()), extra_chain: "finality = 32".to_owned(), ..Setup::of(&devnet, folder.path()) };
+    for round in 0..4u64 {
+        let engine = Engine::start(&setup, folder.path()).await;
+        if round % 2 == 1 {
+            engine.at_head(&devnet).await;
+        }
+        trade(&mut devnet, 1 + round).await;
+        engine.kill().await;
+        devnet.reorg(1 + round % 2).await.unwrap();
+    }
+    let engine = Engine::start(&setup, folder.path()).await;
+    engine.at_head(&devnet).await;
+    state::compare(&engine, &devnet).await;
+    durable(&engine, &devnet).await;
+    assert_eq!(stored_logs(&uri, &devnet).await, watched_logs(&devnet).await);
+    // What is older than memory comes from the store.
+    let query = "{ swaps(first: 5) { nodes { id } } }";
+    let old = engine.raw_query(query, json!({})).await;
+    assert!(old["data"]["swaps"]["nodes"].as_array().is_some_and(|nodes| nodes.len() == 5), "{old}");
+    assert!(engine.terminate().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_mongodb_is_away_the_live_side_goes_on_and_afterwards_nothing_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut mongod = Mongod::start().await.unwrap();
+    let mut devnet = Devnet::start(DevnetConfig { seed: 42, ..DevnetConfig::default() }).await.unwrap();
+    let uri = mongod.uri("swaptide");
+    let setup = Setup { store_url: Some(uri.clone()), ..Setup::of(&devnet, folder.path()) };
+    let engine = Engine::start(&setup, folder.path()).await;
+    engine.at_head(&devnet).await;
+    durable(&engine, &devnet).await;
+
+    mongod.kill();
+    for round in 0..6 {
+        trade(&mut devnet, 1).await;
+        if round == 3 {
+            devnet.reorg(2).await.unwrap();
+        }
+        engine.at_head(&devnet).await;
+    }
+    state::compare(&engine, &devnet).await;
+    engine.says(|line| line.contains("the store is tried again") && line.contains("MongoDB")).await;
+
+    mongod.resume().await.unwrap();
+    durable(&engine, &devnet).await;
+    assert_eq!(stored_logs(&uri, &devnet).await, watched_logs(&devnet).await);
+    assert!(engine.terminate().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mongodb_that_cannot_be_used_is_one_line_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let devnet = Devnet::start(DevnetConfig::tiny()).await.unwrap();
+    for (url, says) in [
+        ("mongodb://ada:s3cret@127.0.0.1:9/x?serverSelectionTimeoutMS=200", "cannot be reached"),
+        ("mongodb://ada:s3cret@", "no MongoDB URI"),
+        ("postgres://ada:s3cret@127.0.0.1/x", "mongodb://host:port/database"),
+    ] {
+        let setup = Setup { store_url: Some(url.to_owned()), ..Setup::of(&devnet, folder.path()) };
+        let config = setup.write(folder.path());
+        let (code, _, stderr) = run(&["run", "-c", config.to_str().unwrap()]).await;
+        let line = stderr.lines().last().unwrap_or_default();
+        assert_eq!(code, 1, "{stderr}");
+        assert!(line.starts_with("error: ") && line.contains(says) && !stderr.contains("s3cret"), "{stderr}");
+    }
+}
