@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use crate::{Outcome, parts, progress::Progress, repo, run};
+use crate::{Outcome, demo_args, parts, progress::Progress, repo, run};
 
 fn wants_mongod(args: &[String]) -> bool {
     args.iter().any(|a| a == "--store=mongodb") || args.windows(2).any(|pair| pair == ["--store", "mongodb"])
@@ -26,6 +26,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
 }
 
 fn command(args: &[String]) -> Outcome<Command> {
+    demo_args::Args::parse(args.iter().cloned())?;
     let (engine, demo) = prepare(wants_mongod(args))?;
     let mut command = Command::new(demo);
     command.arg("--engine").arg(engine).args(args).current_dir(repo());

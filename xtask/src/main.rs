@@ -7,6 +7,8 @@ mod cache;
 mod chromium;
 mod ci;
 mod demo;
+#[path = "../../demo/src/app/args.rs"]
+mod demo_args;
 mod parts;
 mod progress;
 mod run;
@@ -53,7 +55,7 @@ fn main() -> ExitCode {
     let outcome = match command {
         "help" | "--help" | "-h" => say(HELP),
         // The same text as the demo's own, without having to build it.
-        "demo" if wants_help => say(include_str!("../../demo/src/app/help.txt")),
+        "demo" if wants_help => say(demo_args::HELP),
         "demo" => demo::demo(rest),
         "test" if wants_help => say(test::HELP),
         "test" => test::test(rest),

@@ -11,6 +11,14 @@ use crate::{Outcome, cache, repo};
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(repo());
+    // What cargo tells the program that it runs, us, is not for the cargo that we run: build scripts look at it, and everything
+    // behind them would be compiled again each time that somebody changes between xtask and plain cargo.
+    let told_to_us = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") || name == "OUT_DIR";
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(told_to_us) {
+            command.env_remove(name);
+        }
+    }
     command
 }
 

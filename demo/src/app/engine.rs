@@ -25,7 +25,7 @@ const LOG_LINES: usize = 15;
 pub(crate) struct Engine {
     process: Option<Guarded>,
     binary: PathBuf,
-    config: PathBuf,
+    pub(crate) config: PathBuf,
     log: PathBuf,
     pub(crate) api: HttpClient,
     pub(crate) admin: HttpClient,

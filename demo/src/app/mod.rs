@@ -109,7 +109,7 @@ async fn start(
     screen.say(&format!("{} pools of {} tokens are there; starting the engine …", args.pools, devnet.deployment.tokens.len()));
     let mut engine = Engine::start(&binary, workdir, &devnet, &store_url, args.port)?;
     engine.wait_ready(Duration::from_secs(60)).await?;
-    screen.say_urls(&engine);
+    screen.say_urls(&engine, &devnet);
     Ok((devnet, mongod, engine))
 }
 

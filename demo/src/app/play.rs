@@ -78,7 +78,7 @@ async fn reorg(devnet: &mut Devnet, rng: &mut Rng, played: &mut Played, screen: 
     played.reorgs += 1;
     played.reorged_blocks += depth;
     screen.note(&format!(
-        "reorg of depth {depth}: everything after block {} replaced, {} transactions orphaned",
+        "reorg of depth {depth}: everything after block {} replaced, transactions orphaned: {}",
         reorged.ancestor, reorged.orphaned_transactions
     ));
     Ok(())

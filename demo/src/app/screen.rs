@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use swaptide_demo::Deployment;
+use swaptide_demo::{Deployment, Devnet};
 
 use super::{
     Outcome,
@@ -45,14 +45,18 @@ impl Screen {
         println!("{text}");
     }
 
-    pub(crate) fn say_urls(&self, engine: &Engine) {
+    pub(crate) fn say_urls(&self, engine: &Engine, devnet: &Devnet) {
         if let Some(port) = engine.port_taken {
             println!("port {port} is taken; using another");
         }
         let (api, admin) = (engine.api.host(), engine.admin.host());
         println!("\n  live page  {}", self.paint("1;36", &format!("http://{api}/")));
-        println!("  GraphiQL   {}", self.paint("36", &format!("http://{api}/graphql")));
+        println!("  GraphiQL   {}", self.paint("36", &format!("http://{api}/graphiql")));
         println!("  metrics    {}", self.paint("36", &format!("http://{admin}/metrics")));
+        // What another engine on the same chain needs.
+        println!("  node       {}", devnet.ws_url);
+        println!("  factories  V2 {}, V3 {}", devnet.deployment.v2_factory, devnet.deployment.v3_factory);
+        println!("  config     {}", engine.config.display());
         println!("\nCtrl-C ends it.\n");
     }
 
