@@ -235,7 +235,7 @@ pub fn dex_specs(chain: &ChainConfig) -> Vec<DexSpec> {
             ProtocolConfig::UniswapV3 => Protocol::UniswapV3,
         },
         factory: dex.factory,
-        fee_pips: dex.fee_pips,
+        fee_pips: dex.v2_fee_pips(),
         pools: dex.pools.clone(),
     };
     chain.dex.iter().map(spec).collect()

@@ -44,10 +44,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Read a configuration and say what is wrong with it
+    /// Read a configuration and say what is wrong with it; asks no node and no store
     CheckConfig {
+        /// The configuration; the same as `-c`
+        #[arg(conflicts_with = "config")]
+        file: Option<PathBuf>,
         /// The configuration
-        file: PathBuf,
+        #[arg(short, long, default_value = "swaptide.toml", value_name = "FILE")]
+        config: PathBuf,
     },
     /// Print the GraphQL schema (SDL)
     Schema,
@@ -74,13 +78,16 @@ pub(crate) fn main() -> ExitCode {
             telemetry::logs::init(false);
             audit(&config, json)
         }
-        Command::CheckConfig { file } => load(&file).map(|config| {
-            let chains: Vec<String> = config.chain.iter().map(|c| format!("{} ({})", c.name, c.id)).collect();
-            println!("{}: fine. Chains: {}", file.display(), chains.join(", "));
-            ExitCode::SUCCESS
-        }),
+        Command::CheckConfig { file, config } => {
+            let file = file.unwrap_or(config);
+            load(&file).map(|config| {
+                let chains: Vec<String> = config.chain.iter().map(|c| format!("{} ({})", c.name, c.id)).collect();
+                println!("{}: fine. Chains: {}", file.display(), chains.join(", "));
+                ExitCode::SUCCESS
+            })
+        }
         Command::Schema => {
-            println!("{}", api::sdl());
+            print!("{}", api::sdl());
             Ok(ExitCode::SUCCESS)
         }
     };
@@ -154,6 +161,9 @@ fn audit(path: &Path, json: bool) -> Result<ExitCode, String> {
                 println!("  {} {}: ours {}, chain {}", pool.pool, drift.field, drift.ours, drift.chain);
             }
         }
+    }
+    if report.is_equal() && report.compared == 0 {
+        return Err("nothing was compared: the engine serves no pool. Its log says which factories have none".to_owned());
     }
     Ok(ExitCode::from(if report.is_equal() { 0 } else { 2 }))
 }

@@ -116,8 +116,16 @@ impl Follower {
         }
     }
 
-    /// A pool that is asked for and not served is worth a line, once everything that was to be read is read.
+    /// What is asked for and not served is worth a line, once everything that was to be read is read.
     fn name_missing_pools(&self) {
+        for (dex, factory) in self.registry.without_pools() {
+            tracing::warn!(
+                dex,
+                %factory,
+                "no pool of this dex was found: its factory has created none since `start_block`. Check `factory`, `protocol` and \
+                 `start_block`; a new pool is served as soon as it is created"
+            );
+        }
         for (dex, pool) in self.registry.not_created() {
             tracing::warn!(
                 dex,

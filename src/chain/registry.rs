@@ -90,6 +90,19 @@ impl Registry {
         missing
     }
 
+    /// Dexes of which no pool is known, where none are listed.
+    #[must_use]
+    pub fn without_pools(&self) -> Vec<(&str, Address)> {
+        let found = |dex: &Dex| self.pools.values().any(|pool| pool.dex == dex.name);
+        let dexes = self.factories.iter().flat_map(|(factory, dexes)| dexes.iter().map(move |dex| (dex, *factory)));
+        let mut without: Vec<(&str, Address)> = dexes
+            .filter(|(dex, _)| dex.only.is_none() && !found(dex))
+            .map(|(dex, factory)| (dex.name.as_str(), factory))
+            .collect();
+        without.sort_unstable();
+        without
+    }
+
     #[must_use]
     pub fn get(&self, pool: &Address) -> Option<&Arc<PoolMeta>> {
         self.pools.get(pool)

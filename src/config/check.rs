@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
-use super::{ChainConfig, Config, Finality, StoreConfig};
+use super::{ChainConfig, Config, Finality, ProtocolConfig, StoreConfig};
 
 /// `finality` above this needs more memory than a node keeps state for. 4,096 blocks: 14 h of mainnet.
 const FINALITY_MAX: u64 = 4_096;
@@ -12,6 +12,12 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
         listen
             .parse::<SocketAddr>()
             .map_err(|_| format!("`{key}` is an address with a port like 127.0.0.1:8080, not \"{listen}\""))?;
+    }
+    if config.api.listen == config.admin.listen && !config.api.listen.ends_with(":0") {
+        return Err(format!(
+            "`api.listen` and `admin.listen` are both {}: the operator's listener needs one of its own",
+            config.api.listen
+        ));
     }
     check_store(&config.store)?;
     if config.chain.is_empty() {
@@ -48,6 +54,9 @@ fn check_store(store: &StoreConfig) -> Result<(), String> {
 
 fn check_chain(chain: &ChainConfig) -> Result<(), String> {
     let name = &chain.name;
+    if chain.id == 0 {
+        return Err(format!("chain \"{name}\": `id` is the chain's EIP-155 number, 1 for Ethereum"));
+    }
     if chain.rpc.is_empty() {
         return Err(format!("chain \"{name}\" has no `rpc`: name at least one endpoint, ws://… first"));
     }
@@ -68,7 +77,13 @@ fn check_chain(chain: &ChainConfig) -> Result<(), String> {
         if !factories.insert(dex.factory) {
             return Err(format!("chain \"{name}\": factory {:#x} is configured twice", dex.factory));
         }
-        if dex.fee_pips >= 1_000_000 {
+        if dex.fee_pips.is_some() && dex.protocol != ProtocolConfig::UniswapV2 {
+            return Err(format!(
+                "dex \"{}\": `fee_pips` is for uniswap_v2; pools of the other protocols say their fee themselves",
+                dex.name
+            ));
+        }
+        if dex.v2_fee_pips() >= 1_000_000 {
             return Err(format!(
                 "dex \"{}\": `fee_pips` is in hundredths of a basis point, below 1000000 (3000 is 0.30 %)",
                 dex.name
@@ -79,6 +94,14 @@ fn check_chain(chain: &ChainConfig) -> Result<(), String> {
         && !(1..=FINALITY_MAX).contains(&depth)
     {
         return Err(format!("chain \"{name}\": `finality` is 1 to {FINALITY_MAX} blocks, or \"tag\""));
+    }
+    if let Finality::Depth(depth) = chain.finality
+        && chain.confirmations > depth
+    {
+        return Err(format!(
+            "chain \"{name}\": `confirmations` is SAFE and `finality` FINALIZED: {} must not lie beyond {depth}",
+            chain.confirmations
+        ));
     }
     if chain.stall_timeout_ms == 0 {
         return Err(format!("chain \"{name}\": `stall_timeout_ms` must be above 0"));

@@ -76,7 +76,7 @@ fn scalar(text: &str) -> Value {
 pub(super) fn located(name: &str, text: &str, error: &toml::de::Error) -> ConfigError {
     let message = error.message().lines().collect::<Vec<_>>().join(" ");
     let line = match error.span() {
-        Some(span) => text.get(..span.start).map(|before| before.lines().count().max(1)),
+        Some(span) => text.get(..span.start).map(|before| before.matches('\n').count().saturating_add(1)),
         None => key_of(&message).and_then(|key| {
             let position = text.lines().position(|l| {
                 let l = l.trim_start().trim_start_matches(['[', ' ']);

@@ -82,6 +82,7 @@ pub struct ChainConfig {
     pub id: u64,
     pub name: String,
     /// In order of preference.
+    #[serde(deserialize_with = "endpoints")]
     pub rpc: Vec<RpcConfig>,
     #[serde(default)]
     pub start_block: StartBlock,
@@ -136,11 +137,50 @@ fn fifteen_seconds() -> u64 {
 }
 
 /// A URL, or one with limits.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
+#[derive(Debug, Clone)]
 pub enum RpcConfig {
     Url(String),
     Limited(LimitedRpc),
+}
+
+/// By hand: what derive makes of an untagged enum says "did not match any variant", and not which key is wrong.
+impl<'de> Deserialize<'de> for RpcConfig {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> serde::de::Visitor<'de> for Either {
+            type Value = RpcConfig;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("in `rpc` a URL, or a table like { url = \"…\", max_rps = 25 }")
+            }
+
+            fn visit_str<E>(self, url: &str) -> Result<RpcConfig, E> {
+                Ok(RpcConfig::Url(url.to_owned()))
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<RpcConfig, A::Error> {
+                LimitedRpc::deserialize(serde::de::value::MapAccessDeserializer::new(map)).map(RpcConfig::Limited)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// One endpoint, or a list of them.
+fn endpoints<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<RpcConfig>, D::Error> {
+    struct List;
+    impl<'de> serde::de::Visitor<'de> for List {
+        type Value = Vec<RpcConfig>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a list: `rpc` = [\"ws://…\", \"http://…\"]")
+        }
+
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+            Vec::deserialize(serde::de::value::SeqAccessDeserializer::new(list))
+        }
+    }
+    deserializer.deserialize_any(List)
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -234,9 +274,9 @@ pub struct DexConfig {
     pub protocol: ProtocolConfig,
     #[serde(deserialize_with = "address")]
     pub factory: Address,
-    /// V2 only: forks differ. Hundredths of a basis point.
-    #[serde(default = "v2_fee")]
-    pub fee_pips: u32,
+    /// V2 only: forks differ. Hundredths of a basis point; 3,000 unless it is said.
+    #[serde(default)]
+    pub fee_pips: Option<u32>,
     /// Only these pools, if any are named.
     #[serde(default, deserialize_with = "addresses")]
     pub pools: Vec<Address>,
@@ -248,8 +288,12 @@ pub struct DexConfig {
     pub position_manager: Option<Address>,
 }
 
-fn v2_fee() -> u32 {
-    3_000
+impl DexConfig {
+    /// What every pool of the dex takes, where pools do not say it themselves.
+    #[must_use]
+    pub fn v2_fee_pips(&self) -> u32 {
+        self.fee_pips.unwrap_or(3_000)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -287,7 +331,11 @@ pub fn parse(
     let mut table: toml::Table = toml::from_str(text).map_err(|e| expand::located(name, text, &e))?;
     expand::values(&mut table, env).map_err(|e| ConfigError(format!("{name}: {e}")))?;
     expand::overrides(&mut table, overrides).map_err(|e| ConfigError(format!("environment: {e}")))?;
-    let config: Config = table.try_into().map_err(|e| expand::located(name, text, &e))?;
+    let config: Config = table.try_into().map_err(|error| {
+        // The same fault in the text as it stands has a place; where only the values that were put in are at fault, it has none.
+        let placed = toml::from_str::<Config>(text).err().filter(|placed| placed.message() == error.message());
+        expand::located(name, text, &placed.unwrap_or(error))
+    })?;
     check::check(&config).map_err(|e| ConfigError(format!("{name}: {e}")))?;
     Ok(config)
 }

@@ -25,6 +25,7 @@ pub struct Setup {
     pub dexes: Vec<(String, String)>,
     pub extra_chain: String,
     pub api_listen: String,
+    pub admin_listen: String,
     /// Further arguments of `swaptide run`.
     pub args: Vec<&'static str>,
 }
@@ -41,6 +42,7 @@ impl Setup {
             dexes: vec![("uniswap_v2".to_owned(), d.v2_factory.to_string()), ("uniswap_v3".to_owned(), d.v3_factory.to_string())],
             extra_chain: String::new(),
             api_listen: "127.0.0.1:0".to_owned(),
+            admin_listen: "127.0.0.1:0".to_owned(),
             args: Vec::new(),
         }
     }
@@ -48,8 +50,9 @@ impl Setup {
     pub fn toml(&self) -> String {
         let rpc: Vec<String> = self.rpc.iter().map(|url| format!("{url:?}")).collect();
         let mut text = format!(
-            "[api]\nlisten = {:?}\n[admin]\nlisten = \"127.0.0.1:0\"\n[store]\nurl = {:?}\n[[chain]]\nid = {}\nname = \"test\"\nrpc = [{}]\n{}\n",
+            "[api]\nlisten = {:?}\n[admin]\nlisten = {:?}\n[store]\nurl = {:?}\n[[chain]]\nid = {}\nname = \"test\"\nrpc = [{}]\n{}\n",
             self.api_listen,
+            self.admin_listen,
             self.store_url.clone().unwrap_or_else(|| format!("sqlite:{}", self.database.display())),
             self.chain_id,
             rpc.join(", "),

@@ -71,9 +71,56 @@ async fn what_is_wrong_with_a_configuration_is_said_in_one_line() {
     assert_eq!(code, 1);
     assert!(stderr.contains("/nowhere/swaptide.toml") && stderr.contains("-c FILE"), "{stderr}");
     let file = good().write(folder);
-    let (code, stdout, _) = run(&["check-config", file.to_str().unwrap()]).await;
-    assert_eq!(code, 0);
-    assert!(stdout.contains("fine"), "{stdout}");
+    for args in [&["check-config", file.to_str().unwrap()] as &[&str], &["check-config", "-c", file.to_str().unwrap()]] {
+        let (code, stdout, _) = run(args).await;
+        assert_eq!(code, 0);
+        assert!(stdout.contains("fine"), "{stdout}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistake_in_the_configuration_is_named_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("swaptide.toml");
+    let good = "[[chain]]\nid = 1\nname = \"x\"\nrpc = [\"ws://127.0.0.1:1\"]\n[[chain.dex]]\nname = \"d\"\nprotocol = \"uniswap_v3\"\n\
+                factory = \"0x1f98431c8ad98523631ae4a59f267346ea31f984\"\n";
+    for (from, to, line, says) in [
+        ("[\"ws://127.0.0.1:1\"]", "[{ url = \"ws://127.0.0.1:1\", max_rp = 5 }]", Some(4), "max_rp"),
+        ("[\"ws://127.0.0.1:1\"]", "\"ws://127.0.0.1:1\"", Some(4), "a list"),
+        ("[\"ws://127.0.0.1:1\"]", "[5]", Some(4), "a URL, or a table"),
+        ("factory = ", "factor = ", Some(8), "factor"),
+        ("factory = \"0x1f98431c8ad98523631ae4a59f267346ea31f984\"\n", "", Some(5), "factory"),
+        ("id = 1\n", "id = 1\nfinality = \"soon\"\n", Some(3), "finality"),
+        ("id = 1\n", "id = 0\n", None, "`id`"),
+        ("id = 1\n", "id = 1\nconfirmations = 100\n", None, "`confirmations`"),
+        ("name = \"d\"\n", "name = \"d\"\nfee_pips = 500\n", None, "`fee_pips`"),
+        ("[[chain]]", "[api]\nlisten = \"127.0.0.1:9464\"\n[[chain]]", None, "`admin.listen`"),
+    ] {
+        assert!(good.contains(from), "{from}");
+        std::fs::write(&file, good.replacen(from, to, 1)).unwrap();
+        let (code, _, stderr) = run(&["check-config", file.to_str().unwrap()]).await;
+        assert_eq!(code, 1, "{to}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        let place = line.map_or("swaptide.toml: ".to_owned(), |n| format!("swaptide.toml:{n}: "));
+        assert!(stderr.contains(&place) && stderr.contains(says) && !stderr.contains("variant"), "{to}: {stderr}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_factory_without_pools_is_named_and_an_audit_of_nothing_is_no_success() {
+    let folder = tempfile::tempdir().unwrap();
+    let devnet = Devnet::start(DevnetConfig::tiny()).await.unwrap();
+    let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut setup = Setup::of(&devnet, folder.path());
+    // V2's factory under V3's name.
+    setup.dexes = vec![("uniswap_v3".to_owned(), devnet.deployment.v2_factory.to_string())];
+    setup.admin_listen = admin.to_string();
+    let engine = Engine::start(&setup, folder.path()).await;
+    engine.at_head(&devnet).await;
+    engine.says(|line| line.contains("no pool of this dex was found") && line.contains("dex-0")).await;
+    let (code, _, stderr) = run(&["audit", "-c", folder.path().join("swaptide.toml").to_str().unwrap()]).await;
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains("nothing was compared"), "{stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
