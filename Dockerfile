@@ -3,6 +3,8 @@
 #   docker build -t swaptide .
 #   docker run -v "$PWD/swaptide.toml:/etc/swaptide/swaptide.toml:ro" -v swaptide:/data -p 8080:8080 swaptide
 #
+# In the container 127.0.0.1 is the container: name a node on the host as host.docker.internal, or use `--network host`.
+#
 # The base images are arguments, so that a registry of your own, or none at all, can be used.
 ARG RUST_IMAGE=docker.io/library/rust:1.95.0-slim-bookworm
 ARG NODE_IMAGE=docker.io/library/node:22-bookworm-slim

@@ -104,6 +104,7 @@ export class Pools {
   }
 
   #empty() {
+    byId("pools-empty").textContent = "No pool yet. The first one shows up here as soon as a factory creates it.";
     byId("pools-empty").hidden = this.#rows.size > 0;
   }
 }

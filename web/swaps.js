@@ -72,6 +72,7 @@ export class Swaps {
       node.remove();
       this.#items.delete(id);
     }
+    byId("swaps-empty").textContent = "No swap yet.";
     byId("swaps-empty").hidden = this.#items.size > 0;
   }
 }

@@ -26,9 +26,10 @@ pub(crate) enum FrameKind {
     Snapshot,
     /// New things, oldest first.
     Update,
-    /// Takes back what it lists, newest first: a reorg. The same id may come again later.
+    /// Takes back what it lists, newest first: a reorg. Remove by `id`, and leave an id alone that was never sent to you: it is from
+    /// before you subscribed. The same id may come again later.
     Retract,
-    /// Drop everything above `block`; the stream goes on from there.
+    /// Drop everything above `block`; the stream goes on from there. Nothing sends it yet: it belongs to resuming.
     Rollback,
 }
 
@@ -73,7 +74,8 @@ macro_rules! frame {
                 self.envelope.seq
             }
 
-            /// The position after this frame is applied. Of a RETRACT: the position before what it takes back.
+            /// The position after this frame is applied. Of a RETRACT of blocks or swaps: the position before what it takes back. A
+            /// pool's frame is always of the new head.
             async fn cursor(&self) -> Cursor {
                 Cursor(self.envelope.cursor.clone())
             }
@@ -83,7 +85,8 @@ macro_rules! frame {
                 self.envelope.kind
             }
 
-            /// The block of `cursor`: the newest block once this frame is applied. Of a RETRACT: the newest that is left.
+            /// The block of `cursor`: the newest block once this frame is applied. Of a RETRACT of blocks or swaps: the newest that is
+            /// left.
             async fn block(&self) -> BlockRef {
                 self.envelope.block.into()
             }

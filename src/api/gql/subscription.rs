@@ -58,7 +58,7 @@ impl Subscription {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "EIP-155 chain id; may be left out where one chain is configured")] chain_id: Option<u64>,
-        #[graphql(desc = "Which swaps: `pool`, `token`, or both", name = "where")] filter: Option<SwapWhere>,
+        #[graphql(desc = "Which swaps: of one `pool`, or of one `token`", name = "where")] filter: Option<SwapWhere>,
     ) -> Result<impl Stream<Item = Result<SwapEvent>> + use<>> {
         let filter: EventFilter = filter.try_into()?;
         if filter.origin.is_some() || filter.transaction.is_some() || filter.time_from.is_some() || filter.time_to.is_some() {
