@@ -1,14 +1,16 @@
 //! [`History`] on MongoDB: production, and several processes over one database.
 //!
 //! Read in this order: `docs/data-model.md` (what is kept, and why each index is there), [`schema`] (collections, indexes,
-//! versions), [`key`] (an `_id` is a place in the chain), [`mod@write`] (one batch), [`query`] (the closed set of questions, one
+//! versions), [`key`] (an `_id` is a place in the chain), [`mod@write`] and [`plan`] (one batch), [`query`] (the closed set of questions, one
 //! index each), [`read`] (what a restart needs), [`connect`] (which server, how patiently).
 //!
 //! What is absent: any deletion on a revert, any query without an index, any sort that an index does not give.
 
+mod command;
 mod connect;
 mod error;
 mod key;
+mod plan;
 mod query;
 mod read;
 mod row;

@@ -4,12 +4,8 @@
 //! that is final as a whole (a backfill) are inserted before the transaction, unordered and in parallel: a transaction would be
 //! slower, and a row that is there already is the same row.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
-use alloy::primitives::B256;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use mongodb::{
     ClientSession,
@@ -20,8 +16,10 @@ use mongodb::{
 
 use super::{
     Store,
-    error::{DUPLICATE_KEY, Failure, Result, corrupt},
+    command::{command, update, upsert},
+    error::{DUPLICATE_KEY, Failure, Result},
     key::{self, binary, bound, int},
+    plan::Plan,
     row::{self, Doc},
     schema::{BLOCKS, EVENTS, HEADS, META, POOLS, SNAPSHOTS, SOURCES, TOKENS},
 };
@@ -45,10 +43,6 @@ const INSERT_ROWS: usize = 2_500;
 const INSERTS: usize = 2;
 /// Of each pool: the one that a restart takes, and the one before it.
 const SNAPSHOTS_KEPT: usize = 2;
-/// Parts of one update command. A command is a document: 16 MiB at most.
-const UPDATE_PARTS: usize = 1_000;
-/// A snapshot of 5,000 ticks has 125 kB.
-const UPDATE_SNAPSHOTS: usize = 64;
 /// Pools that are looked after at once.
 const PRUNES: usize = 8;
 
@@ -188,7 +182,7 @@ async fn steps(store: &Store, session: &mut ClientSession, batch: &WriteBatch, r
     let mut plan = Plan::read(store, session, batch).await?;
     plan.run(batch);
     flip(store, session, batch, &plan.flips()).await?;
-    plan.write(store, session, batch).await?;
+    blocks(store, session, batch, &plan).await?;
     if rows != Rows::Inserted {
         insert_missing(store, session, batch, &plan, rows == Rows::AnyMayBeThere).await?;
     }
@@ -250,127 +244,24 @@ pub(super) fn not_claimed(chain: ChainId) -> Failure {
     StoreError::Unavailable(format!("chain {chain} has not claimed this database")).into()
 }
 
-/// A block as the batch leaves it.
-struct Planned {
-    block: BlockRef,
-    canonical: bool,
-    /// As it is stored; `None`: it is not.
-    stored: Option<bool>,
-    parent_learnt: bool,
-}
-
-/// What a batch does to the blocks of the heights that it names.
-struct Plan {
-    heights: BTreeMap<u64, Vec<Planned>>,
-}
-
-impl Plan {
-    async fn read(store: &Store, session: &mut ClientSession, batch: &WriteBatch) -> Result<Self> {
-        let chain = batch.chain;
-        let numbers: BTreeSet<u64> = batch.records.iter().map(|r| r.block.number).collect();
-        let created = batch.records.iter().flat_map(|r| r.created.iter().map(|m| m.created.block.number));
-        let others = created.chain(batch.snapshots.iter().map(|s| s.block.number)).chain(batch.head.map(|h| h.number));
-        let mut wanted: Vec<Document> = Vec::new();
-        if let (Some(first), Some(last)) = (numbers.first(), numbers.last()) {
-            wanted.push(doc! { "_id": key::blocks_between(chain, *first, *last) });
-        }
-        let outside: BTreeSet<u64> = others.filter(|n| !numbers.contains(n)).collect();
-        wanted.extend(outside.into_iter().map(|n| doc! { "_id": key::blocks_between(chain, n, n) }));
-        if !batch.revert.is_empty() {
-            let hashes: Vec<Bson> = batch.revert.iter().map(|h| binary(h.as_slice()).into()).collect();
-            wanted.push(doc! { "hash": { "$in": hashes }, "chain": chain.cast_signed() });
-        }
-        let mut plan = Self { heights: BTreeMap::new() };
-        if wanted.is_empty() {
-            return Ok(plan);
-        }
-        let mut cursor = store.collection(BLOCKS).find(doc! { "$or": wanted }).session(&mut *session).await?;
-        while cursor.advance(session).await? {
-            let doc = Doc(cursor.current());
-            let (block, canonical) = (doc.block()?, doc.flag("canonical")?);
-            let planned = Planned { block, canonical, stored: Some(canonical), parent_learnt: false };
-            plan.heights.entry(block.number).or_default().push(planned);
-        }
-        Ok(plan)
+/// New blocks, and parents that were learnt: of the block and of everything that carries it.
+async fn blocks(store: &Store, session: &mut ClientSession, batch: &WriteBatch, plan: &Plan) -> Result<()> {
+    let new = plan.new_blocks().map(|b| row::block(batch.chain, &b.block, b.canonical, batch.now));
+    let new: Vec<RawDocumentBuf> = new.collect::<Result<_>>()?;
+    if !new.is_empty() {
+        store.collection(BLOCKS).insert_many(&new).session(&mut *session).await?;
     }
-
-    /// In the order of the batch's fields.
-    fn run(&mut self, batch: &WriteBatch) {
-        for block in self.heights.values_mut().flatten().filter(|b| batch.revert.contains(&b.block.hash)) {
-            block.canonical = false;
-        }
-        for record in &batch.records {
-            self.place(&record.block, true);
-            for meta in record.created.iter().filter(|m| m.created.block.hash != record.block.hash) {
-                // A pool that the configuration names may be older than everything that is followed.
-                self.place(&meta.created.block, false);
-            }
-        }
-        for snapshot in &batch.snapshots {
-            self.place(&snapshot.block, false);
-        }
-        if let Some(head) = &batch.head {
-            self.place(head, true);
-        }
-    }
-
-    /// One that is said to be canonical takes the place of every other of its height; one that is only mentioned changes nothing
-    /// that is known.
-    fn place(&mut self, block: &BlockRef, said_canonical: bool) {
-        let siblings = self.heights.entry(block.number).or_default();
-        let mut rivals = false;
-        for rival in siblings.iter_mut().filter(|b| b.block.hash != block.hash && b.canonical) {
-            rivals = true;
-            rival.canonical = !said_canonical;
-        }
-        match siblings.iter_mut().find(|b| b.block.hash == block.hash) {
-            Some(known) => {
-                known.canonical |= said_canonical;
-                if known.block.parent_hash.is_zero() && !block.parent_hash.is_zero() {
-                    known.block.parent_hash = block.parent_hash;
-                    known.parent_learnt = true;
-                }
-            }
-            None => {
-                siblings.push(Planned { block: *block, canonical: said_canonical || !rivals, stored: None, parent_learnt: false })
-            }
-        }
-    }
-
-    fn find(&self, hash: &B256) -> Option<&Planned> {
-        self.heights.values().flatten().find(|b| b.block.hash == *hash)
-    }
-
-    fn is_canonical(&self, hash: &B256) -> bool {
-        self.find(hash).is_some_and(|b| b.canonical)
-    }
-
-    /// Stored blocks that change sides.
-    fn flips(&self) -> Vec<(BlockRef, bool)> {
-        let changed = self.heights.values().flatten().filter(|b| b.stored.is_some_and(|stored| stored != b.canonical));
-        changed.map(|b| (b.block, b.canonical)).collect()
-    }
-
-    async fn write(&self, store: &Store, session: &mut ClientSession, batch: &WriteBatch) -> Result<()> {
-        let new = self.heights.values().flatten().filter(|b| b.stored.is_none());
-        let new: Vec<RawDocumentBuf> =
-            new.map(|b| row::block(batch.chain, &b.block, b.canonical, batch.now)).collect::<Result<_>>()?;
-        if !new.is_empty() {
-            store.collection(BLOCKS).insert_many(&new).session(&mut *session).await?;
-        }
-        let learnt: Vec<&BlockRef> =
-            self.heights.values().flatten().filter(|b| b.stored.is_some() && b.parent_learnt).map(|b| &b.block).collect();
-        let set = |block: &BlockRef| doc! { "$set": { "parent": binary(block.parent_hash.as_slice()) } };
-        let of = |block: &BlockRef, filter: Document| doc! { "q": filter, "u": set(block), "multi": true };
-        let blocks = learnt.iter().map(|b| of(b, doc! { "_id": key::block(batch.chain, b.number, &b.hash) }));
-        update(store, Some(session), BLOCKS, blocks.collect()).await?;
-        let events = learnt.iter().map(|b| of(b, events_of(batch.chain, b)));
-        update(store, Some(session), EVENTS, events.collect()).await?;
-        let pools = learnt.iter().map(|b| of(b, pools_of(batch.chain, b)));
-        update(store, Some(session), POOLS, pools.collect()).await?;
-        let snapshots = learnt.iter().map(|b| of(b, doc! { "block": key::block(batch.chain, b.number, &b.hash) }));
-        update(store, Some(session), SNAPSHOTS, snapshots.collect()).await
-    }
+    let learnt = plan.parents_learnt();
+    let set = |block: &BlockRef| doc! { "$set": { "parent": binary(block.parent_hash.as_slice()) } };
+    let of = |block: &BlockRef, filter: Document| doc! { "q": filter, "u": set(block), "multi": true };
+    let blocks = learnt.iter().map(|b| of(b, doc! { "_id": key::block(batch.chain, b.number, &b.hash) }));
+    update(store, Some(session), BLOCKS, blocks.collect()).await?;
+    let events = learnt.iter().map(|b| of(b, events_of(batch.chain, b)));
+    update(store, Some(session), EVENTS, events.collect()).await?;
+    let pools = learnt.iter().map(|b| of(b, pools_of(batch.chain, b)));
+    update(store, Some(session), POOLS, pools.collect()).await?;
+    let snapshots = learnt.iter().map(|b| of(b, doc! { "block": key::block(batch.chain, b.number, &b.hash) }));
+    update(store, Some(session), SNAPSHOTS, snapshots.collect()).await
 }
 
 fn events_of(chain: ChainId, block: &BlockRef) -> Document {
@@ -489,37 +380,4 @@ async fn prune_snapshots(store: &Store, batch: &WriteBatch) -> Result<()> {
     };
     let prunes: Vec<_> = batch.snapshots.iter().map(|s| prune(&s.pool)).collect();
     stream::iter(prunes).buffer_unordered(PRUNES).try_collect::<()>().await
-}
-
-/// Inserts the document; where it is there already, only these fields are taken.
-fn upsert(document: &RawDocumentBuf, changeable: &[&str]) -> Result<Document> {
-    let mut insert = Document::try_from(document.as_ref()).map_err(|e| corrupt(e.to_string()))?;
-    let id = insert.remove("_id").unwrap_or(Bson::Null);
-    let set: Document =
-        changeable.iter().filter_map(|name| insert.remove(name).map(|value| ((*name).to_owned(), value))).collect();
-    Ok(doc! { "q": { "_id": id }, "u": { "$set": set, "$setOnInsert": insert }, "upsert": true })
-}
-
-async fn update(store: &Store, mut session: Option<&mut ClientSession>, collection: &str, updates: Vec<Document>) -> Result<()> {
-    let parts = if collection == SNAPSHOTS { UPDATE_SNAPSHOTS } else { UPDATE_PARTS };
-    for chunk in updates.chunks(parts) {
-        command(store, session.as_deref_mut(), doc! { "update": collection, "updates": chunk.to_vec() }).await?;
-    }
-    Ok(())
-}
-
-/// A write command with many parts in one round trip; the driver only looks at whether the command as such worked.
-async fn command(store: &Store, session: Option<&mut ClientSession>, mut command: Document) -> Result<()> {
-    let answer = match session {
-        Some(session) => store.database.run_command(command).session(session).await?,
-        None => {
-            command.insert("writeConcern", doc! { "w": "majority" });
-            store.database.run_command(command).await?
-        }
-    };
-    let wrong = answer.get_array("writeErrors").ok().and_then(|errors| errors.first().cloned());
-    match wrong.or_else(|| answer.get("writeConcernError").cloned()) {
-        None => Ok(()),
-        Some(wrong) => Err(StoreError::Unavailable(format!("MongoDB refuses a write: {wrong}")).into()),
-    }
 }
