@@ -37,7 +37,7 @@ use swaptide::{
     store::{
         History, Live, PoolStatus, Reader, StoreError,
         between::Between,
-        query::{EventQuery, Narrow, Place},
+        query::{EventQuery, Fields, Narrow, Place},
         sqlite::SqliteHistory,
         topics::{FrameData, FrameKind, Topic},
     },
@@ -386,6 +386,7 @@ async fn all_events(reader: &Reader, pin: &swaptide::store::Pin, kind: EventKind
             time_from: None,
             time_to: None,
             newest_first,
+            fields: Fields::ALL,
             limit: 17,
         };
         let page = reader.events(pin, query).await.unwrap().events;

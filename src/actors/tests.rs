@@ -324,6 +324,7 @@ fn a_store_that_was_away_longer_than_memory_reaches_gets_everything_back_from_th
                 time_from: None,
                 time_to: None,
                 newest_first: false,
+                fields: crate::store::query::Fields::ALL,
                 limit: 1_000,
             };
             let refused = reader.events(&rig.live.pin(), all).await;

@@ -29,7 +29,7 @@ use self::{
 pub(crate) use self::{queries::*, random::*, reorgs::*, writes::*};
 use super::{
     history::{History, WriteBatch},
-    query::{EventQuery, Narrow},
+    query::{EventQuery, Fields, Narrow},
 };
 use crate::domain::{
     block::BlockRef,
@@ -142,6 +142,7 @@ pub(crate) fn all(kind: EventKind) -> EventQuery {
         time_from: None,
         time_to: None,
         newest_first: true,
+        fields: Fields::ALL,
         limit: EventQuery::LIMIT_MAX,
     }
 }

@@ -23,6 +23,20 @@ pub enum Narrow {
     Transaction(B256),
 }
 
+/// Which parts of a row are wanted beside its key, its block and its decoded event. What is not wanted a store may leave where it
+/// is; the row then has `None` there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Fields {
+    /// `EventRow::after`
+    pub state_after: bool,
+    /// `EventRow::enrichment`
+    pub enrichment: bool,
+}
+
+impl Fields {
+    pub const ALL: Self = Self { state_after: true, enrichment: true };
+}
+
 /// Events of one kind in a half-open stretch of the chain, ordered by (block number, log index).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventQuery {
@@ -38,6 +52,7 @@ pub struct EventQuery {
     /// Block time, exclusive.
     pub time_to: Option<u64>,
     pub newest_first: bool,
+    pub fields: Fields,
     /// At most [`EventQuery::LIMIT_MAX`].
     pub limit: usize,
 }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     domain::{ChainId, event::EventKind},
-    store::query::EventQuery,
+    store::query::{EventQuery, Fields},
 };
 
 pub(super) struct Asked {
@@ -37,6 +37,7 @@ pub(super) async fn page<N: From<At>>(ctx: &Context<'_>, asked: Asked) -> Result
     let pin = pin(ctx, asked.chain).await?;
     BlockHeight::check(asked.block, &pin)?;
     let newest_first = asked.direction == OrderDirection::Desc;
+    let fields = fields(ctx);
     let all = EventQuery {
         chain: pin.chain(),
         kind: asked.kind,
@@ -46,6 +47,7 @@ pub(super) async fn page<N: From<At>>(ctx: &Context<'_>, asked: Asked) -> Result
         time_from: asked.filter.time_from,
         time_to: asked.filter.time_to,
         newest_first,
+        fields,
         limit: count.saturating_add(1),
     };
     let place = asked.after.as_ref().map(|c| cursor::place(&pin, c, newest_first)).transpose()?;
@@ -53,4 +55,15 @@ pub(super) async fn page<N: From<At>>(ctx: &Context<'_>, asked: Asked) -> Result
     let found = core(ctx)?.reader.events(&pin, query).await?;
     let items = found.events.into_iter().map(|event| (cursor::of_event(&pin, &event), N::from(At::new(&pin, event)))).collect();
     Ok(Page::new(items, count, place.is_some(), Total::events(Arc::clone(&pin), all)))
+}
+
+/// What of the rows is selected, by whatever alias or fragment, so that a store reads no more than that.
+fn fields(ctx: &Context<'_>) -> Fields {
+    let page = ctx.look_ahead();
+    let selected =
+        |name: &str| page.field("nodes").field(name).exists() || page.field("edges").field("node").field(name).exists();
+    Fields {
+        state_after: ["reserve0After", "reserve1After", "liquidityAfter"].into_iter().any(selected),
+        enrichment: selected("origin"),
+    }
 }

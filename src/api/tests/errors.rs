@@ -1,6 +1,7 @@
 //! Every refusal has a code and a sentence that says what to do.
 
 use super::world::*;
+use crate::store::query::Fields;
 
 #[tokio::test]
 async fn bad_arguments_are_named() {
@@ -63,6 +64,28 @@ async fn blocks_that_are_not_the_newest_are_explained() {
     assert_eq!(code("{ number: 99 }".to_owned()).await, "STATE_STALE");
     // Waits its two seconds, of a clock that is paused.
     assert_eq!(code("{ number_gte: 99 }".to_owned()).await, "STATE_STALE");
+}
+
+#[tokio::test]
+async fn the_store_is_asked_for_what_is_selected_and_no_more() {
+    let mut world = World::new();
+    world.mine(v2_swap(1, 1, 10, 10));
+    for _ in 0..70 {
+        let tip = world.mine(Vec::new());
+        world.live.set_durable(tip.number, tip.hash, 0);
+    }
+    for (selection, state_after, enrichment) in [
+        ("nodes { id amount0Raw sender }", false, false),
+        ("nodes { id reserve0After }", true, false),
+        ("edges { node { after: liquidityAfter } }", true, false),
+        ("edges { node { ...F } }", false, true),
+        ("totalCount nodes { ... on Swap { origin reserve1After } }", true, true),
+    ] {
+        let fragment = if selection.contains("...F") { "fragment F on Swap { origin }" } else { "" };
+        world.data(&format!("{{ swaps {{ {selection} }} }} {fragment}")).await;
+        let asked = world.history.asked.lock().unwrap().take().unwrap();
+        assert_eq!(asked.fields, Fields { state_after, enrichment }, "{selection}");
+    }
 }
 
 #[tokio::test]

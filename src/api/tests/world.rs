@@ -304,6 +304,8 @@ fn tokens(as_of: BlockRef) -> Vec<Arc<TokenMeta>> {
 pub(super) struct ListHistory {
     records: Mutex<Vec<Arc<BlockRecord>>>,
     broken: Mutex<bool>,
+    /// What was asked for last.
+    pub(super) asked: Mutex<Option<EventQuery>>,
 }
 
 impl ListHistory {
@@ -376,6 +378,7 @@ impl History for ListHistory {
     }
 
     fn events(&self, query: EventQuery) -> BoxFuture<'_, Result<Vec<EventAt>, StoreError>> {
+        *self.asked.lock().unwrap() = Some(query);
         ready(self.matching(&query).map(|mut found| {
             found.truncate(query.limit);
             found

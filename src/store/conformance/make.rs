@@ -13,7 +13,7 @@ use crate::{
         record::{BlockRecord, Enrichment, EventRow},
         token::{TokenFlag, TokenMeta},
     },
-    store::query::{EventQuery, Narrow, Place},
+    store::query::{EventQuery, Fields, Narrow, Place},
 };
 
 pub(crate) const CHAIN: ChainId = 31_337;
@@ -247,6 +247,7 @@ impl Rng {
             time_from: self.chance(30).then(|| time(self)),
             time_to: self.chance(30).then(|| time(self)),
             newest_first: self.chance(50),
+            fields: Fields::ALL,
             limit: usize::try_from(self.below(12)).unwrap(),
         }
     }

@@ -11,7 +11,7 @@ use super::{
     Store,
     error::Result,
     key::{self, binary, bound},
-    row::{self, Doc, EVENT_FIELDS},
+    row::{self, Doc},
     schema::{BLOCKS, EVENTS},
 };
 use crate::{
@@ -52,8 +52,6 @@ pub(super) async fn events(store: &Store, query: &EventQuery) -> Result<Vec<Even
         return Ok(Vec::new());
     }
     let Asked { filter, hint } = asked(query, after, before);
-    let fields: Document =
-        EVENT_FIELDS.iter().map(|name| ((*name).to_owned(), 1.into())).chain([("_id".to_owned(), 0.into())]).collect();
     let mut cursor = store
         .collection(EVENTS)
         .find(filter)
@@ -62,7 +60,7 @@ pub(super) async fn events(store: &Store, query: &EventQuery) -> Result<Vec<Even
         .limit(i64::try_from(limit).unwrap_or(i64::MAX))
         // All of a page in one answer: the default is 101 documents.
         .batch_size(u32::try_from(limit).unwrap_or(u32::MAX))
-        .projection(fields)
+        .projection(row::projection(query.fields))
         .await?;
     let mut events = Vec::with_capacity(limit.min(128));
     while cursor.advance().await? {

@@ -1,7 +1,7 @@
 //! Between documents and domain values.
 
 use alloy::primitives::{Address, B256, U256};
-use mongodb::bson::{Binary, RawArrayBuf, RawDocument, RawDocumentBuf, cstr, raw::CStr, spec::BinarySubtype};
+use mongodb::bson::{Binary, Document, RawArrayBuf, RawDocument, RawDocumentBuf, cstr, raw::CStr, spec::BinarySubtype};
 
 use super::{
     error::{Failure, Result, corrupt},
@@ -15,31 +15,34 @@ use crate::{
         pool::{CreatedAt, PoolId, PoolMeta, Protocol},
         record::{DERIVE_VERSION, Enrichment, EventAt, EventRow, PoolSnapshot},
     },
-    store::codec,
+    store::{codec, query::Fields},
 };
 
-/// What queries read of an event. `_id` and what only indexes and programs beside us need are left where they are.
-pub(super) const EVENT_FIELDS: [&str; 19] = [
+/// What every query reads of an event. `_id` and what only indexes and programs beside us need are left where they are.
+const EVENT_FIELDS: [&str; 14] = [
+    "chain",
     "number",
     "hash",
     "parent",
     "timestamp",
+    "log_index",
+    "canonical",
     "pool",
     "address",
     "tx",
     "tx_index",
-    "log_index",
     "sync_log_index",
     "log",
     "body",
-    "state_after",
-    "origin",
-    "gas_used",
-    "gas_price",
-    "canonical",
-    "kind",
-    "chain",
 ];
+
+/// The projection of a query.
+pub(super) fn projection(fields: Fields) -> Document {
+    let state: &[&str] = if fields.state_after { &["state_after"] } else { &[] };
+    let enrichment: &[&str] = if fields.enrichment { &["origin", "gas_used", "gas_price"] } else { &[] };
+    let names = EVENT_FIELDS.iter().chain(state).chain(enrichment);
+    names.map(|name| ((*name).to_owned(), 1.into())).chain([("_id".to_owned(), 0.into())]).collect()
+}
 
 /// A field of a document that was read.
 pub(super) struct Doc<'a>(pub(super) &'a RawDocument);

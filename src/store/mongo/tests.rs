@@ -18,7 +18,7 @@ use crate::{
             make::{self, CHAIN, GENESIS, genesis, pool, pool_id},
         },
         history::PurgeOrphans,
-        query::{Narrow, Place},
+        query::{Fields, Narrow, Place},
     },
 };
 
@@ -307,6 +307,19 @@ async fn a_page_is_one_command_and_a_batch_at_the_head_a_handful() {
     assert_eq!(written, ["update", "find", "update", "find", "insert", "insert", "commitTransaction"]);
     history.events(EventQuery { limit: 1_001, ..all(EventKind::Swap) }).await.unwrap();
     assert_eq!(names(&mut commands), ["find"]);
+    // And reads only what is asked for.
+    history.events(EventQuery { fields: Fields::default(), ..all(EventKind::Swap) }).await.unwrap();
+    let found = std::iter::from_fn(|| commands.try_recv().ok()).find_map(|event| match event {
+        mongodb::event::command::CommandEvent::Started(started) => Some(started.command),
+        _ => None,
+    });
+    let found = found.unwrap();
+    let read: Vec<&String> =
+        found.get_document("projection").unwrap().iter().filter(|(_, v)| v.as_i32() == Some(1)).map(|(k, _)| k).collect();
+    assert!(read.iter().any(|k| *k == "body"), "{read:?}");
+    for unread in ["state_after", "origin", "gas_used", "gas_price", "amount0", "tokens", "derive_version"] {
+        assert!(!read.iter().any(|k| *k == unread), "{unread} in {read:?}");
+    }
     history.count(all(EventKind::Swap), 10_000).await.unwrap();
     assert_eq!(names(&mut commands).len(), 1);
 }
