@@ -57,8 +57,15 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Exit
     let genesis = check_chain(source.as_ref(), chain_config).await?;
     check_start(source.as_ref(), chain_config).await?;
     let history = open_store(&config).await?;
-    history.claim(chain_config.id, genesis).await.map_err(|e| Exit(e.to_string()))?;
-    let fence = history.take_fence(&format!("pid {}", std::process::id())).await.map_err(|e| Exit(e.to_string()))?;
+    let claimed = async {
+        history.claim(chain_config.id, genesis).await?;
+        history.take_fence(&format!("pid {}", std::process::id())).await
+    };
+    // It may wait for another process that migrates: a signal ends that, too.
+    let fence = tokio::select! {
+        fence = claimed => fence.map_err(|e| Exit(e.to_string()))?,
+        () = shutdown.cancelled() => return Ok(()),
+    };
 
     let stall = Duration::from_millis(chain_config.stall_timeout_ms);
     let live = Arc::new(Live::new(chain_config.id, &chain_config.name, chain_config.confirmations, stall));

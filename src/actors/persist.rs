@@ -152,6 +152,11 @@ impl Writer {
         tracing::info!(to = first.block.number, "the store was away longer than memory reaches: reading the rest from the chain");
         match self.try_refill(head, first, flush).await {
             Ok(()) => Ok(()),
+            Err(RefillError::Store(error @ StoreError::Unavailable(_))) => {
+                tracing::warn!(%error, "the refill is tried again");
+                tokio::select! { () = tokio::time::sleep(REFILL_AGAIN) => {}, () = flush.cancelled() => {} }
+                Ok(())
+            }
             Err(RefillError::Store(error)) => Err(error),
             Err(RefillError::TooFar) => {
                 self.deps.fail(format!("chain {}: {}", self.deps.chain, RefillError::TooFar));
@@ -204,7 +209,7 @@ impl Writer {
         WriteBatch { chain: self.deps.chain, fence: self.deps.fence, now: (self.deps.now_unix_s)(), ..WriteBatch::default() }
     }
 
-    fn plan(&mut self, head: &Head, side: Side) -> Vec<WriteBatch> {
+    fn plan(&mut self, head: &Head, mut side: Side) -> Vec<WriteBatch> {
         let Some(tip) = head.block else { return Vec::new() };
         while self.durable.front().is_some_and(|(number, _)| *number < head.window_floor) {
             self.durable.pop_front();
@@ -227,6 +232,8 @@ impl Writer {
         if !moved && side.is_empty() && revert.is_empty() && new.is_empty() && purge.is_none() {
             return Vec::new();
         }
+        // A block that was mended before it was written: the window has it as it is now.
+        side.amended.retain(|hash, _| !new.iter().any(|r| r.block.hash == *hash));
         let mut batches = self.split(new);
         let sources: Vec<(String, u64)> = side.sources.into_iter().collect();
         if let Some(first) = batches.first_mut() {

@@ -44,6 +44,15 @@ pub const FORK_LEAD: u64 = 8;
 /// The longest pause between questions to an endpoint that cannot be reached.
 const RECHECK_MAX: Duration = Duration::from_secs(2);
 
+/// What an endpoint is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// For the header with this hash, on whatever branch.
+    Header(B256),
+    /// Whether its chain has this block: nodes keep blocks of other branches, too, and give them by hash.
+    OnChain(BlockRef),
+}
+
 /// What is to be done with a head, or with an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -254,12 +263,12 @@ struct Driver<A> {
     down: bool,
 }
 
-/// Applies the rule to a stream of heads from several endpoints. `ask` fetches a header by hash from exactly that endpoint;
-/// `recheck` is the pause between two questions about the same head. Heads go on while a question is open.
+/// Applies the rule to a stream of heads from several endpoints. `ask` puts a question to exactly that endpoint, which
+/// gives the header, or `None` for "no"; `recheck` is the pause between two questions about the same head. Heads go on while a question is open.
 pub fn withheld<S, A, F>(heads: S, ask: A, recheck: Duration) -> BoxStream<'static, HeadEvent>
 where
     S: Stream<Item = (SourceId, HeadEvent)> + Send + 'static,
-    A: Fn(SourceId, B256) -> F + Send + 'static,
+    A: Fn(SourceId, Question) -> F + Send + 'static,
     F: Future<Output = Result<Option<Header>, ChainError>> + Send + 'static,
 {
     let driver =
@@ -269,7 +278,7 @@ where
 
 impl<A, F> Driver<A>
 where
-    A: Fn(SourceId, B256) -> F + Send + 'static,
+    A: Fn(SourceId, Question) -> F + Send + 'static,
     F: Future<Output = Result<Option<Header>, ChainError>> + Send + 'static,
 {
     async fn next(&mut self) -> Option<HeadEvent> {
@@ -309,7 +318,11 @@ where
                 Verdict::Drop => {}
                 Verdict::Wait => self.question = Some(tokio::time::sleep(self.pause).map(|()| None).boxed()),
                 Verdict::Ask { source, hash } => {
-                    let asked = (self.ask)(source, hash);
+                    let question = match self.rule.tip() {
+                        Some(tip) if tip.block.hash == hash => Question::OnChain(tip.block),
+                        _ => Question::Header(hash),
+                    };
+                    let asked = (self.ask)(source, question);
                     self.question = Some(
                         async move {
                             let answer = match asked.await {

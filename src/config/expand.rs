@@ -37,7 +37,8 @@ fn variables(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String,
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {
-        let (name, tail) = after.split_once('}').ok_or_else(|| format!("`{text}` opens ${{ and does not close it"))?;
+        let (name, tail) =
+            after.split_once('}').ok_or_else(|| "a value opens ${ and does not close it: write ${NAME}".to_owned())?;
         out.push_str(before);
         out.push_str(
             &env(name).ok_or_else(|| format!("the environment has no {name}, which the configuration uses as ${{{name}}}"))?,
@@ -61,7 +62,10 @@ pub(super) fn overrides(table: &mut Table, overrides: &[(String, String)]) -> Re
                 .as_table_mut()
                 .ok_or_else(|| format!("{name} does not name a section; use ${{VAR}} in the file for lists"))?;
         }
-        at.insert(key, scalar(text));
+        // A password may be a number, and is not one.
+        let is_text = matches!(key.as_str(), "url" | "username" | "password");
+        let value = if is_text { Value::String(text.clone()) } else { scalar(text) };
+        at.insert(key, value);
     }
     Ok(())
 }

@@ -61,6 +61,7 @@ macro_rules! history_conformance {
             the_same_batch_twice_changes_nothing
             a_reorg_flips_and_a_return_flips_back
             a_height_has_one_canonical_block
+            a_block_may_stand_twice_in_a_batch
             a_missing_state_is_filled_in_and_a_known_one_stays
             rows_of_a_block_may_come_later
             a_pool_may_be_created_on_both_branches

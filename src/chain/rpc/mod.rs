@@ -23,7 +23,10 @@ use self::{
     errors::Failure,
     wire::{Data, WireHeader},
 };
-use super::{BlockTag, Call, CallOutcome, ChainError, ChainSource, HeadEvent, RangeLogs, batch, withhold};
+use super::{
+    BlockTag, Call, CallOutcome, ChainError, ChainSource, HeadEvent, RangeLogs, batch,
+    withhold::{self, Question},
+};
 use crate::{
     domain::{ChainId, block::Header, event::RawLog},
     telemetry::Metrics,
@@ -288,13 +291,18 @@ impl ChainSource for RpcSource {
 
     fn heads(&self) -> BoxStream<'static, HeadEvent> {
         let inner = Arc::clone(&self.inner);
-        let ask = move |source: withhold::SourceId, hash: B256| {
+        let ask = move |source: withhold::SourceId, question: Question| {
             let endpoint = inner.endpoints.get(source).cloned();
             async move {
                 let endpoint = endpoint.ok_or_else(|| ChainError::Unavailable("no such endpoint".into()))?;
-                let request = header_request(BlockTag::Hash(hash));
-                let answer = header_of(&endpoint, &request, true).await;
-                answer.map_err(|failure| failure.into_chain_error(&endpoint.label, Some(hash)))
+                let (tag, hash) = match question {
+                    Question::Header(hash) => (BlockTag::Hash(hash), hash),
+                    Question::OnChain(block) => (BlockTag::Number(block.number), block.hash),
+                };
+                let answer = header_of(&endpoint, &header_request(tag), true).await;
+                let header = answer.map_err(|failure| failure.into_chain_error(&endpoint.label, Some(hash)))?;
+                // Another block at that height is a "no"; a header with another hash than was asked for is the rule's to judge.
+                Ok(header.filter(|header| matches!(question, Question::Header(_)) || header.block.hash == hash))
             }
         };
         withhold::withheld(heads::merged(Arc::clone(&self.inner)), ask, WITHHOLD_RECHECK)

@@ -285,6 +285,9 @@ async fn polled_heads_come_once_each_and_an_outage_is_said_once() {
         match m {
             "eth_getBlockByNumber" if p[0] == "latest" && newest == 0 => error("internal error"),
             "eth_getBlockByNumber" if p[0] == "latest" => Some(header_json(&header(newest, 2))),
+            "eth_getBlockByNumber" if number_of(&p[0]) > newest => Some(json!({ "result": null })),
+            // It keeps what it took back, as geth does.
+            "eth_getBlockByHash" => Some(header_json(&header(6, 2))),
             _ => chain(m, p, true),
         }
     })
@@ -298,7 +301,7 @@ async fn polled_heads_come_once_each_and_an_outage_is_said_once() {
     assert!(matches!(next().await, HeadEvent::Down { .. }));
     newest.store(6, Ordering::SeqCst);
     assert_eq!(next().await, HeadEvent::Head(header(6, 2)));
-    // Back to an ancestor, and the tip is denied by hash: a rollback.
+    // Back to an ancestor, and the tip is not on its chain any more: a rollback.
     newest.store(5, Ordering::SeqCst);
     assert_eq!(next().await, HeadEvent::Head(header(5, 2)));
 }

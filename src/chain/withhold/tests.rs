@@ -227,7 +227,11 @@ async fn run(events: Events, knows: impl Fn(usize, B256, usize) -> Result<bool, 
     // The real stream never ends.
     let heads = heads.chain(stream::pending());
     let asked = Arc::new(Mutex::new(0_usize));
-    let ask = move |source, hash: B256| {
+    let ask = move |source, question: Question| {
+        let hash = match question {
+            Question::Header(hash) => hash,
+            Question::OnChain(block) => block.hash,
+        };
         let mut asked = asked.lock().unwrap();
         *asked += 1;
         let answer = knows(source, hash, *asked);
@@ -261,6 +265,29 @@ async fn the_stream_lets_a_rollback_through_and_holds_a_lagging_head_back() {
     assert_eq!(run(events.clone(), unreachable).await, said(&[a(1), a(2), a(3)]));
     // A load balancer: every third question reaches the backend that lags.
     assert_eq!(run(events, |_, _, n| Ok(n % 3 == 0)).await, said(&[a(1), a(2), a(3)]));
+}
+
+/// A node that keeps the blocks of both branches still knows an orphan by its hash.
+#[tokio::test(start_paused = true)]
+async fn the_tip_is_asked_about_by_its_place_in_the_chain_and_ancestors_by_hash() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let heard = asked.clone();
+    let events = heads(&[a(1), a(9), a(7)]);
+    let heads = stream::iter(events).chain(stream::pending());
+    let ask = move |_, question| {
+        heard.lock().unwrap().push(question);
+        async move {
+            Ok(match question {
+                Question::Header(hash) => Some(a(u64::from_be_bytes(hash[24..].try_into().unwrap()))),
+                Question::OnChain(_) => None,
+            })
+        }
+    };
+    let mut out = withheld(heads, ask, Duration::from_millis(100));
+    while out.next().await != Some(HeadEvent::Head(a(7))) {}
+    let asked = asked.lock().unwrap();
+    assert_eq!(asked.first(), Some(&Question::Header(hash(8, 'a'))));
+    assert!(asked[1..].iter().all(|q| *q == Question::OnChain(a(9).block)) && asked.len() == 5, "{asked:?}");
 }
 
 #[tokio::test(start_paused = true)]

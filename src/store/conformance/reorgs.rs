@@ -70,6 +70,22 @@ pub(crate) async fn a_missing_state_is_filled_in_and_a_known_one_stays(database:
     }
 }
 
+/// The second says more than the first: a pool was mended before its block was written.
+pub(crate) async fn a_block_may_stand_twice_in_a_batch(database: Database) {
+    let mut world = World::new(&database).await;
+    for finalized_number in [0, 9] {
+        let tip = world.oracle.boot().head.unwrap_or(genesis());
+        let full = world.grow(&tip, 2, 5);
+        let mut poor = full.clone();
+        poor.iter_mut().flat_map(|r| &mut Arc::make_mut(r).rows).for_each(|row| (row.after, row.enrichment) = (None, None));
+        let head = full.last().map(|r| r.block);
+        let records = poor.into_iter().chain(full).collect();
+        let batch = WriteBatch { records, head, finalized_number, ..world.batch() };
+        world.write(&batch).await;
+        world.check().await;
+    }
+}
+
 pub(crate) async fn rows_of_a_block_may_come_later(database: Database) {
     let mut world = World::new(&database).await;
     let mut base = world.grow(&genesis(), 2, 3);

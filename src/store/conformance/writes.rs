@@ -40,9 +40,15 @@ pub(crate) async fn an_older_fence_is_refused_and_writes_nothing(database: Datab
     let more = old.grow(&records[1].block, 1, 3);
     let batch =
         WriteBatch { records: more, revert: vec![records[0].block.hash], sources: vec![("x".to_owned(), 1)], ..old.batch() };
-    let refused = old.store.write(batch).await.unwrap_err();
-    assert!(matches!(refused, StoreError::Fenced { ours, held } if ours == old.fence && held == newer.fence), "{refused}");
-    old.check().await;
+    // Also where all of it is final, as in a backfill.
+    let last = records[1].block.number + 1;
+    let settled =
+        WriteBatch { head: batch.records.last().map(|r| r.block), finalized_number: last, revert: Vec::new(), ..batch.clone() };
+    for batch in [batch, settled] {
+        let refused = old.store.write(batch).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Fenced { ours, held } if ours == old.fence && held == newer.fence), "{refused}");
+        old.check().await;
+    }
 }
 
 pub(crate) async fn everything_that_was_written_comes_back(database: Database) {

@@ -27,7 +27,7 @@ use dashmap::DashMap;
 use futures_util::future::BoxFuture;
 use mongodb::{
     Client, ClientSession, Collection, Database,
-    bson::{Document, RawDocumentBuf, doc},
+    bson::{Document, RawDocumentBuf, doc, oid::ObjectId},
     options::ReturnDocument,
 };
 
@@ -100,7 +100,8 @@ impl Store {
             self.judge(chain, genesis).await?;
         }
         let now = self.now_unix_s;
-        schema::migrate(&self.database, &owner(), || now().cast_signed()).await?;
+        let owner = ObjectId::new().to_hex();
+        schema::migrate(&self.database, &owner, || now().cast_signed()).await?;
         let entry = doc! { "_id": chain.cast_signed(), "genesis": key::binary(genesis.as_slice()) };
         present(self.database.collection::<Document>(CHAINS).insert_one(entry).await)?;
         let heads = self.database.collection::<Document>(HEADS);
@@ -144,20 +145,20 @@ impl Store {
 
     /// A transaction that was cut off with its process would hold what it wrote for a minute: it is ended.
     async fn take_fence(&self, owner: &str) -> Result<u64> {
-        let change = doc! { "$inc": { "token": 1_i64 }, "$set": { "owner": owner, "sessions": [] } };
         let meta = self.meta();
-        let taken =
-            meta.find_one_and_update(doc! { "_id": "fence" }, change).upsert(true).return_document(ReturnDocument::Before);
-        let Some(before) = taken.await? else { return Ok(1) };
-        let token = before.get_i64("token").map_err(|_| corrupt("a fence without its token"))?;
+        let before = meta.find_one(doc! { "_id": "fence" }).await?.unwrap_or_default();
         if let Ok(sessions) = before.get_array("sessions")
             && !sessions.is_empty()
             && let Err(error) = self.client.database("admin").run_command(doc! { "killSessions": sessions.clone() }).await
         {
             let error = Failure::from(error).told();
-            tracing::debug!(%error, "sessions of the writer before could not be ended; the server ends them within a minute");
+            tracing::warn!(%error, "open transactions of the writer before could not be ended; the server does it within a minute");
         }
-        Ok(token.saturating_add(1).cast_unsigned())
+        // Waits for a transaction that is still open: each of them has written this document.
+        let change = doc! { "$inc": { "token": 1_i64 }, "$set": { "owner": owner, "sessions": [] } };
+        let taken = meta.find_one_and_update(doc! { "_id": "fence" }, change).upsert(true).return_document(ReturnDocument::After);
+        let token = taken.await?.and_then(|found| found.get_i64("token").ok());
+        token.map(i64::cast_unsigned).ok_or_else(|| corrupt("a fence without its token"))
     }
 
     /// A session for a transaction; whoever takes the fence next knows it by its id.
@@ -175,10 +176,6 @@ impl Store {
     fn give_back(&self, session: ClientSession) {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).push(session);
     }
-}
-
-fn owner() -> String {
-    format!("pid {}", std::process::id())
 }
 
 /// A document that is there already is as good.

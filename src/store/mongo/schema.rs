@@ -27,8 +27,8 @@ pub(super) const EVENTS: &str = "events";
 pub(super) const SNAPSHOTS: &str = "snapshots";
 
 const APPLICATION: &str = "swaptide";
-/// A migration that takes longer than this is taken over by another replica: building an index over 100 million rows takes less.
-const LOCK_S: i64 = 3_600;
+/// A migration that shows no sign of life for two minutes is taken over: its steps are harmless the second time.
+const LOCK_S: i64 = 120;
 const LOCK_RETRY: Duration = Duration::from_millis(200);
 
 /// One index: its collection, its name, its keys, and which documents it holds.
@@ -109,16 +109,22 @@ pub(super) async fn check(database: &Database) -> Result<Option<usize>> {
 /// Brings the schema up to date; one process at a time. `owner` names this one, `now` gives Unix seconds.
 pub(super) async fn migrate(database: &Database, owner: &str, now: impl Fn() -> i64) -> Result<()> {
     let meta = database.collection::<Document>(META);
+    let mut told = false;
     loop {
         let version = check(database).await?.unwrap_or(0);
         if version == MIGRATIONS.len() {
             return Ok(());
         }
         if !lock(&meta, owner, now()).await? {
+            if !std::mem::replace(&mut told, true) {
+                tracing::info!(
+                    "another process is bringing the database's schema up to date: waiting for it, or two minutes if it is gone"
+                );
+            }
             tokio::time::sleep(LOCK_RETRY).await;
             continue;
         }
-        let outcome = run(database, &meta).await;
+        let outcome = run(database, &meta, owner, &now).await;
         meta.delete_one(doc! { "_id": "migration", "owner": owner }).await?;
         return outcome;
     }
@@ -126,7 +132,7 @@ pub(super) async fn migrate(database: &Database, owner: &str, now: impl Fn() -> 
 
 /// Whether this process may migrate now.
 async fn lock(meta: &Collection<Document>, owner: &str, now: i64) -> Result<bool> {
-    let free = doc! { "_id": "migration", "until": { "$lt": now } };
+    let free = doc! { "_id": "migration", "$or": [{ "until": { "$lt": now } }, { "owner": owner }] };
     let ours = doc! { "$set": { "owner": owner, "until": now.saturating_add(LOCK_S) } };
     match meta.find_one_and_update(free, ours).upsert(true).return_document(ReturnDocument::After).await {
         Ok(_) => Ok(true),
@@ -138,11 +144,16 @@ async fn lock(meta: &Collection<Document>, owner: &str, now: i64) -> Result<bool
     }
 }
 
-async fn run(database: &Database, meta: &Collection<Document>) -> Result<()> {
+async fn run(database: &Database, meta: &Collection<Document>, owner: &str, now: &impl Fn() -> i64) -> Result<()> {
     // Another replica may have finished between the look and the lock.
     let from = check(database).await?.unwrap_or(0);
+    // Before anything else is there: cut off half-way, it must still be known as ours.
+    let ours = doc! { "$setOnInsert": { "application": APPLICATION, "version": 0 } };
+    meta.update_one(doc! { "_id": "schema" }, ours).upsert(true).await?;
     for (step, indexes) in MIGRATIONS.iter().enumerate().skip(from) {
         for index in *indexes {
+            let alive = doc! { "$set": { "until": now().saturating_add(LOCK_S) } };
+            meta.update_one(doc! { "_id": "migration", "owner": owner }, alive).await?;
             tracing::debug!(collection = index.collection, index = index.name, "creating an index");
             let options = IndexOptions::builder()
                 .name(index.name.to_owned())

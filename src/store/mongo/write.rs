@@ -21,7 +21,7 @@ use super::{
     key::{self, binary, bound, int},
     plan::Plan,
     row::{self, Doc},
-    schema::{BLOCKS, EVENTS, HEADS, META, POOLS, SNAPSHOTS, SOURCES, TOKENS},
+    schema::{BLOCKS, EVENTS, HEADS, POOLS, SNAPSHOTS, SOURCES, TOKENS},
 };
 use crate::{
     domain::{
@@ -43,6 +43,8 @@ const INSERT_ROWS: usize = 2_500;
 const INSERTS: usize = 2;
 /// Of each pool: the one that a restart takes, and the one before it.
 const SNAPSHOTS_KEPT: usize = 2;
+/// Blocks of one delete command: each is a dozen ranges, about 1.5 kB.
+const DELETE_PARTS: usize = 500;
 /// Pools that are looked after at once.
 const PRUNES: usize = 8;
 
@@ -50,6 +52,8 @@ pub(super) async fn apply(store: &Store, batch: &WriteBatch) -> Result<()> {
     store.learn(batch.chain, batch.records.iter().flat_map(|r| r.created.iter().map(Arc::as_ref)));
     let ahead = is_final(batch) && is_new(store, batch).await?;
     if ahead {
+        let held = store.meta().find_one(doc! { "_id": "fence" }).await?;
+        of_ours(batch.fence, held.as_ref().and_then(|found| found.get_i64("token").ok()))?;
         insert_rows(store, batch).await?;
     }
     let mut tries = 1;
@@ -216,12 +220,21 @@ async fn steps(store: &Store, session: &mut ClientSession, batch: &WriteBatch, r
     }
 }
 
-/// As of the transaction's snapshot nobody took the fence since. Whoever takes it later ends this transaction, or comes after it.
+/// Nobody took the fence since. It is written, not read: whoever takes it while this transaction is open meets it, and one of the two
+/// has to give way.
 async fn check_fence(store: &Store, session: &mut ClientSession, ours: u64) -> Result<()> {
-    let held = match store.collection(META).find_one(doc! { "_id": "fence" }).session(session).await? {
-        Some(found) => Doc(&found).uint("token")?,
-        None => 0,
-    };
+    let meta = store.meta();
+    let touch = doc! { "$inc": { "writes": 1_i64 } };
+    let touched = meta.update_one(doc! { "_id": "fence", "token": int(ours)? }, touch).session(&mut *session).await?;
+    if touched.matched_count > 0 {
+        return Ok(());
+    }
+    let held = meta.find_one(doc! { "_id": "fence" }).session(session).await?;
+    of_ours(ours, held.as_ref().and_then(|found| found.get_i64("token").ok()))
+}
+
+fn of_ours(ours: u64, held: Option<i64>) -> Result<()> {
+    let held = held.unwrap_or(0).cast_unsigned();
     if held == ours { Ok(()) } else { Err(StoreError::Fenced { ours, held }.into()) }
 }
 
@@ -322,8 +335,9 @@ async fn insert_missing(store: &Store, session: &mut ClientSession, batch: &Writ
     }
     let (mut new, mut fills) = (Vec::new(), Vec::new());
     for record in &batch.records {
-        let (known, missing): (Vec<&EventRow>, Vec<&EventRow>) =
-            record.rows.iter().partition(|row| there.contains(&id(record, row).bytes));
+        // What stands twice in the batch is inserted once, and filled in like what was there.
+        let (missing, known): (Vec<&EventRow>, Vec<&EventRow>) =
+            record.rows.iter().partition(|row| there.insert(id(record, row).bytes));
         fills.extend(known.into_iter().flat_map(|row| fill(chain, &record.block, row)));
         // What is known of the block is more than a range of logs says: its parent.
         let (block, canonical) = plan.find(&record.block.hash).map_or((record.block, true), |b| (b.block, b.canonical));
@@ -351,7 +365,7 @@ async fn purge(store: &Store, session: &mut ClientSession, chain: ChainId, purge
     while cursor.advance(session).await? {
         orphans.push(Doc(cursor.current()).block()?);
     }
-    let all = |filters: Vec<Document>| filters.into_iter().map(|q| doc! { "q": q, "limit": 0 }).collect::<Vec<_>>();
+    let all = |filters: &[Document]| filters.iter().map(|q| doc! { "q": q.clone(), "limit": 0 }).collect::<Vec<_>>();
     let id = |b: &BlockRef| key::block(chain, b.number, &b.hash);
     for (collection, filters) in [
         (EVENTS, orphans.iter().map(|b| events_of(chain, b)).collect::<Vec<_>>()),
@@ -359,8 +373,8 @@ async fn purge(store: &Store, session: &mut ClientSession, chain: ChainId, purge
         (SNAPSHOTS, orphans.iter().map(|b| doc! { "block": id(b) }).collect()),
         (BLOCKS, orphans.iter().map(|b| doc! { "_id": id(b) }).collect()),
     ] {
-        if !filters.is_empty() {
-            command(store, Some(session), doc! { "delete": collection, "deletes": all(filters) }).await?;
+        for some in filters.chunks(DELETE_PARTS) {
+            command(store, Some(&mut *session), doc! { "delete": collection, "deletes": all(some) }).await?;
         }
     }
     Ok(())
