@@ -285,7 +285,11 @@ async fn polled_heads_come_once_each_and_an_outage_is_said_once() {
         match m {
             "eth_getBlockByNumber" if p[0] == "latest" && newest == 0 => error("internal error"),
             "eth_getBlockByNumber" if p[0] == "latest" => Some(header_json(&header(newest, 2))),
-            "eth_getBlockByNumber" if number_of(&p[0]) > newest => Some(json!({ "result": null })),
+            // Another block stands there now.
+            "eth_getBlockByNumber" if number_of(&p[0]) > newest => {
+                let replaced = BlockRef { hash: hash(1_006), ..header(6, 2).block };
+                Some(header_json(&Header { block: replaced, ..header(6, 2) }))
+            }
             // It keeps what it took back, as geth does.
             "eth_getBlockByHash" => Some(header_json(&header(6, 2))),
             _ => chain(m, p, true),
