@@ -196,7 +196,7 @@ fn pool_id(n: u64) -> PoolId {
 }
 
 fn pool(n: u64) -> PoolMeta {
-    let created = CreatedAt { block: block(1), tx_hash: tx(1, n), log_index: 1_000 + n };
+    let created = CreatedAt { block: block(1), tx_hash: Some(tx(1, n)), log_index: 1_000 + n };
     PoolMeta {
         chain: CHAIN,
         id: pool_id(n),

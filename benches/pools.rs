@@ -180,7 +180,14 @@ async fn bench(pools: usize, touched: usize, rounds: usize) {
     let history: Arc<dyn History> = Arc::new(history);
     let live = Arc::new(Live::new(1, "bench", 2, Duration::from_secs(15)));
     let before_kb = resident_kb();
-    let dex = DexSpec { name: "v2".into(), protocol: Protocol::UniswapV2, factory: FACTORY, fee_pips: 3_000, pools: Vec::new() };
+    let dex = DexSpec {
+        name: "v2".into(),
+        protocol: Protocol::UniswapV2,
+        factory: FACTORY,
+        fee_pips: 3_000,
+        pools: Vec::new(),
+        older_pools: false,
+    };
     let tree = ChainTree::start(Arc::new(Deps {
         chain: 1,
         source: Arc::new(crowd.clone()),
@@ -196,6 +203,7 @@ async fn bench(pools: usize, touched: usize, rounds: usize) {
             journal_rows_max: 200_000,
             progress_bar: false,
         },
+        joined: Default::default(),
         fence: history.take_fence("bench").await.unwrap(),
         fatal: mpsc::channel(1).0,
         stop: CancellationToken::new(),

@@ -2,6 +2,8 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use alloy::primitives::B256;
+use futures_util::future::{join_all, try_join_all};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -9,7 +11,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    actors::{Deps, Finality, Plan, StartBlock, tree::ChainTree},
+    actors::{Deps, Finality, Plan, StartBlock, sources::Joined, tree::ChainTree},
     api,
     chain::{
         BlockTag, ChainSource,
@@ -47,18 +49,17 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// # Errors
 /// One line for the operator. Where the start fails, nothing was written.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Exit> {
-    let chain_config = config.chain.first().ok_or_else(|| Exit("no [[chain]] is configured".to_owned()))?;
     // Everything that can fail for a reason outside comes first, the store last: a failed start writes nothing.
     let public = listen("api.listen", &config.api.listen).await?;
     let admin = listen("admin.listen", &config.admin.listen).await?;
     let metrics = Metrics::new().map_err(|e| Exit(format!("metrics: {e}")))?;
     let board = Board::default();
-    let source: Arc<dyn ChainSource> = Arc::new(source(chain_config)?.counted(&metrics));
-    let genesis = check_chain(source.as_ref(), chain_config).await?;
-    check_start(source.as_ref(), chain_config).await?;
+    let nodes = try_join_all(config.chain.iter().map(|chain| node(chain, &metrics))).await?;
     let history = open_store(&config).await?;
     let claimed = async {
-        history.claim(chain_config.id, genesis).await?;
+        for (chain, node) in config.chain.iter().zip(&nodes) {
+            history.claim(chain.id, node.genesis).await?;
+        }
         history.take_fence(&format!("pid {}", std::process::id())).await
     };
     // It may wait for another process that migrates: a signal ends that, too.
@@ -67,26 +68,31 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Exit
         () = shutdown.cancelled() => return Ok(()),
     };
 
-    let stall = Duration::from_millis(chain_config.stall_timeout_ms);
-    let live = Arc::new(Live::new(chain_config.id, &chain_config.name, chain_config.confirmations, stall));
     let (fatal_tx, mut fatal) = mpsc::channel(1);
-    let deps = Arc::new(Deps {
-        chain: chain_config.id,
-        source,
-        live: live.clone(),
-        history: history.clone(),
-        metrics: metrics.clone(),
-        board: board.clone(),
-        plan: plan(chain_config, &config),
-        fence,
-        fatal: fatal_tx,
-        stop: CancellationToken::new(),
-        now_unix_s,
-    });
+    let chains: Vec<Deps> = config
+        .chain
+        .iter()
+        .zip(nodes)
+        .map(|(chain, node)| Deps {
+            chain: chain.id,
+            source: node.source,
+            live: Arc::new(Live::new(chain.id, &chain.name, chain.confirmations, Duration::from_millis(chain.stall_timeout_ms))),
+            history: history.clone(),
+            metrics: metrics.clone(),
+            board: board.clone(),
+            plan: plan(chain, &config),
+            joined: Joined::default(),
+            fence,
+            fatal: fatal_tx.clone(),
+            stop: CancellationToken::new(),
+            now_unix_s,
+        })
+        .collect();
+    let lives: Vec<Arc<Live>> = chains.iter().map(|deps| deps.live.clone()).collect();
     let (ready_tx, ready) = watch::channel(false);
     let draining = CancellationToken::new();
     let state = Arc::new(api::ApiState {
-        reader: Reader::new([live.clone()], history),
+        reader: Reader::new(lives.iter().cloned(), history),
         metrics,
         board,
         origins: config.api.origins.clone(),
@@ -103,8 +109,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Exit
     if let (Ok(public), Ok(admin)) = addresses {
         tracing::info!("serving on http://{public} (page, /graphql), admin on http://{admin} (/metrics, /ready, /status)");
     }
-    let tree = ChainTree::start(deps);
-    let readiness = actix_rt::spawn(watch_ready(live, ready_tx));
+    let trees: Vec<ChainTree> = chains.into_iter().map(|deps| ChainTree::start(Arc::new(deps))).collect();
+    let readiness = actix_rt::spawn(watch_ready(lives, ready_tx));
 
     let outcome = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
@@ -113,7 +119,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Exit
     // Readiness off, no new heads, finish the block, flush, close the sockets.
     readiness.abort();
     draining.cancel();
-    let flushed = tree.stop().await;
+    let flushed = join_all(trees.into_iter().map(ChainTree::stop)).await.into_iter().all(|flushed| flushed);
     close.cancel();
     for server in servers {
         match tokio::time::timeout(Duration::from_secs(5), server).await {
@@ -127,6 +133,19 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Exit
     }
     tracing::info!("stopped");
     outcome
+}
+
+/// A chain that answers, and is the right one.
+struct Node {
+    source: Arc<dyn ChainSource>,
+    genesis: B256,
+}
+
+async fn node(chain: &ChainConfig, metrics: &Metrics) -> Result<Node, Exit> {
+    let source: Arc<dyn ChainSource> = Arc::new(source(chain)?.counted(metrics));
+    let genesis = check_chain(source.as_ref(), chain).await?;
+    check_start(source.as_ref(), chain).await?;
+    Ok(Node { source, genesis })
 }
 
 async fn listen(key: &str, address: &str) -> Result<TcpListener, Exit> {
@@ -161,7 +180,7 @@ pub fn source(chain: &ChainConfig) -> Result<RpcSource, Exit> {
 }
 
 /// The right chain, with contracts where the configuration says; gives the genesis hash.
-async fn check_chain(source: &dyn ChainSource, chain: &ChainConfig) -> Result<alloy::primitives::B256, Exit> {
+async fn check_chain(source: &dyn ChainSource, chain: &ChainConfig) -> Result<B256, Exit> {
     let name = &chain.name;
     let unreachable =
         |e: String| Exit(format!("chain \"{name}\": no `rpc` endpoint answers ({e}). Check the URLs, or start the node"));
@@ -243,23 +262,28 @@ pub fn dex_specs(chain: &ChainConfig) -> Vec<DexSpec> {
         },
         factory: dex.factory,
         fee_pips: dex.v2_fee_pips(),
-        pools: dex.pools.clone(),
+        pools: Vec::new(),
+        older_pools: dex.older_pools,
     };
-    chain.dex.iter().map(spec).collect()
+    // A listed pool is a source of its own, so that one which is added later is read back alone.
+    let sources = |dex: &config::DexConfig| match dex.pools.as_slice() {
+        [] => vec![spec(dex)],
+        pools => pools.iter().map(|pool| DexSpec { pools: vec![*pool], ..spec(dex) }).collect(),
+    };
+    chain.dex.iter().flat_map(sources).collect()
 }
 
-/// Ready once the head was reached for the first time; staleness is a label, not unreadiness.
-async fn watch_ready(live: Arc<Live>, ready: watch::Sender<bool>) {
-    let mut epochs = live.watch_epoch();
-    loop {
-        if live.head().at_head {
-            ready.send_replace(true);
-            return;
-        }
-        if epochs.changed().await.is_err() {
-            return;
+/// Ready once the head of every chain was reached for the first time; staleness is a label, not unreadiness.
+async fn watch_ready(chains: Vec<Arc<Live>>, ready: watch::Sender<bool>) {
+    for live in chains {
+        let mut epochs = live.watch_epoch();
+        while !live.head().at_head {
+            if epochs.changed().await.is_err() {
+                return;
+            }
         }
     }
+    ready.send_replace(true);
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place where the wall clock comes in; everything else is given it")]

@@ -11,7 +11,7 @@ use std::{
 use clap::{Parser, Subcommand, ValueEnum};
 use swaptide::{
     api, app, audit,
-    config::{self, Config},
+    config::{self, ChainConfig, Config},
     telemetry,
 };
 use tokio_util::sync::CancellationToken;
@@ -40,7 +40,7 @@ enum Command {
         /// The configuration of the running engine
         #[arg(short, long, default_value = "swaptide.toml", value_name = "FILE")]
         config: PathBuf,
-        /// Print JSON
+        /// Print JSON, one report per chain
         #[arg(long)]
         json: bool,
     },
@@ -146,10 +146,23 @@ async fn cancel_on_signal(shutdown: CancellationToken) {
 
 fn audit(path: &Path, json: bool) -> Result<ExitCode, String> {
     let config = load(path)?;
-    let report = runtime()?.block_on(audit_running(&config))?;
+    let runtime = runtime()?;
+    let mut worst = 0;
+    for chain in &config.chain {
+        worst = worst.max(audit_chain(&runtime, &config, chain, json)?);
+    }
+    Ok(ExitCode::from(worst))
+}
+
+/// Prints the report of one chain; the exit code that it asks for.
+fn audit_chain(runtime: &tokio::runtime::Runtime, config: &Config, chain: &ChainConfig, json: bool) -> Result<u8, String> {
+    let report = runtime.block_on(audit_running(config, chain))?;
     if json {
         println!("{}", serde_json::to_string_pretty(&report).map_err(|e| e.to_string())?);
     } else {
+        if config.chain.len() > 1 {
+            print!("{} ({}), ", chain.name, chain.id);
+        }
         let verdict = if report.is_equal() { "equal to the chain" } else { "DRIFT" };
         println!(
             "block {} {}: {} pools with {} ticks compared, {verdict}",
@@ -163,18 +176,20 @@ fn audit(path: &Path, json: bool) -> Result<ExitCode, String> {
         }
     }
     if report.is_equal() && report.compared == 0 {
-        return Err("nothing was compared: the engine serves no pool. Its log says which factories have none".to_owned());
+        return Err(format!(
+            "chain {}: nothing was compared: the engine serves no pool. Its log says which factories have none",
+            chain.id
+        ));
     }
-    Ok(ExitCode::from(if report.is_equal() { 0 } else { 2 }))
+    Ok(if report.is_equal() { 0 } else { 2 })
 }
 
 /// A reorg may take the block while it is compared; then a newer state is asked for.
 const AUDIT_TRIES: usize = 5;
 
-async fn audit_running(config: &Config) -> Result<audit::Report, String> {
-    let chain = config.chain.first().ok_or("no [[chain]] is configured")?;
+async fn audit_running(config: &Config, chain: &ChainConfig) -> Result<audit::Report, String> {
     let source = app::source(chain).map_err(|e| e.to_string())?;
-    let url = format!("http://{}/admin/state", config.admin.listen);
+    let url = format!("http://{}/admin/state?chain={}", config.admin.listen, chain.id);
     let mut last = String::new();
     for _ in 0..AUDIT_TRIES {
         let answer = reqwest::get(&url).await.map_err(|_| format!("no engine answers at {url}: start it with `swaptide run`"))?;

@@ -49,8 +49,14 @@ use tokio_util::sync::CancellationToken;
 const CHAIN: u64 = 1_337;
 
 fn dexes() -> Vec<DexSpec> {
-    let dex =
-        |name: &str, protocol, factory| DexSpec { name: name.to_owned(), protocol, factory, fee_pips: 3_000, pools: Vec::new() };
+    let dex = |name: &str, protocol, factory| DexSpec {
+        name: name.to_owned(),
+        protocol,
+        factory,
+        fee_pips: 3_000,
+        pools: Vec::new(),
+        older_pools: false,
+    };
     vec![dex("v2", Protocol::UniswapV2, V2_FACTORY), dex("v3", Protocol::UniswapV3, V3_FACTORY)]
 }
 
@@ -96,6 +102,7 @@ async fn deps(sim: &Sim, history: Arc<dyn History>, rows: usize, start: StartBlo
                 journal_rows_max: rows,
                 progress_bar: false,
             },
+            joined: Default::default(),
             fence,
             fatal: fatal_tx,
             stop: CancellationToken::new(),

@@ -1,61 +1,57 @@
-//! A restart: from what the store holds to a running tree, through the same fold that follows the chain.
+//! A start: from the start block, or from what the store holds, to a running tree, through the same fold that follows the chain.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+use std::{cell::RefCell, collections::HashSet, rc::Rc, sync::Arc, time::Duration};
 
 use super::{
     Deps, Finality, StartBlock,
     follow::{Follower, Halt},
-    pool::fold,
+    pool::{Applied, fold},
+    seed::{self, SeedError, Seeded},
+    sources,
     table::Table,
 };
 use crate::{
-    chain::{
-        BlockTag, ChainError,
-        registry::{DexSpec, Registry},
-    },
+    chain::{BlockTag, ChainError, registry::Registry},
     domain::{
         block::{BlockRef, Header},
         pool::{PoolMeta, PoolState},
         reconcile::Reconciler,
         record::{DecodedBlock, EventAt, unfold},
     },
-    store::{Commit, StoreError, history::Boot},
+    store::{
+        Commit, StoreError,
+        history::{Boot, PoolReplay, WriteBatch},
+    },
 };
 
 /// Pools whose rows are read from the store at once: bounds the memory of a restart.
 const REPLAY_POOLS: usize = 256;
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(5);
 
 impl Follower {
     /// From the store, or from the start block where the store is empty.
     pub(super) async fn boot(deps: Arc<Deps>, table: Rc<RefCell<Table>>) -> Result<Self, Halt> {
-        let boot = deps.history.boot(deps.chain).await.map_err(|e| stored(&e))?;
-        let mut registry = Registry::new(deps.plan.dexes.clone());
-        let Some(head) = boot.head else {
-            let anchor = start_anchor(&deps).await?;
-            deps.live.restore(
-                Commit { head: Some(anchor), finalized_number: anchor.number, ..Commit::default() },
-                anchor.number,
-                anchor.number.saturating_add(1),
-            );
-            let follower = Self::new(deps, table, registry, Reconciler::new(anchor));
-            follower.deps.live.add_side(Vec::new(), follower.sources(anchor.number));
-            return Ok(follower);
-        };
-        known_sources(&deps, &boot)?;
+        let mut boot = insist(&deps, async || Ok(deps.history.boot(deps.chain).await?)).await?;
+        let Some(head) = boot.head else { return Self::first(deps, table).await };
+        let sources::Sorted { joined, left, .. } = sources::sort(&deps.plan.dexes, &boot.sources);
+        if !left.is_empty() {
+            let batch = WriteBatch { sources: left, ..seed::batch(&deps, BlockRef { number: boot.finalized_number, ..head }) };
+            insist(&deps, async || Ok(deps.history.write(batch.clone()).await?)).await?;
+        }
+        boot.pools = unique(boot.pools).filter(|meta| joined.iter().any(|spec| sources::covers(spec, meta))).collect();
         tracing::info!(head = head.number, pools = boot.pools.len(), "resuming from the store");
+        let mut registry = Registry::new(joined.clone());
+        deps.joined.set(joined);
         let reconciler = reconciler(&boot, head);
         for meta in &boot.pools {
             registry.insert(Arc::new(meta.clone()));
         }
         restore_pools(&deps, &table, &boot, &reconciler).await?;
-        let views = {
-            let table = table.borrow();
-            table.entries.iter().map(|(id, entry)| (*id, Some(entry.view()))).collect()
-        };
         let floor = reconciler.anchor().number.saturating_add(1);
         let commit = Commit {
             extended: boot.window.into_iter().filter(|r| r.block.number >= floor).map(Arc::new).collect(),
-            views,
+            views: views(&table),
             tokens: boot.tokens.into_iter().map(Arc::new).collect(),
             head: Some(head),
             finalized_number: reconciler.anchor().number,
@@ -65,12 +61,42 @@ impl Follower {
         Ok(Self::new(deps, table, registry, reconciler))
     }
 
+    /// The very first start: the block before the first that is read, with the pools that are older.
+    async fn first(deps: Arc<Deps>, table: Rc<RefCell<Table>>) -> Result<Self, Halt> {
+        let unborn = || ChainError::Unavailable("the start block is not there yet".to_owned());
+        let header = insist(&deps, async || Ok(ask_anchor(&deps).await?.ok_or_else(unborn)?)).await?;
+        let anchor = header.block;
+        deps.joined.set(deps.plan.dexes.clone());
+        let cursors: Vec<(String, u64)> =
+            deps.plan.dexes.iter().map(|spec| (sources::name(spec), anchor.number.saturating_add(1))).collect();
+        let mut seeded = Seeded::default();
+        if anchor.number > 0 && deps.plan.dexes.iter().any(|spec| spec.older_pools || !spec.pools.is_empty()) {
+            let done = WriteBatch { head: Some(anchor), sources: cursors.clone(), ..seed::batch(&deps, anchor) };
+            seeded = insist(&deps, async || seed::seed(&deps, &deps.plan.dexes, anchor, done.clone()).await).await?;
+        }
+        let mut registry = Registry::new(deps.plan.dexes.clone());
+        for (meta, state) in seeded.pools {
+            registry.insert(meta.clone());
+            table.borrow_mut().start(&deps, &meta, Some((state, anchor)));
+        }
+        let commit = Commit {
+            views: views(&table),
+            tokens: seeded.tokens,
+            head: Some(anchor),
+            finalized_number: anchor.number,
+            ..Commit::default()
+        };
+        deps.live.restore(commit, anchor.number, anchor.number.saturating_add(1));
+        deps.live.add_side(Vec::new(), cursors);
+        Ok(Self::new(deps, table, registry, Reconciler::new(anchor)))
+    }
+
     /// After a panic of `Ingest`: everything that was committed is in `Live`; what was not is forgotten.
     pub(super) fn resume(deps: Arc<Deps>, table: Rc<RefCell<Table>>) -> Option<Self> {
         let head = deps.live.head();
         let tip = head.block?;
         table.borrow_mut().resync(&deps);
-        let mut registry = Registry::new(deps.plan.dexes.clone());
+        let mut registry = Registry::new(deps.joined.get());
         let mut metas: Vec<Arc<PoolMeta>> = table.borrow().entries.values().map(|e| e.meta.clone()).collect();
         metas.sort_by_key(|m| (m.created.block.number, m.created.log_index));
         metas.into_iter().for_each(|meta| registry.insert(meta));
@@ -105,26 +131,6 @@ fn link(blocks: &[BlockRef], finalized_number: u64, tip: BlockRef) -> Reconciler
     reconciler
 }
 
-/// A factory that was added after the store was filled has a past that nobody read: better to say so than to serve half of it.
-fn known_sources(deps: &Deps, boot: &Boot) -> Result<(), Halt> {
-    for dex in &deps.plan.dexes {
-        let name = source_name(dex);
-        if !boot.sources.iter().any(|(known, _)| *known == name) {
-            return Err(Halt::Fatal(format!(
-                "dex \"{}\" was added to the configuration after this database was filled, and this version cannot read its past alone: \
-                 start on a new database, or take it out again",
-                dex.name
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// What a factory's cursor is kept under.
-pub(super) fn source_name(dex: &DexSpec) -> String {
-    format!("dex:{}:{:#x}", dex.name, dex.factory)
-}
-
 fn reconciler(boot: &Boot, head: BlockRef) -> Reconciler {
     let blocks: Vec<BlockRef> = boot.window.iter().map(|r| r.block).collect();
     link(&blocks, boot.finalized_number, head)
@@ -134,17 +140,12 @@ fn reconciler(boot: &Boot, head: BlockRef) -> Reconciler {
 async fn restore_pools(deps: &Arc<Deps>, table: &Rc<RefCell<Table>>, boot: &Boot, reconciler: &Reconciler) -> Result<(), Halt> {
     let anchor = reconciler.anchor();
     for pools in boot.pools.chunks(REPLAY_POOLS) {
-        let replays = deps.history.replay(deps.chain, pools.to_vec()).await.map_err(|e| stored(&e))?;
+        let replays = insist(deps, async || Ok(deps.history.replay(deps.chain, pools.to_vec()).await?)).await?;
         for (meta, replay) in pools.iter().zip(replays) {
-            let blocks = group(replay.rows.iter());
-            let picks: Vec<(usize, usize)> =
-                blocks.iter().enumerate().flat_map(|(b, block)| (0..block.events.len()).map(move |e| (b, e))).collect();
-            let since = replay.snapshot.as_ref().map_or(meta.created.block, |s| s.block);
-            let base = replay.snapshot.map_or_else(|| PoolState::new(meta.protocol), |s| s.state);
-            let applied = fold(0, base, &blocks, &picks);
-            let updated = blocks.last().map_or(since, |b| b.block);
+            let meta = Arc::new(meta.clone());
+            let Replayed { state, updated, blocks, applied } = replayed(&meta, replay, |_| true);
             let mut table = table.borrow_mut();
-            table.start(deps, &Arc::new(meta.clone()), Some((applied.state.clone(), updated)));
+            table.start(deps, &meta, Some((state, updated)));
             if applied.misfits.iter().any(|(_, _, error)| error.is_drift()) {
                 tracing::error!(pool = %meta.id, "FAULTED: its stored events do not fit its state");
                 table.fault(&meta.id, updated);
@@ -159,6 +160,37 @@ async fn restore_pools(deps: &Arc<Deps>, table: &Rc<RefCell<Table>>, boot: &Boot
     Ok(())
 }
 
+/// A pool as its snapshot and its rows make it.
+pub(super) struct Replayed {
+    pub(super) state: PoolState,
+    /// The newest block whose events are in `state`.
+    pub(super) updated: BlockRef,
+    blocks: Vec<DecodedBlock>,
+    applied: Applied,
+}
+
+/// Folds what the store has of a pool; rows of blocks that `counts` denies are left out.
+pub(super) fn replayed(meta: &PoolMeta, replay: PoolReplay, counts: impl Fn(&BlockRef) -> bool) -> Replayed {
+    let since = replay.snapshot.as_ref().map_or(meta.created.block, |s| s.block);
+    let base = replay.snapshot.map_or_else(|| PoolState::new(meta.protocol), |s| s.state);
+    let blocks = group(replay.rows.iter().filter(|row| counts(&row.block)));
+    let picks: Vec<(usize, usize)> =
+        blocks.iter().enumerate().flat_map(|(b, block)| (0..block.events.len()).map(move |e| (b, e))).collect();
+    let applied = fold(0, base, &blocks, &picks);
+    let updated = blocks.last().map_or(since, |b| b.block);
+    Replayed { state: applied.state.clone(), updated, blocks, applied }
+}
+
+/// Each pool once: one that was read from its contract at two starts has two places in the store.
+pub(super) fn unique(pools: Vec<PoolMeta>) -> impl Iterator<Item = PoolMeta> {
+    let mut seen = HashSet::new();
+    pools.into_iter().filter(move |meta| seen.insert(meta.id))
+}
+
+fn views(table: &Rc<RefCell<Table>>) -> Vec<(crate::domain::pool::PoolId, Option<Arc<crate::store::PoolView>>)> {
+    table.borrow().entries.iter().map(|(id, entry)| (*id, Some(entry.view()))).collect()
+}
+
 /// Rows in chain order back into blocks of events.
 pub(super) fn group<'a>(rows: impl Iterator<Item = &'a EventAt>) -> Vec<DecodedBlock> {
     let mut blocks: Vec<DecodedBlock> = Vec::new();
@@ -171,30 +203,8 @@ pub(super) fn group<'a>(rows: impl Iterator<Item = &'a EventAt>) -> Vec<DecodedB
     blocks
 }
 
-/// The block before the first that is read: final by decree.
-async fn start_anchor(deps: &Deps) -> Result<BlockRef, Halt> {
-    loop {
-        match ask_anchor(deps).await {
-            Ok(Some(header)) => return Ok(header.block),
-            Ok(None) => {
-                return Err(Halt::Fatal(format!(
-                    "`start_block` of chain {} lies above the newest block of the node: choose a lower one, or \"latest\"",
-                    deps.chain
-                )));
-            }
-            Err(error) if deps.stop.is_cancelled() => {
-                tracing::warn!(%error, "stopped before the start block was known");
-                return Err(Halt::Stopped);
-            }
-            Err(error) => {
-                tracing::warn!(%error, "asking for the start block again");
-                tokio::time::sleep(super::ingest::RETRY_FIRST).await;
-            }
-        }
-    }
-}
-
-async fn ask_anchor(deps: &Deps) -> Result<Option<Header>, ChainError> {
+/// The block before the first that is read: final by decree. `None`: the node is not there yet.
+pub(super) async fn ask_anchor(deps: &Deps) -> Result<Option<Header>, ChainError> {
     let Some(latest) = deps.source.header(BlockTag::Latest).await? else { return Ok(None) };
     let start = match deps.plan.start {
         StartBlock::Number(number) => number,
@@ -211,6 +221,27 @@ async fn ask_anchor(deps: &Deps) -> Result<Option<Header>, ChainError> {
     deps.source.header(BlockTag::Number(start.saturating_sub(1).min(last_final))).await
 }
 
-fn stored(error: &StoreError) -> Halt {
-    Halt::Fatal(format!("the store could not be read: {error}"))
+/// Tries again, with back-off, what the node or the store cannot do now; what only an operator can mend ends it.
+async fn insist<T>(deps: &Deps, work: impl AsyncFn() -> Result<T, SeedError>) -> Result<T, Halt> {
+    let mut pause = RETRY_FIRST;
+    loop {
+        let reason = match work().await {
+            Ok(done) => return Ok(done),
+            Err(SeedError::Store(StoreError::Unavailable(reason))) => format!("the store cannot be used: {reason}"),
+            Err(SeedError::Store(error)) => return Err(Halt::Fatal(format!("the store could not be read: {error}"))),
+            Err(SeedError::Chain(error @ ChainError::Refused(_))) => {
+                return Err(Halt::Fatal(format!(
+                    "chain {}: {error}. Pools older than `start_block` are read from their contracts at the block before it: a node \
+                     that keeps no state that old cannot say it. Add an archive endpoint to `rpc`, or start nearer to the head, as \
+                     with start_block = \"latest\"",
+                    deps.chain
+                )));
+            }
+            Err(SeedError::Chain(error)) => error.to_string(),
+        };
+        let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        tracing::warn!(chain = deps.chain, %reason, retry_ms, "the start is tried again");
+        tokio::time::sleep(pause).await;
+        pause = pause.saturating_mul(2).min(RETRY_MAX);
+    }
 }

@@ -247,7 +247,7 @@ fn ancestor(update: &ChainUpdate) -> Option<BlockRef> {
     })
 }
 
-fn pending(chain: u64, address: Address, as_of: BlockRef) -> TokenMeta {
+pub(super) fn pending(chain: u64, address: Address, as_of: BlockRef) -> TokenMeta {
     TokenMeta {
         chain,
         address,

@@ -11,7 +11,7 @@ use alloy::primitives::{Address, B256};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::{task::JoinHandle, time::Instant};
 
-use super::{Deps, Finality, boot::source_name, commit::Step, table::Table};
+use super::{Deps, Finality, commit::Step, late::Late, sources, table::Table};
 use crate::{
     chain::{BlockTag, ChainError, registry::Registry},
     domain::{
@@ -41,6 +41,7 @@ pub(super) struct Follower {
     pub(super) registry: Registry,
     pub(super) reconciler: Reconciler,
     pub(super) pending_tokens: Pending,
+    pub(super) late: Late,
     /// The node's finalized number, and at which head it was asked.
     tag: Option<(u64, u64)>,
     last_snapshot_number: u64,
@@ -80,7 +81,8 @@ impl Follower {
     pub(super) fn new(deps: Arc<Deps>, table: Rc<RefCell<Table>>, registry: Registry, reconciler: Reconciler) -> Self {
         let last_snapshot_number = reconciler.anchor().number;
         let pending_tokens = Pending::of(&deps, &table);
-        Self { deps, table, registry, reconciler, pending_tokens, tag: None, last_snapshot_number }
+        let late = Late::start(&deps);
+        Self { deps, table, registry, reconciler, pending_tokens, late, tag: None, last_snapshot_number }
     }
 
     /// A request to the node, given up when the process stops.
@@ -238,9 +240,9 @@ impl Follower {
         self.deps.live.add_side(snapshots, self.sources(anchor.number));
     }
 
-    /// One cursor per factory: a later one can catch up alone.
+    /// The cursors of what is followed, after everything up to `done`.
     pub(super) fn sources(&self, done: u64) -> Vec<(String, u64)> {
-        self.deps.plan.dexes.iter().map(|dex| (source_name(dex), done.saturating_add(1))).collect()
+        self.deps.joined.get().iter().map(|spec| (sources::name(spec), done.saturating_add(1))).collect()
     }
 
     pub(super) fn count_malformed(&self, malformed: usize, block: BlockRef) {
@@ -252,7 +254,7 @@ impl Follower {
     }
 
     /// Logs of the headers, in their order, several at once and on the worker threads.
-    fn fetch(&self, headers: Vec<Header>) -> stream::BoxStream<'static, Result<Vec<RawLog>, ChainError>> {
+    pub(super) fn fetch(&self, headers: Vec<Header>) -> stream::BoxStream<'static, Result<Vec<RawLog>, ChainError>> {
         let source = self.deps.source.clone();
         let one = move |header: Header| {
             let source = source.clone();

@@ -63,7 +63,14 @@ impl Supervised for Ingest {}
 async fn run(deps: Arc<Deps>, table: Rc<RefCell<Table>>) -> Halt {
     let follower = match Follower::resume(deps.clone(), table.clone()) {
         Some(follower) => Ok(follower),
-        None => Follower::boot(deps, table).await,
+        None => {
+            let stop = deps.stop.clone();
+            // It may wait for the node or the store: a stop ends that, too.
+            tokio::select! {
+                booted = Follower::boot(deps, table) => booted,
+                () = stop.cancelled() => return Halt::Stopped,
+            }
+        }
     };
     match follower {
         Ok(mut follower) => {
@@ -95,6 +102,7 @@ impl Follower {
                     }
                 },
                 () = until(retry.map(|(at, _)| at)) => self.on_latest().await,
+                source = self.late.next(), if retry.is_none() => self.join(source).await,
                 () = tokio::time::sleep(HEAL_EVERY), if heal => { self.heal().await; continue }
             };
             if !looked_for_pools && self.deps.live.head().at_head {
@@ -121,17 +129,17 @@ impl Follower {
         for (dex, factory) in self.registry.without_pools() {
             tracing::warn!(
                 dex,
-                %factory,
-                "no pool of this dex was found: its factory has created none since `start_block`. Check `factory`, `protocol` and \
-                 `start_block`; a new pool is served as soon as it is created"
+                factory = %format_args!("{factory:#x}"),
+                "no pool of this dex was found: its factory has created none since `start_block`. Set `older_pools = true`, list \
+                 `pools`, or check `factory` and `protocol`; a new pool is served as soon as it is created"
             );
         }
         for (dex, pool) in self.registry.not_created() {
             tracing::warn!(
                 dex,
-                %pool,
-                "the configuration lists this pool, and its factory has not created it since `start_block`: lower `start_block` to \
-                 below its creation, or correct the address. Until then it is not served"
+                pool = %format_args!("{pool:#x}"),
+                "the configuration lists this pool, and its factory does not know it: correct the address, or `factory`. If it is \
+                 created later, it is served from then on"
             );
         }
     }

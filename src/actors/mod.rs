@@ -10,12 +10,17 @@ mod boot;
 mod commit;
 #[cfg(test)]
 mod faults;
+mod folder;
 mod follow;
 mod heal;
 pub mod ingest;
+mod late;
 pub mod persist;
 pub mod pool;
+mod ranges;
 mod refill;
+mod seed;
+pub mod sources;
 pub mod supervise;
 mod table;
 #[cfg(test)]
@@ -58,6 +63,7 @@ pub enum Finality {
 pub struct Plan {
     pub start: StartBlock,
     pub finality: Finality,
+    /// One per source: a factory, or one listed pool.
     pub dexes: Vec<DexSpec>,
     /// Orphaned rows are deleted this long after they were taken back, in seconds.
     pub orphan_retention_s: u64,
@@ -77,6 +83,8 @@ pub struct Deps {
     pub metrics: Metrics,
     pub board: Board,
     pub plan: Plan,
+    /// What is followed with the head; the rest of the plan is being read back.
+    pub joined: sources::Joined,
     /// The writer's fence of this process.
     pub fence: u64,
     /// Something that only an operator can mend; the process ends with it and code 1.

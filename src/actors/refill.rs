@@ -1,18 +1,14 @@
 //! After an outage of the store that was longer than memory: what it lacks is read again from the chain, by hash, and folded
 //! from the store's own snapshots, exactly as it was the first time.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use alloy::primitives::B256;
 
-use super::{Deps, boot::group, pool::fold};
+use super::{Deps, boot::replayed, folder::Folder, sources};
 use crate::{
     chain::{BlockTag, ChainError, registry::Registry},
-    domain::{
-        block::Header,
-        pool::{PoolId, PoolMeta, PoolState, StateAfter},
-        record::{BlockRecord, DecodedBlock, rows},
-    },
+    domain::{block::Header, record::BlockRecord},
     store::StoreError,
 };
 
@@ -58,8 +54,7 @@ pub(super) async fn trace(deps: &Deps, first: &BlockRecord, stored: &[(u64, B256
 
 /// Rebuilds records in order. Pools are taken from the store when they are first touched.
 pub(super) struct Refill {
-    registry: Registry,
-    states: HashMap<PoolId, PoolState>,
+    folder: Folder,
     /// Stored blocks of the branch that is left: what they did does not count.
     left: Vec<B256>,
 }
@@ -68,53 +63,21 @@ impl Refill {
     /// From what the store holds now, without the blocks that are to be taken back.
     pub(super) async fn new(deps: &Deps, revert: &[B256]) -> Result<Self, StoreError> {
         let boot = deps.history.boot(deps.chain).await?;
-        let mut registry = Registry::new(deps.plan.dexes.clone());
-        boot.pools.into_iter().for_each(|meta| registry.insert(Arc::new(meta)));
+        let joined = deps.joined.get();
+        let mut registry = Registry::new(joined.clone());
+        let ours = boot.pools.into_iter().filter(|meta| joined.iter().any(|spec| sources::covers(spec, meta)));
+        ours.for_each(|meta| registry.insert(Arc::new(meta)));
         revert.iter().for_each(|hash| registry.revert(*hash));
-        Ok(Self { registry, states: HashMap::new(), left: revert.to_vec() })
+        Ok(Self { folder: Folder::new(deps.chain, registry), left: revert.to_vec() })
     }
 
     pub(super) async fn record(&mut self, deps: &Deps, header: &Header) -> Result<BlockRecord, RefillError> {
         let logs = deps.source.block_logs(header).await?;
-        let selected = self.registry.select(deps.chain, header.block, logs);
-        for meta in &selected.created {
-            self.states.insert(meta.id, PoolState::new(meta.protocol));
+        for meta in self.folder.unknown(&logs) {
+            let replay = deps.history.replay(deps.chain, vec![meta.as_ref().clone()]).await?.into_iter().next();
+            let replayed = replayed(&meta, replay.unwrap_or_default(), |block| !self.left.contains(&block.hash));
+            self.folder.insert(&meta, replayed.state, replayed.updated);
         }
-        let block = [DecodedBlock { block: header.block, events: selected.events }];
-        let events = &block[0].events;
-        let mut after: Vec<Option<StateAfter>> = vec![None; events.len()];
-        let mut touched: Vec<PoolId> = events.iter().map(|e| e.pool).collect();
-        touched.sort_unstable();
-        touched.dedup();
-        for id in touched {
-            let Some(state) = self.state(deps, &id).await? else { continue };
-            let picks: Vec<(usize, usize)> =
-                events.iter().enumerate().filter(|(_, e)| e.pool == id).map(|(e, _)| (0, e)).collect();
-            let applied = fold(0, state, &block, &picks);
-            for ((_, e), state) in picks.iter().zip(&applied.after) {
-                if let Some(slot) = after.get_mut(*e) {
-                    *slot = *state;
-                }
-            }
-            self.states.insert(id, applied.state);
-        }
-        Ok(BlockRecord { chain: deps.chain, block: header.block, rows: rows(events, &after), created: selected.created })
-    }
-
-    /// A pool's state as the store has it, then as this refill left it.
-    async fn state(&mut self, deps: &Deps, id: &PoolId) -> Result<Option<PoolState>, StoreError> {
-        if let Some(state) = self.states.get(id) {
-            return Ok(Some(state.clone()));
-        }
-        let PoolId::Address(address) = id else { return Ok(None) };
-        let Some(meta): Option<Arc<PoolMeta>> = self.registry.get(address).cloned() else { return Ok(None) };
-        let replay = deps.history.replay(deps.chain, vec![meta.as_ref().clone()]).await?.into_iter().next().unwrap_or_default();
-        let base = replay.snapshot.map_or_else(|| PoolState::new(meta.protocol), |s| s.state);
-        let blocks = group(replay.rows.iter().filter(|row| !self.left.contains(&row.block.hash)));
-        let picks: Vec<(usize, usize)> =
-            blocks.iter().enumerate().flat_map(|(b, block)| (0..block.events.len()).map(move |e| (b, e))).collect();
-        let state = fold(0, base, &blocks, &picks).state;
-        self.states.insert(*id, state.clone());
-        Ok(Some(state))
+        Ok(self.folder.block(header.block, logs).record)
     }
 }

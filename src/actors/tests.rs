@@ -39,8 +39,14 @@ struct Rig {
 }
 
 fn dexes() -> Vec<DexSpec> {
-    let dex =
-        |name: &str, protocol, factory| DexSpec { name: name.to_owned(), protocol, factory, fee_pips: 3_000, pools: Vec::new() };
+    let dex = |name: &str, protocol, factory| DexSpec {
+        name: name.to_owned(),
+        protocol,
+        factory,
+        fee_pips: 3_000,
+        pools: Vec::new(),
+        older_pools: false,
+    };
     vec![dex("v2", Protocol::UniswapV2, V2_FACTORY), dex("v3", Protocol::UniswapV3, V3_FACTORY)]
 }
 
@@ -80,6 +86,7 @@ impl Rig {
                 journal_rows_max,
                 progress_bar: false,
             },
+            joined: Default::default(),
             fence,
             fatal: fatal_tx,
             stop: CancellationToken::new(),

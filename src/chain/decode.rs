@@ -116,6 +116,13 @@ pub fn watched_topics() -> Vec<B256> {
     KINDS.iter().map(|(hash, _)| *hash).collect()
 }
 
+/// topic0 of what a factory of this protocol emits when it creates a pool.
+#[must_use]
+pub fn creation_topics(protocol: Protocol) -> Vec<B256> {
+    let creations = KINDS.iter().filter(|(_, kind)| kind.is_creation() && kind.protocol() == protocol);
+    creations.map(|(hash, _)| *hash).collect()
+}
+
 /// What the log says, whoever emitted it.
 #[must_use]
 pub fn decode(raw: &RawLog) -> Decoded {

@@ -14,6 +14,7 @@ use crate::domain::{
 pub mod batch;
 pub mod contract_state;
 pub mod decode;
+pub mod older;
 pub mod registry;
 pub mod rpc;
 pub mod sim;

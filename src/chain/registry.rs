@@ -27,6 +27,8 @@ pub struct DexSpec {
     pub fee_pips: u32,
     /// Non-empty: only these pools.
     pub pools: Vec<Address>,
+    /// Also what the factory created before the first block that is read.
+    pub older_pools: bool,
 }
 
 /// What a block had for us.
@@ -60,13 +62,16 @@ pub struct Registry {
 impl Registry {
     #[must_use]
     pub fn new(dexes: Vec<DexSpec>) -> Self {
-        let mut factories: AddressMap<Vec<Dex>> = AddressMap::default();
-        for dex in dexes {
-            let only = (!dex.pools.is_empty()).then(|| dex.pools.into_iter().collect());
-            let entry = Dex { name: dex.name, protocol: dex.protocol, fee_pips: dex.fee_pips, only };
-            factories.entry(dex.factory).or_default().push(entry);
-        }
-        Self { factories, ..Self::default() }
+        let mut registry = Self::default();
+        dexes.into_iter().for_each(|dex| registry.watch(dex));
+        registry
+    }
+
+    /// From now on this exchange is watched, too.
+    pub fn watch(&mut self, dex: DexSpec) {
+        let only = (!dex.pools.is_empty()).then(|| dex.pools.into_iter().collect());
+        let entry = Dex { name: dex.name, protocol: dex.protocol, fee_pips: dex.fee_pips, only };
+        self.factories.entry(dex.factory).or_default().push(entry);
     }
 
     /// Adds a pool that is known from the store.
@@ -163,7 +168,7 @@ impl Registry {
         // The same factory may be configured twice with different pools.
         let wanted = |dex: &&Dex| dex.protocol == kind.protocol() && dex.only.as_ref().is_none_or(|only| only.contains(&pool));
         let Some(dex) = dexes.iter().find(wanted) else { return };
-        let created = CreatedAt { block, tx_hash: raw.tx_hash, log_index: raw.log_index };
+        let created = CreatedAt { block, tx_hash: Some(raw.tx_hash), log_index: raw.log_index };
         let meta = Arc::new(PoolMeta {
             chain,
             id: PoolId::Address(pool),

@@ -23,9 +23,6 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
     if config.chain.is_empty() {
         return Err("no [[chain]] is configured: add one with `id`, `name`, `rpc` and a [[chain.dex]]".to_owned());
     }
-    if config.chain.len() > 1 {
-        return Err("this version follows one [[chain]] per process: start one process per chain".to_owned());
-    }
     let mut ids = BTreeSet::new();
     for chain in &config.chain {
         if !ids.insert(chain.id) {
@@ -82,6 +79,16 @@ fn check_chain(chain: &ChainConfig) -> Result<(), String> {
                 "dex \"{}\": `fee_pips` is for uniswap_v2; pools of the other protocols say their fee themselves",
                 dex.name
             ));
+        }
+        if dex.older_pools && !dex.pools.is_empty() {
+            return Err(format!(
+                "dex \"{}\": `older_pools` is for a whole factory; listed `pools` are always taken, however old they are",
+                dex.name
+            ));
+        }
+        let mut pools = BTreeSet::new();
+        if let Some(twice) = dex.pools.iter().find(|pool| !pools.insert(**pool)) {
+            return Err(format!("dex \"{}\": {twice:#x} is listed twice in `pools`", dex.name));
         }
         if dex.v2_fee_pips() >= 1_000_000 {
             return Err(format!(

@@ -280,6 +280,9 @@ pub struct DexConfig {
     /// Only these pools, if any are named.
     #[serde(default, deserialize_with = "addresses")]
     pub pools: Vec<Address>,
+    /// Also the pools that the factory created before `start_block`.
+    #[serde(default)]
+    pub older_pools: bool,
     #[serde(default, deserialize_with = "maybe_address")]
     pub router: Option<Address>,
     #[serde(default, deserialize_with = "maybe_address")]

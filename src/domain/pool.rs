@@ -88,12 +88,22 @@ pub struct PoolMeta {
     pub created: CreatedAt,
 }
 
-/// The log that created a pool.
+/// Where a pool enters our history: the log that created it or, for one that is older than what we read, the block at which its
+/// contract was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreatedAt {
     pub block: BlockRef,
-    pub tx_hash: B256,
+    /// `None`: created some time before `block`; `log_index` then says nothing.
+    pub tx_hash: Option<B256>,
     pub log_index: u64,
+}
+
+impl PoolMeta {
+    /// The block that created the pool, where we know it.
+    #[must_use]
+    pub fn creation(&self) -> Option<&BlockRef> {
+        self.created.tx_hash.map(|_| &self.created.block)
+    }
 }
 
 /// The state of one pool after some event. Cloning is cheap: ticks are shared until one changes.

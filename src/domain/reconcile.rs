@@ -64,6 +64,11 @@ impl Reconciler {
         self.window.front().copied().unwrap_or_else(|| self.tip())
     }
 
+    /// The canonical chain from the anchor to the tip, ascending.
+    pub fn window(&self) -> impl Iterator<Item = &BlockRef> {
+        self.window.iter()
+    }
+
     #[must_use]
     pub fn contains(&self, hash: &B256) -> bool {
         self.position(hash).is_some()

@@ -159,7 +159,11 @@ async fn rich(database: &Database) -> (World, Vec<Arc<BlockRecord>>, WriteBatch)
     }
     // Older than everything that is followed.
     let elder = BlockRef { number: 0, ..world.rng.child(&genesis()) };
-    Arc::make_mut(&mut records[5]).created = vec![pool(4, elder)];
+    let mut elders = [5, 8, 4].map(|n| pool(n, elder));
+    // Read from their contracts at one block: nothing but the pool tells them apart.
+    elders[..2].iter_mut().for_each(|meta| Arc::make_mut(meta).created.log_index = 0);
+    assert!(elders[..2].iter().all(|meta| meta.created.tx_hash.is_none()));
+    Arc::make_mut(&mut records[5]).created = elders.to_vec();
     let snapshots =
         [0, 1].map(|n| PoolSnapshot { chain: CHAIN, pool: pool_id(n), block: records[2].block, state: world.rng.state() });
     let batch = WriteBatch {

@@ -187,8 +187,13 @@ impl Live {
         let mut window: Vec<Arc<BlockRecord>> = before.window.as_ref().clone();
         window.truncate(window.len().saturating_sub(commit.reverted.len()));
         for amended in &commit.amended {
-            if let Some(record) = window.iter_mut().find(|r| r.block.hash == amended.block.hash) {
-                *record = amended.clone();
+            let number = amended.block.number;
+            let at = window.partition_point(|r| r.block.number < number);
+            match window.get_mut(at).filter(|r| r.block.number == number) {
+                Some(record) if record.block.hash == amended.block.hash => *record = amended.clone(),
+                // The window leaves out settled blocks without events; this one has some by now.
+                None if number >= before.window_floor && number <= before.finalized_number => window.insert(at, amended.clone()),
+                Some(_) | None => {}
             }
         }
         window.extend(commit.extended.iter().cloned());

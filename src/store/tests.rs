@@ -26,7 +26,7 @@ fn block(number: u64) -> BlockRef {
 
 fn view(index: u8, number: u64) -> Arc<PoolView> {
     let id = PoolId::Address(Address::repeat_byte(index));
-    let created = CreatedAt { block: block(0), tx_hash: B256::ZERO, log_index: 0 };
+    let created = CreatedAt { block: block(0), tx_hash: Some(B256::ZERO), log_index: 0 };
     let (token0, token1) = (Address::ZERO, Address::ZERO);
     let meta = PoolMeta {
         chain: 1,

@@ -82,7 +82,7 @@ pub struct Commit {
     pub head: Option<BlockRef>,
     pub finalized_number: u64,
     pub at_head: bool,
-    /// Blocks of the window whose rows gained a state after a pool was rebuilt.
+    /// Blocks whose rows gained something: a state after a pool was rebuilt, the events of a source that joined.
     pub amended: Vec<Arc<BlockRecord>>,
     /// Rows that the window may hold, final ones first to go; 0: no limit.
     pub window_rows_max: usize,

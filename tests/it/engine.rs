@@ -24,6 +24,10 @@ pub struct Setup {
     pub chain_id: u64,
     pub dexes: Vec<(String, String)>,
     pub extra_chain: String,
+    /// Further lines of every dex.
+    pub extra_dex: String,
+    /// Further chains.
+    pub others: Vec<Setup>,
     pub api_listen: String,
     pub admin_listen: String,
     /// Further arguments of `swaptide run`.
@@ -41,6 +45,8 @@ impl Setup {
             chain_id: devnet.chain_id,
             dexes: vec![("uniswap_v2".to_owned(), d.v2_factory.to_string()), ("uniswap_v3".to_owned(), d.v3_factory.to_string())],
             extra_chain: String::new(),
+            extra_dex: String::new(),
+            others: Vec::new(),
             api_listen: "127.0.0.1:0".to_owned(),
             admin_listen: "127.0.0.1:0".to_owned(),
             args: Vec::new(),
@@ -48,18 +54,22 @@ impl Setup {
     }
 
     pub fn toml(&self) -> String {
+        let store = self.store_url.clone().unwrap_or_else(|| format!("sqlite:{}", self.database.display()));
+        let (api, admin) = (&self.api_listen, &self.admin_listen);
+        let head = format!("[api]\nlisten = {api:?}\n[admin]\nlisten = {admin:?}\n[store]\nurl = {store:?}\n");
+        let others = self.others.iter().map(Self::chain_toml);
+        std::iter::once(self.chain_toml()).chain(others).fold(head, |text, chain| text + &chain)
+    }
+
+    fn chain_toml(&self) -> String {
         let rpc: Vec<String> = self.rpc.iter().map(|url| format!("{url:?}")).collect();
-        let mut text = format!(
-            "[api]\nlisten = {:?}\n[admin]\nlisten = {:?}\n[store]\nurl = {:?}\n[[chain]]\nid = {}\nname = \"test\"\nrpc = [{}]\n{}\n",
-            self.api_listen,
-            self.admin_listen,
-            self.store_url.clone().unwrap_or_else(|| format!("sqlite:{}", self.database.display())),
-            self.chain_id,
-            rpc.join(", "),
-            self.extra_chain,
-        );
+        let (id, rpc, extra) = (self.chain_id, rpc.join(", "), &self.extra_chain);
+        let mut text = format!("[[chain]]\nid = {id}\nname = \"test\"\nrpc = [{rpc}]\n{extra}\n");
         for (i, (protocol, factory)) in self.dexes.iter().enumerate() {
-            text.push_str(&format!("[[chain.dex]]\nname = \"dex-{i}\"\nprotocol = {protocol:?}\nfactory = {factory:?}\n"));
+            let extra = &self.extra_dex;
+            text.push_str(&format!(
+                "[[chain.dex]]\nname = \"dex-{i}\"\nprotocol = {protocol:?}\nfactory = {factory:?}\n{extra}\n"
+            ));
         }
         text
     }

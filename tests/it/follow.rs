@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use alloy::primitives::keccak256;
 use serde_json::{Value, json};
 use swaptide::{
     chain::decode,
@@ -16,6 +17,18 @@ use super::{
 
 /// What the node says: all logs of factories and of the pools that they created, with a topic that is watched.
 pub async fn watched_logs(devnet: &Devnet) -> u64 {
+    logs(devnet, |_| true).await
+}
+
+/// Of these only swaps.
+pub async fn swap_logs(devnet: &Devnet) -> u64 {
+    let signatures =
+        ["Swap(address,uint256,uint256,uint256,uint256,address)", "Swap(address,address,int256,int256,uint160,uint128,int24)"];
+    let topics = signatures.map(|text| keccak256(text).to_string());
+    logs(devnet, |topic| topics.iter().any(|t| t == topic)).await
+}
+
+async fn logs(devnet: &Devnet, counts: impl Fn(&str) -> bool) -> u64 {
     let topics: Vec<String> = decode::watched_topics().iter().map(ToString::to_string).collect();
     let filter = json!([{ "fromBlock": "0x0", "toBlock": "latest", "topics": [topics] }]);
     let logs = devnet.rpc_call("eth_getLogs", filter).await.unwrap();
@@ -31,12 +44,12 @@ pub async fn watched_logs(devnet: &Devnet) -> u64 {
             let word = if address == factories[0] { &data[26..66] } else { &data[data.len() - 40..] };
             pools.push(format!("0x{word}"));
         }
-        count += u64::from(pools.contains(&address));
+        count += u64::from(pools.contains(&address) && counts(log["topics"][0].as_str().unwrap()));
     }
     count
 }
 
-async fn stored_logs(database: &Path, devnet: &Devnet) -> u64 {
+pub async fn stored_logs(database: &Path, devnet: &Devnet) -> u64 {
     let history = SqliteHistory::open(database).unwrap();
     let genesis = devnet.rpc_call("eth_getBlockByNumber", json!(["0x0", false])).await.unwrap();
     history.claim(devnet.chain_id, genesis["hash"].as_str().unwrap().parse().unwrap()).await.unwrap();

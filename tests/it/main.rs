@@ -12,6 +12,7 @@
 
 mod boundary;
 mod browser;
+mod chains;
 mod docs;
 mod engine;
 mod feeds;
@@ -22,4 +23,5 @@ mod mongo;
 mod node;
 mod odd;
 mod refuse;
+mod sources;
 mod state;

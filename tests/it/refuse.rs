@@ -94,6 +94,24 @@ async fn a_mistake_in_the_configuration_is_named_with_its_line() {
         ("id = 1\n", "id = 0\n", None, "`id`"),
         ("id = 1\n", "id = 1\nconfirmations = 100\n", None, "`confirmations`"),
         ("name = \"d\"\n", "name = \"d\"\nfee_pips = 500\n", None, "`fee_pips`"),
+        (
+            "name = \"d\"\n",
+            "name = \"d\"\nolder_pools = true\npools = [\"0x1f98431c8ad98523631ae4a59f267346ea31f984\"]\n",
+            None,
+            "`older_pools`",
+        ),
+        (
+            "name = \"d\"\n",
+            "name = \"d\"\npools = [\"0x1f98431c8ad98523631ae4a59f267346ea31f984\", \"0x1F98431c8aD98523631AE4a59f267346ea31F984\"]\n",
+            None,
+            "listed twice",
+        ),
+        (
+            "[[chain]]",
+            "[[chain]]\nid = 1\nname = \"y\"\nrpc = [\"ws://127.0.0.1:1\"]\n[[chain.dex]]\nname = \"e\"\nprotocol = \"uniswap_v3\"\nfactory = \"0x1f98431c8ad98523631ae4a59f267346ea31f984\"\n[[chain]]",
+            None,
+            "configured twice",
+        ),
         ("[[chain]]", "[api]\nlisten = \"127.0.0.1:9464\"\n[[chain]]", None, "`admin.listen`"),
     ] {
         assert!(good.contains(from), "{from}");

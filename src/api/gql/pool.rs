@@ -186,14 +186,14 @@ impl Pool {
         nullable(Ok(ratio.and_then(Ratio::decimal).map(BigDecimal)))
     }
 
-    /// Time of the block that created it, seconds since 1970.
-    async fn created_at_timestamp(&self) -> Timestamp {
-        Timestamp(self.view.meta.created.block.timestamp)
+    /// Time of the block that created it, seconds since 1970. Null where the pool is older than what this server has read.
+    async fn created_at_timestamp(&self) -> Option<Timestamp> {
+        self.view.meta.creation().map(|block| Timestamp(block.timestamp))
     }
 
-    /// Height of the block that created it.
-    async fn created_at_block_number(&self) -> u64 {
-        self.view.meta.created.block.number
+    /// Height of the block that created it. Null where the pool is older than what this server has read.
+    async fn created_at_block_number(&self) -> Option<u64> {
+        self.view.meta.creation().map(|block| block.number)
     }
 
     /// Every initialised tick, in ascending order of its index. Empty for V2.

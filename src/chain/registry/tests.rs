@@ -8,7 +8,7 @@ const PAIR: Address = Address::repeat_byte(0xa2);
 const POOL: Address = Address::repeat_byte(0xa3);
 
 fn spec(name: &str, protocol: Protocol, factory: Address, pools: Vec<Address>) -> DexSpec {
-    DexSpec { name: name.into(), protocol, factory, fee_pips: 2_500, pools }
+    DexSpec { name: name.into(), protocol, factory, fee_pips: 2_500, pools, older_pools: false }
 }
 
 fn registry() -> Registry {
@@ -70,7 +70,7 @@ fn a_pool_counts_from_the_very_log_that_created_it_and_not_before() {
     let (pair, pool) = (&selected.created[0], &selected.created[1]);
     assert_eq!((pair.dex.as_str(), pair.fee_pips, pair.tick_spacing, pair.factory), ("two", 2_500, None, V2));
     assert_eq!((pool.dex.as_str(), pool.fee_pips, pool.tick_spacing, pool.factory), ("three", 500, Some(10), V3));
-    assert_eq!(pair.created, CreatedAt { block: at(1), tx_hash: B256::ZERO, log_index: 1 });
+    assert_eq!(pair.created, CreatedAt { block: at(1), tx_hash: Some(B256::ZERO), log_index: 1 });
     assert_eq!(kinds(&select(&mut registry, 2, vec![sync(PAIR)])), [(PAIR.into(), SyncKind)]);
 }
 

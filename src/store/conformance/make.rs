@@ -280,7 +280,11 @@ pub(crate) fn pool(n: u8, created: BlockRef) -> Arc<PoolMeta> {
         token1: token(n + 1),
         fee_pips: 3_000,
         tick_spacing: (protocol == Protocol::UniswapV3).then_some(-60),
-        created: CreatedAt { block: created, tx_hash: B256::repeat_byte(n), log_index: u64::from(n) },
+        created: CreatedAt {
+            block: created,
+            tx_hash: Some(B256::repeat_byte(n)).filter(|_| n % 3 != 2),
+            log_index: u64::from(n),
+        },
     })
 }
 

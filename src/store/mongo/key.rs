@@ -7,7 +7,11 @@ use mongodb::bson::{Binary, Document, doc, spec::BinarySubtype};
 
 use super::error::{Result, corrupt};
 use crate::{
-    domain::{ChainId, event::EventKind, pool::PoolId},
+    domain::{
+        ChainId,
+        event::EventKind,
+        pool::{CreatedAt, PoolId},
+    },
     store::query::Place,
 };
 
@@ -88,19 +92,32 @@ pub(super) fn blocks_between(chain: ChainId, from: u64, to: u64) -> Document {
     doc! { "$gte": block(chain, from, &B256::ZERO), "$lte": block(chain, to, &B256::repeat_byte(0xff)) }
 }
 
-/// chain, block number, log index, hash of the block that created it.
-pub(super) fn pool(chain: ChainId, number: u64, log_index: u64, hash: &B256) -> Binary {
+/// chain, block number, log index, hash of the block that created it. Where no log did, the pool itself tells those apart that were
+/// read at one block.
+pub(super) fn pool(chain: ChainId, pool: &PoolId, created: &CreatedAt) -> Binary {
+    let mut last = [0_u8; 32];
+    let last: &[u8] = match created.tx_hash {
+        Some(_) => created.block.hash.as_slice(),
+        None => {
+            last.iter_mut().zip(pool.as_slice()).for_each(|(to, from)| *to = *from);
+            &last
+        }
+    };
+    pool_key(chain, created.block.number, created.log_index, last)
+}
+
+fn pool_key(chain: ChainId, number: u64, log_index: u64, last: &[u8]) -> Binary {
     let mut key = Vec::with_capacity(52);
     key.extend_from_slice(&chain.to_be_bytes());
     key.extend_from_slice(&number.to_be_bytes());
     key.extend_from_slice(&log(log_index));
-    key.extend_from_slice(hash.as_slice());
+    key.extend_from_slice(last);
     binary(key)
 }
 
 /// Pools created in blocks `from..=to`.
 pub(super) fn pools_between(chain: ChainId, from: u64, to: u64) -> Document {
-    doc! { "$gte": pool(chain, from, 0, &B256::ZERO), "$lte": pool(chain, to, u64::MAX, &B256::repeat_byte(0xff)) }
+    doc! { "$gte": pool_key(chain, from, 0, &[0; 32]), "$lte": pool_key(chain, to, u64::MAX, &[0xff; 32]) }
 }
 
 fn snapshot_key(chain: ChainId, pool: &PoolId, number: u64, hash: &B256) -> Binary {

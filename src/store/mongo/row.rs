@@ -85,7 +85,12 @@ impl<'a> Doc<'a> {
     }
 
     pub(super) fn hash(&self, name: &str) -> Result<B256> {
-        B256::try_from(self.bytes(name)?).map_err(|_| self.missing(name))
+        self.maybe_hash(name)?.ok_or_else(|| self.missing(name))
+    }
+
+    fn maybe_hash(&self, name: &str) -> Result<Option<B256>> {
+        let found = self.maybe_bytes(name)?;
+        found.map(|bytes| B256::try_from(bytes).map_err(|_| self.missing(name))).transpose()
     }
 
     pub(super) fn address(&self, name: &str) -> Result<Address> {
@@ -222,11 +227,12 @@ pub(super) fn read_event(found: &RawDocument) -> Result<EventAt> {
 pub(super) fn pool(chain: ChainId, meta: &PoolMeta, canonical: bool) -> Result<RawDocumentBuf> {
     let created = &meta.created;
     let mut out = RawDocumentBuf::new();
-    out.append(cstr!("_id"), key::pool(chain, created.block.number, created.log_index, &created.block.hash));
+    out.append(cstr!("_id"), key::pool(chain, &meta.id, created));
     out.append(cstr!("chain"), chain.cast_signed());
     put_block(&mut out, &created.block)?;
     out.append(cstr!("log_index"), int(created.log_index)?);
-    out.append(cstr!("tx"), binary(created.tx_hash.as_slice()));
+    // Absent: older than the block, which is where its contract was read.
+    maybe(&mut out, cstr!("tx"), created.tx_hash.as_ref().map(|hash| binary(hash.as_slice())));
     out.append(cstr!("canonical"), canonical);
     out.append(cstr!("pool"), binary(meta.id.as_slice()));
     out.append(cstr!("protocol"), protocol_name(meta.protocol));
@@ -257,7 +263,7 @@ pub(super) fn read_pool(chain: ChainId, found: &RawDocument) -> Result<PoolMeta>
         token1: doc.address("token1")?,
         fee_pips: u32::try_from(doc.uint("fee_pips")?).map_err(|_| corrupt("a fee beyond 32 bits"))?,
         tick_spacing,
-        created: CreatedAt { block: doc.block()?, tx_hash: doc.hash("tx")?, log_index: doc.uint("log_index")? },
+        created: CreatedAt { block: doc.block()?, tx_hash: doc.maybe_hash("tx")?, log_index: doc.uint("log_index")? },
     })
 }
 

@@ -27,6 +27,7 @@ use crate::{
     domain::{
         ChainId,
         block::BlockRef,
+        event::EventBody,
         record::{BlockRecord, EventRow},
     },
     store::{
@@ -102,7 +103,14 @@ fn documents(
     canonical: bool,
     rows: impl IntoIterator<Item = impl std::ops::Deref<Target = EventRow>>,
 ) -> Result<Vec<RawDocumentBuf>> {
-    rows.into_iter().map(|r| row::event(chain, block, &r, store.tokens_of(chain, &r.event.pool), canonical)).collect()
+    let tokens = |row: &EventRow| match row.event.body {
+        // Stored before the pool is, where the pool is older than the start.
+        EventBody::V2PairCreated { token0, token1, .. } | EventBody::V3PoolCreated { token0, token1, .. } => {
+            Some((token0, token1))
+        }
+        _ => store.tokens_of(chain, &row.event.pool),
+    };
+    rows.into_iter().map(|r| row::event(chain, block, &r, tokens(&r), canonical)).collect()
 }
 
 pub(super) async fn insert_rows(store: &Store, batch: &WriteBatch) -> Result<()> {

@@ -97,6 +97,12 @@ pub(super) fn event(chain: ChainId, row: &Row<'_>) -> Result<EventAt> {
     })
 }
 
+/// Nothing where the blob is empty.
+fn maybe_hash(row: &Row<'_>, column: usize) -> Result<Option<B256>> {
+    let empty = row.get_ref(column)?.as_blob().map_err(rusqlite::Error::from)?.is_empty();
+    if empty { Ok(None) } else { hash(row, column).map(Some) }
+}
+
 /// What [`pool`] reads, of `pools_created AS c`, `blocks AS b`, `pools AS p`.
 pub(super) const POOL_COLUMNS: &str = "b.number, b.hash, b.parent_hash, b.timestamp, p.id, c.protocol, c.dex, c.factory, c.token0, c.token1, \
      c.fee_pips, c.tick_spacing, c.tx_hash, c.log_index";
@@ -113,7 +119,7 @@ pub(super) fn pool(chain: ChainId, row: &Row<'_>) -> Result<PoolMeta> {
         token1: address(row, 9)?,
         fee_pips: row.get(10)?,
         tick_spacing: row.get(11)?,
-        created: CreatedAt { block: block(row, 0)?, tx_hash: hash(row, 12)?, log_index: uint(row, 13)? },
+        created: CreatedAt { block: block(row, 0)?, tx_hash: maybe_hash(row, 12)?, log_index: uint(row, 13)? },
     })
 }
 

@@ -76,7 +76,7 @@ CREATE TABLE pools_created (
     factory BLOB NOT NULL,
     token0 BLOB NOT NULL,
     token1 BLOB NOT NULL,
-    tx_hash BLOB NOT NULL,
+    tx_hash BLOB NOT NULL,                      -- empty: older than the block, which is where its contract was read
     PRIMARY KEY (chain, number, log_index, fork, pool)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX pools_token0 ON pools_created (chain, token0, pool) WHERE canonical = 1;

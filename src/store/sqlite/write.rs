@@ -218,7 +218,7 @@ impl Writing<'_, '_> {
             meta.factory.as_slice(),
             meta.token0.as_slice(),
             meta.token1.as_slice(),
-            meta.created.tx_hash.as_slice()
+            meta.created.tx_hash.as_ref().map_or(&[][..], |hash| hash.as_slice())
         ])?;
         Ok(())
     }

@@ -1,0 +1,329 @@
+//! A source that was added to the configuration after the store was filled: it is read back alone while the rest stays live, and
+//! joins when only what memory holds is missing.
+//!
+//! The task here reads and stores what lies below the window; [`Follower::join`] does the rest within one commit, so that readers
+//! see the source's pools from one epoch to the next, with all of their past. Until then they are not served.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use futures_util::TryStreamExt;
+use tokio::{sync::mpsc, task::JoinSet};
+
+use super::{
+    Deps,
+    backfill::watched_addresses,
+    boot::{ask_anchor, replayed},
+    commit::fetch_tokens,
+    folder::Folder,
+    follow::{FollowError, Follower},
+    ranges::{Ranges, Wanted},
+    seed::{self, SeedError, seed},
+    sources,
+};
+use crate::{
+    chain::{
+        BlockTag, ChainError, decode,
+        registry::{DexSpec, Registry},
+    },
+    domain::{
+        block::{BlockRef, Header},
+        event::RawLog,
+        pool::{PoolId, PoolState},
+        record::{BlockRecord, PoolSnapshot},
+        token::TokenMeta,
+    },
+    store::{Commit, history::WriteBatch},
+    telemetry::progress::Progress,
+};
+
+/// So close to the window it joins.
+const JOIN_GAP_BLOCKS: u64 = 64;
+const RETRY_FIRST: Duration = Duration::from_millis(250);
+const RETRY_MAX: Duration = Duration::from_secs(60);
+/// Events of a pool between two snapshots.
+const SNAPSHOT_EVENTS: u32 = 2_000;
+
+/// A source that has caught up to `at`.
+pub(super) struct Ready {
+    spec: DexSpec,
+    folder: Folder,
+    at: BlockRef,
+    tokens: Vec<Arc<TokenMeta>>,
+}
+
+/// The late sources of a chain. Dropping it ends their tasks.
+pub(super) struct Late {
+    ready: mpsc::Receiver<Ready>,
+    _tasks: JoinSet<()>,
+    /// One that could not join yet.
+    waiting: Option<Ready>,
+}
+
+impl Late {
+    /// Starts reading back every configured source that has not joined.
+    pub(super) fn start(deps: &Arc<Deps>) -> Self {
+        let joined = deps.joined.get();
+        let late = deps.plan.dexes.iter().filter(|spec| !joined.contains(spec));
+        let (tx, ready) = mpsc::channel(1);
+        let mut tasks = JoinSet::new();
+        for spec in late {
+            tasks.spawn(catch_up(deps.clone(), spec.clone(), tx.clone()));
+        }
+        Self { ready, _tasks: tasks, waiting: None }
+    }
+
+    /// The next source that wants to join; waits for ever where there is none.
+    pub(super) async fn next(&mut self) -> Ready {
+        if let Some(ready) = self.waiting.take() {
+            return ready;
+        }
+        match self.ready.recv().await {
+            Some(ready) => ready,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+async fn catch_up(deps: Arc<Deps>, spec: DexSpec, ready: mpsc::Sender<Ready>) {
+    let mut pause = RETRY_FIRST;
+    loop {
+        match read_back(&deps, &spec).await {
+            Ok(source) => {
+                // Closed: the process is stopping.
+                let _ = ready.send(source).await;
+                return;
+            }
+            Err(error) => {
+                let retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+                tracing::warn!(dex = spec.name, %error, retry_ms, "an added source could not be read back; it is tried again");
+                tokio::time::sleep(pause).await;
+                pause = pause.saturating_mul(2).min(RETRY_MAX);
+            }
+        }
+    }
+}
+
+/// From where the store has it to just below the window.
+async fn read_back(deps: &Arc<Deps>, spec: &DexSpec) -> Result<Ready, SeedError> {
+    let mut below = below_window(deps).await;
+    let mut ready = begin(deps, spec).await?;
+    let from = ready.at.number.saturating_add(1);
+    let name = format!("{}: {}", deps.live.chain_name, spec.name);
+    let mut progress = Progress::start(&name, from, below.max(from), false);
+    let wanted =
+        Wanted { topics: decode::watched_topics().into(), addresses: watched_addresses(std::slice::from_ref(spec)).into() };
+    while ready.at.number.saturating_add(JOIN_GAP_BLOCKS) < below {
+        let from = ready.at.number.saturating_add(1);
+        let mut ranges = Ranges::new(deps.source.clone(), wanted.clone(), from, below);
+        while let Some(fetched) = ranges.next().await {
+            let fetched = fetched?.follows(&ready.at)?;
+            let (blocks, end) = (fetched.blocks, fetched.logs.end);
+            let batch = ready.take(deps, fetched.logs.blocks, end).await;
+            let events = batch.records.iter().map(|r| r.rows.len()).sum();
+            deps.history.write(batch).await?;
+            progress.advance(blocks, events);
+        }
+        below = below_window(deps).await;
+    }
+    progress.finish();
+    Ok(ready)
+}
+
+/// The highest block that readers take from the store. Waits until the head was reached: before that the window moves.
+async fn below_window(deps: &Deps) -> u64 {
+    let mut epochs = deps.live.watch_epoch();
+    loop {
+        let head = deps.live.head();
+        if head.at_head && head.window_floor != u64::MAX {
+            return head.window_floor.saturating_sub(1).min(head.finalized_number);
+        }
+        if epochs.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Where the store left it, or at the start block with what is older.
+async fn begin(deps: &Arc<Deps>, spec: &DexSpec) -> Result<Ready, SeedError> {
+    let boot = deps.history.boot(deps.chain).await?;
+    let late_name = sources::late_name(&sources::name(spec));
+    let mut folder = Folder::new(deps.chain, Registry::new(vec![spec.clone()]));
+    let cursor = boot.sources.iter().find(|(name, next)| *name == late_name && *next > 0);
+    let Some((_, next)) = cursor else {
+        let header = ask_anchor(deps).await?.ok_or_else(|| ChainError::Unavailable("the start block is not there yet".into()))?;
+        let anchor = header.block;
+        tracing::info!(dex = spec.name, from = anchor.number.saturating_add(1), "a source was added: it is read back alone");
+        let done = WriteBatch { sources: vec![(late_name, anchor.number.saturating_add(1))], ..seed::batch(deps, anchor) };
+        let seeded = seed(deps, std::slice::from_ref(spec), anchor, done).await?;
+        for (meta, state) in &seeded.pools {
+            folder.insert(meta, state.clone(), anchor);
+        }
+        return Ok(Ready { spec: spec.clone(), folder, at: anchor, tokens: seeded.tokens });
+    };
+    tracing::info!(dex = spec.name, from = next, "a source that was added is read on from where it was left");
+    let at = deps.source.header(BlockTag::Number(next.saturating_sub(1))).await?;
+    let at = at.ok_or_else(|| ChainError::Unavailable(format!("the node does not know block {}", next.saturating_sub(1))))?.block;
+    let metas: Vec<_> = super::boot::unique(boot.pools).filter(|meta| sources::covers(spec, meta)).collect();
+    for meta in metas {
+        let replay = deps.history.replay(deps.chain, vec![meta.clone()]).await?.into_iter().next().unwrap_or_default();
+        // Above its cursor there may be rows of a time when it was followed, and not all of them.
+        let meta = Arc::new(meta);
+        let replayed = replayed(&meta, replay, |block| block.number < *next);
+        folder.insert(&meta, replayed.state, replayed.updated);
+    }
+    Ok(Ready { spec: spec.clone(), folder, at, tokens: Vec::new() })
+}
+
+impl Ready {
+    /// Folds settled blocks; what is to be stored of them.
+    async fn take(&mut self, deps: &Arc<Deps>, blocks: Vec<(BlockRef, Vec<RawLog>)>, end: BlockRef) -> WriteBatch {
+        let mut records = Vec::with_capacity(blocks.len());
+        for (block, logs) in blocks {
+            let folded = self.folder.block(block, logs);
+            if !folded.record.rows.is_empty() {
+                records.push(Arc::new(folded.record));
+            }
+        }
+        let mut wanted: Vec<_> = records.iter().flat_map(|r| &r.created).flat_map(|m| [m.token0, m.token1]).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        wanted.retain(|token| deps.live.token(token).is_none() && !self.tokens.iter().any(|t| t.address == *token));
+        let tokens: Vec<Arc<TokenMeta>> = fetch_tokens(deps.clone(), end, wanted).await.into_iter().map(Arc::new).collect();
+        self.tokens.extend(tokens.iter().cloned());
+        let mut snapshots = Vec::new();
+        for (id, pool) in self.folder.pools.iter_mut().filter(|(_, pool)| pool.events_since_snapshot >= SNAPSHOT_EVENTS) {
+            pool.events_since_snapshot = 0;
+            snapshots.push(PoolSnapshot { chain: deps.chain, pool: *id, block: end, state: pool.state.clone() });
+        }
+        self.at = end;
+        let cursor = (sources::late_name(&sources::name(&self.spec)), end.number.saturating_add(1));
+        WriteBatch { records, snapshots, tokens, sources: vec![cursor], ..seed::batch(deps, end) }
+    }
+}
+
+impl Follower {
+    /// Takes a source in that has caught up: its events of the blocks that memory holds, its pools with their undo, all in one
+    /// commit. What the node cannot say now is asked again at the next occasion.
+    pub(super) async fn join(&mut self, ready: Ready) -> Result<(), FollowError> {
+        match self.missing(&ready).await {
+            Ok((settled, recent)) => {
+                self.take_in(ready, settled, recent).await;
+                Ok(())
+            }
+            Err(error) => {
+                self.late.waiting = Some(ready);
+                Err(error)
+            }
+        }
+    }
+
+    /// Logs of the blocks from where the source is to the anchor, and of those that can still be taken back.
+    async fn missing(&self, ready: &Ready) -> Result<(Vec<BlockLogs>, Vec<BlockLogs>), FollowError> {
+        let anchor = self.reconciler.anchor();
+        let wanted = Wanted {
+            topics: decode::watched_topics().into(),
+            addresses: watched_addresses(std::slice::from_ref(&ready.spec)).into(),
+        };
+        let mut settled = Vec::new();
+        let mut at = ready.at;
+        if at.number < anchor.number {
+            let mut ranges = Ranges::new(self.deps.source.clone(), wanted, at.number.saturating_add(1), anchor.number);
+            while let Some(fetched) = self.ask(async { Ok(ranges.next().await) }).await? {
+                let fetched = fetched?.follows(&at)?;
+                at = fetched.logs.end;
+                settled.extend(fetched.logs.blocks);
+            }
+            if at.hash != anchor.hash {
+                return Err(ChainError::Contradiction(format!("block {} is {} to the node", at.number, at.hash)).into());
+            }
+        }
+        let mut headers: Vec<Header> = Vec::new();
+        for block in self.reconciler.window().filter(|block| block.number > anchor.number && block.number > ready.at.number) {
+            let header = self.ask(self.deps.source.header(BlockTag::Hash(block.hash))).await?;
+            headers.push(header.ok_or(ChainError::UnknownBlock(block.hash))?);
+        }
+        let blocks: Vec<BlockRef> = headers.iter().map(|h| h.block).collect();
+        let logs: Vec<Vec<RawLog>> = self.ask(self.fetch(headers).try_collect()).await?;
+        Ok((settled, blocks.into_iter().zip(logs).collect()))
+    }
+
+    async fn take_in(&mut self, ready: Ready, settled: Vec<BlockLogs>, recent: Vec<BlockLogs>) {
+        let deps = self.deps.clone();
+        let Ready { spec, mut folder, tokens, .. } = ready;
+        let mut amended = Vec::new();
+        let mut undo: Vec<(BlockRef, Vec<(PoolId, PoolState)>)> = Vec::new();
+        let settled_blocks = settled.len();
+        for (i, (block, logs)) in settled.into_iter().chain(recent).enumerate() {
+            let folded = folder.block(block, logs);
+            self.count_malformed(folded.malformed, block);
+            if i >= settled_blocks {
+                undo.push((block, folded.pre_images));
+            }
+            if !folded.record.rows.is_empty() {
+                let record = match deps.live.record(&block.hash) {
+                    Some(ours) => merged(&ours, folded.record),
+                    None => folded.record,
+                };
+                amended.push(Arc::new(record));
+            }
+        }
+        let mut tokens: HashMap<_, _> = tokens.into_iter().map(|token| (token.address, token)).collect();
+        let mut ids = Vec::with_capacity(folder.pools.len());
+        self.registry.watch(spec.clone());
+        for (id, pool) in folder.pools {
+            let mut table = self.table.borrow_mut();
+            if table.entries.contains_key(&id) {
+                continue; // it was listed before, and is followed already
+            }
+            table.start(&deps, &pool.meta, Some((pool.state, pool.updated)));
+            if pool.broken {
+                tracing::error!(pool = %id, "FAULTED: its events do not fit its state, so the state is not the contract's");
+                table.fault(&id, pool.updated);
+            }
+            self.registry.insert(pool.meta.clone());
+            for token in [pool.meta.token0, pool.meta.token1] {
+                if deps.live.token(&token).is_none() && !tokens.contains_key(&token) {
+                    self.pending_tokens.tokens.insert(token);
+                    let pending = super::commit::pending(deps.chain, token, pool.updated);
+                    tokens.insert(token, Arc::new(pending));
+                }
+            }
+            ids.push(id);
+        }
+        for (block, pre_images) in undo {
+            for (id, state) in pre_images.into_iter().filter(|(id, _)| ids.contains(id)) {
+                self.table.borrow_mut().remember_undo(block.hash, id, state);
+            }
+        }
+        tracing::info!(dex = spec.name, pools = ids.len(), "an added source has caught up, and is followed from now on");
+        let name = sources::name(&spec);
+        deps.joined.add(spec);
+        let mut cursors = self.sources(self.reconciler.anchor().number);
+        cursors.push((sources::late_name(&name), 0));
+        let head = deps.live.head();
+        deps.live.commit(Commit {
+            amended,
+            views: self.views(&ids),
+            tokens: tokens.into_values().collect(),
+            head: head.block,
+            finalized_number: head.finalized_number,
+            at_head: head.current,
+            ..Commit::default()
+        });
+        // After the commit, so that the cursor is never stored without what it stands for.
+        deps.live.add_side(Vec::new(), cursors);
+    }
+}
+
+type BlockLogs = (BlockRef, Vec<RawLog>);
+
+/// Our record of the block with the rows of another source among them.
+fn merged(ours: &BlockRecord, theirs: BlockRecord) -> BlockRecord {
+    let mut record = ours.clone();
+    let known: Vec<u64> = record.rows.iter().map(crate::domain::record::EventRow::log_index).collect();
+    record.rows.extend(theirs.rows.into_iter().filter(|row| !known.contains(&row.log_index())));
+    record.rows.sort_by_key(crate::domain::record::EventRow::log_index);
+    let known: Vec<PoolId> = record.created.iter().map(|meta| meta.id).collect();
+    record.created.extend(theirs.created.into_iter().filter(|meta| !known.contains(&meta.id)));
+    record
+}

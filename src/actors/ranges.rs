@@ -1,0 +1,151 @@
+//! Ranges of logs, several under way, handed out in order. They grow while the node is quick and shrink where it is not.
+//!
+//! Fetching runs on the worker threads; whoever takes the ranges sets the pace.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use alloy::primitives::{Address, B256};
+use futures_util::future::BoxFuture;
+use tokio::{task::JoinHandle, time::Instant};
+
+use crate::{
+    chain::{BlockTag, ChainError, ChainSource, RangeLogs},
+    domain::block::BlockRef,
+};
+
+/// Ranges that are fetched at once.
+const RANGES_PARALLEL: usize = 3;
+const RANGE_FIRST_BLOCKS: u64 = 16;
+const RANGE_MAX_BLOCKS: u64 = 10_000;
+/// Calm: the range grows. 4,000 logs are 2.7 MB of JSON.
+const CALM_LOGS: usize = 4_000;
+const CALM_TIME: Duration = Duration::from_secs(1);
+/// Too much for one answer: the range shrinks.
+const BUSY_LOGS: usize = 8_000;
+const BUSY_TIME: Duration = Duration::from_secs(4);
+
+/// Which logs are asked for; empty addresses mean all.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    pub(super) topics: Arc<[B256]>,
+    pub(super) addresses: Arc<[Address]>,
+}
+
+/// One fetched range, and what it taught about the node.
+pub(super) struct Fetched {
+    pub(super) logs: RangeLogs,
+    /// The first block of the range, with its parent's hash.
+    first: BlockRef,
+    /// How many blocks it has.
+    pub(super) blocks: u64,
+    /// The size that is right for the next range.
+    next_blocks: u64,
+}
+
+impl Fetched {
+    /// Ranges hang together by hash, as blocks do. `tip` is the last block before this one.
+    pub(super) fn follows(self, tip: &BlockRef) -> Result<Self, ChainError> {
+        if self.first.parent_hash == tip.hash {
+            return Ok(self);
+        }
+        let what = format!("block {} does not follow block {} {}", self.first.number, tip.number, tip.hash);
+        Err(ChainError::Contradiction(what))
+    }
+}
+
+type Task = JoinHandle<Result<Fetched, ChainError>>;
+
+/// The blocks `from..=to`, range by range. Dropping it ends what is under way.
+pub(super) struct Ranges {
+    source: Arc<dyn ChainSource>,
+    wanted: Wanted,
+    next: u64,
+    to: u64,
+    size: u64,
+    size_max: u64,
+    under_way: VecDeque<Task>,
+}
+
+impl Ranges {
+    pub(super) fn new(source: Arc<dyn ChainSource>, wanted: Wanted, from: u64, to: u64) -> Self {
+        let (size, size_max) = (RANGE_FIRST_BLOCKS, RANGE_MAX_BLOCKS);
+        Self { source, wanted, next: from, to, size, size_max, under_way: VecDeque::new() }
+    }
+
+    /// For logs that are rare: ranges may become as large as the node allows.
+    pub(super) fn sparse(mut self) -> Self {
+        (self.size, self.size_max) = (RANGE_MAX_BLOCKS, u64::MAX);
+        self
+    }
+
+    /// The next range; `None` after the last. After an error the rest is planned anew by the caller: the chain may have changed.
+    pub(super) async fn next(&mut self) -> Option<Result<Fetched, ChainError>> {
+        while self.next <= self.to && self.under_way.len() < RANGES_PARALLEL {
+            let last = self.next.saturating_add(self.size.saturating_sub(1)).min(self.to);
+            self.under_way.push_back(fetch(self.source.clone(), self.next, last, self.wanted.clone()));
+            self.next = last.saturating_add(1);
+        }
+        // Stays in the queue until it is done: this future may be dropped half-way.
+        let fetched = self.under_way.front_mut()?.await.unwrap_or_else(|e| Err(ChainError::Unavailable(e.to_string())));
+        self.under_way.pop_front();
+        if let Ok(fetched) = &fetched {
+            self.size = fetched.next_blocks.clamp(1, self.size_max);
+        }
+        Some(fetched)
+    }
+}
+
+impl Drop for Ranges {
+    fn drop(&mut self) {
+        self.under_way.drain(..).for_each(|task| task.abort());
+    }
+}
+
+fn fetch(source: Arc<dyn ChainSource>, from: u64, to: u64, wanted: Wanted) -> Task {
+    tokio::spawn(async move {
+        let started = Instant::now();
+        let asked = source.clone();
+        let header = async {
+            asked
+                .header(BlockTag::Number(from))
+                .await?
+                .ok_or_else(|| ChainError::Unavailable(format!("the node does not know block {from}")))
+        };
+        let (header, (logs, split)) = tokio::try_join!(header, range(source.clone(), from, to, wanted))?;
+        let blocks = to.saturating_sub(from).saturating_add(1);
+        let count: usize = logs.blocks.iter().map(|(_, l)| l.len()).sum();
+        let elapsed = started.elapsed();
+        let next_blocks = if split > 1 {
+            blocks.checked_div(split).unwrap_or(1)
+        } else if count > BUSY_LOGS || elapsed > BUSY_TIME {
+            blocks / 2
+        } else if count < CALM_LOGS && elapsed < CALM_TIME {
+            blocks.saturating_mul(2)
+        } else {
+            blocks
+        };
+        Ok(Fetched { logs, first: header.block, blocks, next_blocks })
+    })
+}
+
+/// A range, halved where it is too large for the node. Also says in how many pieces it came.
+fn range(
+    source: Arc<dyn ChainSource>,
+    from: u64,
+    to: u64,
+    wanted: Wanted,
+) -> BoxFuture<'static, Result<(RangeLogs, u64), ChainError>> {
+    Box::pin(async move {
+        match source.range_logs(from, to, &wanted.topics, &wanted.addresses).await {
+            Err(ChainError::RangeTooLarge(reason)) if from < to => {
+                tracing::debug!(%reason, from, to, "halving the range");
+                let middle = from.saturating_add(to.saturating_sub(from) / 2);
+                let (mut first, pieces) = range(source.clone(), from, middle, wanted.clone()).await?;
+                let (second, more) = range(source, middle.saturating_add(1), to, wanted).await?;
+                first.blocks.extend(second.blocks);
+                Ok((RangeLogs { blocks: first.blocks, end: second.end }, pieces.saturating_add(more)))
+            }
+            other => Ok((other?, 1)),
+        }
+    })
+}
