@@ -100,9 +100,20 @@ export class Following<S, T> {
   #fold(round: Round<S, T>, frame: Frame<T>): void {
     round.state = this.#plan.apply(round.state, frame);
     const gap = this.#plan.gap(round.state);
-    if (!gap) return this.#observer.next(round.state, frame);
+    if (!gap) return this.#tell(round.state, frame);
     const text = `frames of ${gap.topic} were lost: number ${gap.expected} was expected, ${gap.got} came`;
     this.#broken(round, new SwaptideError("CONNECTION", text));
+  }
+
+  /** An observer that throws has a bug, which must show; `graphql-ws` would take it for a broken connection. */
+  #tell(state: S, frame: Frame<T> | null): void {
+    try {
+      this.#observer.next(state, frame);
+    } catch (bug) {
+      queueMicrotask(() => {
+        throw bug;
+      });
+    }
   }
 
   async #read(round: Round<S, T>): Promise<void> {
@@ -118,7 +129,7 @@ export class Following<S, T> {
     }
     const held = round.held;
     round.held = null;
-    this.#observer.next(round.state, null);
+    this.#tell(round.state, null);
     for (const frame of held) if (this.#round === round) this.#fold(round, frame);
     if (this.#round === round && round.first && !round.sure) await this.#read(round);
   }

@@ -79,9 +79,13 @@ function difference(field: string, engine: Difference["engine"], chain: Differen
 }
 
 async function atBlock(chain: PublicClient, block: BlockRef, ask: () => Promise<Difference[]>): Promise<Verdict> {
+  const different = (fields: readonly Difference[]) => fields.filter(({ engine, chain }) => engine !== chain);
   try {
-    const fields = await ask();
-    const differences = fields.filter(({ engine, chain }) => engine !== chain);
+    let fields = await ask();
+    // The state of a block never changes, but nodes err: anvil answers with the next block's while that is being mined. What is
+    // different is asked once more.
+    if (different(fields).length > 0) fields = await ask();
+    const differences = different(fields);
     if (differences.length === 0) return { kind: "EQUAL", block, fields: fields.length };
     // Some nodes answer for a block that is gone as if it had been empty.
     return (await isGone(chain, block)) ? { kind: "UNKNOWN", block } : { kind: "DIFFERENT", block, differences };
