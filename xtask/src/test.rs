@@ -17,6 +17,7 @@ Uses cargo-nextest when it is installed, and `cargo test` otherwise.
 pub(crate) fn test(args: &[String]) -> Outcome {
     let progress = Progress::new(&["parts"]);
     parts::ensure_mongod(&progress)?;
+    parts::ensure_example(&progress)?;
     parts::ensure(&progress)?;
     let chromium = chromium::find()?;
     let with_browser = |command: &mut Command| {
