@@ -101,7 +101,7 @@ fn the_typescript_example_compiles_strictly_and_folds_random_chains() {
     let example = Example::compiled(temporary.path());
     let lock = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(cache::EXAMPLE).join("package-lock.json")).unwrap();
     assert!(!lock.contains("\"resolved\""), "the lock file names no registry");
-    for file in ["reducer", "pools", "property", "client"] {
+    for file in ["reducer", "pools", "property", "tape", "client"] {
         let status = example.node(&["--test-reporter=tap", &format!("dist/test/{file}.test.js")], &[]).wait();
         example.passed(status);
     }

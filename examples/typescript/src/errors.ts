@@ -45,9 +45,10 @@ function isClose(value: unknown): value is { readonly code: number; readonly rea
   return typeof value === "object" && value !== null && "code" in value && typeof value.code === "number" && "reason" in value;
 }
 
-/** `fetch` says only that it failed; why is in the cause, and in an `AggregateError` a level below. */
+/** `fetch` says only that it failed; why is in the cause, and in an `AggregateError` a level below. A socket sends an event. */
 function textOf(trouble: unknown): string {
-  if (!(trouble instanceof Error)) return String(trouble);
+  if (typeof trouble === "object" && trouble !== null && "error" in trouble) return textOf(trouble.error);
+  if (!(trouble instanceof Error)) return typeof trouble === "string" ? trouble : "the connection failed";
   if (trouble instanceof AggregateError) return textOf(trouble.errors[0]);
   return trouble.cause instanceof Error ? textOf(trouble.cause) : trouble.message;
 }

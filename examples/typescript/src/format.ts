@@ -44,6 +44,9 @@ export function trade(swap: Swap): string {
   const zero = { token: swap.token0, amount: swap.amount0, raw: swap.amount0Raw };
   const one = { token: swap.token1, amount: swap.amount1, raw: swap.amount1Raw };
   const [given, taken] = (swap.amount0Raw ?? 0n) < 0n ? [one, zero] : [zero, one];
-  const side = ({ token, amount, raw }: typeof zero) => `${amount === null ? `${raw ?? "?"} raw` : short(amount.replace("-", ""))} ${symbol(token)}`;
+  const side = ({ token, amount, raw }: typeof zero) => {
+    const size = amount === null ? `${raw ?? "?"} raw` : short(amount);
+    return `${size.replace("-", "")} ${symbol(token)}`;
+  };
   return `${side(given)} → ${side(taken)}`;
 }

@@ -30,7 +30,10 @@ export function follow(tape: Tape, list: List<Swap>): Tape {
     if (fresh.delete(swap.id)) return { swap, retracted: false };
     return { swap, retracted: retracted || !oldest || byPlace(swap, oldest) > 0 };
   });
-  return { ...tape, lines: [...lines, ...[...fresh.values()].map((swap) => ({ swap, retracted: false }))].slice(-tape.kept) };
+  // What is older than the first line was on the tape already: the lines that are struck through take room that the list has not.
+  const first = tape.lines[0]?.swap;
+  const come = [...fresh.values()].filter((swap) => !first || byPlace(swap, first) > 0);
+  return { ...tape, lines: [...lines, ...come.map((swap) => ({ swap, retracted: false }))].slice(-tape.kept) };
 }
 
 /** The newest lines, for a terminal. */
