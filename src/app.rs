@@ -163,10 +163,14 @@ async fn listen(key: &str, address: &str) -> Result<TcpListener, Exit> {
 /// Where an endpoint's URL cannot be used.
 pub fn source(chain: &ChainConfig) -> Result<RpcSource, Exit> {
     let endpoint = |rpc: &config::RpcConfig| match rpc {
-        config::RpcConfig::Url(url) => EndpointConfig { url: url.clone(), max_rps: None, max_concurrent: None, logs_range: None },
-        config::RpcConfig::Limited(l) => {
-            EndpointConfig { url: l.url.clone(), max_rps: l.max_rps, max_concurrent: l.max_concurrent, logs_range: l.logs_range }
-        }
+        config::RpcConfig::Url(url) => EndpointConfig::new(url),
+        config::RpcConfig::Limited(l) => EndpointConfig {
+            url: l.url.clone(),
+            max_rps: l.max_rps,
+            max_per_day: l.max_per_day,
+            max_concurrent: l.max_concurrent,
+            logs_range: l.logs_range,
+        },
     };
     let config = RpcConfig {
         chain_id: chain.id,

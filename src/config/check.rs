@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
-use super::{ChainConfig, Config, Finality, ProtocolConfig, StoreConfig};
+use super::{ChainConfig, Config, Finality, ProtocolConfig, RpcConfig, StoreConfig};
 
 /// `finality` above this needs more memory than a node keeps state for. 4,096 blocks: 14 h of mainnet.
 const FINALITY_MAX: u64 = 4_096;
@@ -63,6 +63,14 @@ fn check_chain(chain: &ChainConfig) -> Result<(), String> {
             return Err(format!(
                 "chain \"{name}\": `rpc` takes ws://, wss://, http:// and https:// URLs, not {}://",
                 url.scheme()
+            ));
+        }
+        if let RpcConfig::Limited(limits) = rpc
+            && [limits.max_rps.map(u64::from), limits.max_per_day, limits.max_concurrent.map(|n| n as u64), limits.logs_range]
+                .contains(&Some(0))
+        {
+            return Err(format!(
+                "chain \"{name}\": a limit of an `rpc` entry is 0, so that it could never be asked: leave the limit out, or the entry"
             ));
         }
     }

@@ -187,7 +187,11 @@ fn endpoints<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Rp
 #[serde(deny_unknown_fields)]
 pub struct LimitedRpc {
     pub url: String,
+    /// Requests a second, at most.
     pub max_rps: Option<u32>,
+    /// Requests within 24 hours, at most: what is paid for.
+    pub max_per_day: Option<u64>,
+    /// Requests under way, at most.
     pub max_concurrent: Option<usize>,
     /// Blocks per `eth_getLogs`, at most.
     pub logs_range: Option<u64>,

@@ -1,7 +1,7 @@
 //! Every metric with its help text. Names are a contract with dashboards and alerts.
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
 
@@ -28,6 +28,10 @@ pub struct Metrics {
     pub persist_errors_total: IntCounterVec,
     pub rpc_requests_total: IntCounterVec,
     pub rpc_errors_total: IntCounterVec,
+    pub rpc_received_bytes_total: IntCounterVec,
+    pub rpc_requests_per_second_max: GaugeVec,
+    pub rpc_logs_range_blocks: IntGaugeVec,
+    pub rpc_budget_left_requests: IntGaugeVec,
     pub ws_connections: IntGauge,
     pub subscriptions: IntGauge,
     pub frames_sent_total: IntCounter,
@@ -137,6 +141,24 @@ impl Metrics {
             )?,
             rpc_requests_total: counters("swaptide_rpc_requests_total", "Requests to nodes", &["endpoint", "method"])?,
             rpc_errors_total: counters("swaptide_rpc_errors_total", "Requests to nodes that failed", &["endpoint", "reason"])?,
+            rpc_received_bytes_total: counters("swaptide_rpc_received_bytes_total", "Bytes of nodes' answers", &["endpoint"])?,
+            rpc_requests_per_second_max: {
+                let name = "swaptide_rpc_requests_per_second_max";
+                let m =
+                    GaugeVec::new(Opts::new(name, "Pace, configured or learned from complaints; 0: no limit"), &["endpoint"])?;
+                r.register(Box::new(m.clone()))?;
+                m
+            },
+            rpc_logs_range_blocks: gauges(
+                "swaptide_rpc_logs_range_blocks",
+                "Blocks per eth_getLogs that the endpoint was learned to take",
+                &["endpoint"],
+            )?,
+            rpc_budget_left_requests: gauges(
+                "swaptide_rpc_budget_left_requests",
+                "Requests that `max_per_day` still allows",
+                &["endpoint"],
+            )?,
             ws_connections: gauge("swaptide_ws_connections", "Open WebSocket connections")?,
             subscriptions: gauge("swaptide_subscriptions", "Running GraphQL subscriptions; one of many pools counts as many")?,
             frames_sent_total: counter("swaptide_frames_sent_total", "Frames handed to subscriptions")?,

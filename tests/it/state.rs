@@ -11,7 +11,7 @@ use super::engine::{Engine, Setup};
 pub fn source(devnet: &Devnet) -> RpcSource {
     // Nothing here speaks TLS, but a client is not built without a provider. The second caller finds it installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let endpoint = EndpointConfig { url: devnet.http_url.clone(), max_rps: None, max_concurrent: None, logs_range: None };
+    let endpoint = EndpointConfig::new(&devnet.http_url);
     RpcSource::new(RpcConfig::new(devnet.chain_id, vec![endpoint])).unwrap()
 }
 

@@ -32,20 +32,15 @@ use url::Url;
 
 use super::{
     EndpointConfig,
-    errors::{self, Failure},
-    health::{Health, Pace},
-    wire::{self, Quantity, WireError},
+    errors::Failure,
+    health::{Health, Pace, Pause},
+    http::{RESPONSE_MAX_BYTES, http, http_client, parse},
+    wire::{Quantity, WireError},
 };
 use crate::telemetry::Metrics;
 
 /// Requests under way at once where the configuration does not say. Public nodes begin to refuse above some tens.
 const CONCURRENT_DEFAULT: usize = 16;
-
-/// The largest answer that is read. 256 MiB: far above any sane log range, far below a machine's memory.
-const RESPONSE_MAX_BYTES: usize = 256 << 20;
-
-/// An answer larger than this is parsed away from the tasks that must answer within milliseconds. 512 KiB: about 1 ms.
-const PARSE_INLINE_MAX_BYTES: usize = 512 << 10;
 
 /// Keepalive pings of a WebSocket; the second one without a pong ends it.
 const PING_EVERY: Duration = Duration::from_secs(5);
@@ -71,13 +66,14 @@ pub(super) struct Endpoint {
     pub(super) index: usize,
     /// `host` or `host:port`, the only part of the URL that is ever shown.
     pub(super) label: String,
-    pub(super) logs_range: Option<u64>,
+    /// Blocks of one `eth_getLogs`, as configured or learned; 0: no limit is known.
+    logs_range: AtomicU64,
     pub(super) health: Health,
     chain_id: u64,
     /// Its chain id was asked for and is right.
     proven: AtomicBool,
     permits: Semaphore,
-    pace: Option<Pace>,
+    pace: Pace,
     call_timeout: Duration,
     wire: Wire,
     metrics: OnceLock<Metrics>,
@@ -146,12 +142,12 @@ impl Endpoint {
         Ok(Self {
             index,
             label,
-            logs_range: config.logs_range.filter(|blocks| *blocks > 0),
+            logs_range: AtomicU64::new(config.logs_range.unwrap_or(0)),
             health: Health::default(),
             chain_id,
             proven: AtomicBool::new(false),
             permits: Semaphore::new(config.max_concurrent.unwrap_or(CONCURRENT_DEFAULT).max(1)),
-            pace: config.max_rps.map(Pace::new),
+            pace: Pace::new(config.max_rps, config.max_per_day),
             call_timeout,
             wire,
             metrics: OnceLock::new(),
@@ -202,12 +198,17 @@ impl Endpoint {
 
     async fn limited<T: DeserializeOwned + Send + 'static>(&self, request: &Request, afresh: bool) -> Result<Option<T>, Failure> {
         let _permit = self.permits.acquire().await.map_err(|_| Failure::Unreachable("closed".into()))?;
-        if let Some(pace) = &self.pace {
-            pace.turn().await;
+        if let Err(pause) = self.pace.turn(&self.label).await {
+            let failure = paused(pause);
+            self.health.failed(&failure);
+            self.observe(|m, label| m.rpc_errors_total.with_label_values(&[label, failure.reason()]).inc());
+            return Err(failure);
         }
         let answer = timeout(self.call_timeout, async {
             match &self.wire {
-                Wire::Http { url, client, fresh } => http(if afresh { fresh } else { client }, url, request).await,
+                Wire::Http { url, client, fresh } => {
+                    http(if afresh { fresh } else { client }, url, request, |bytes| self.received(bytes)).await
+                }
                 Wire::Ws { .. } => self.over_ws(request).await,
             }
         })
@@ -217,13 +218,45 @@ impl Endpoint {
             Err(failure) if failure.is_unhealthy() => self.health.failed(failure),
             _ => self.health.answered(),
         }
-        if let Some(metrics) = self.metrics.get() {
-            metrics.rpc_requests_total.with_label_values(&[self.label.as_str(), request.method]).inc();
-            if let Err(failure) = &answer {
-                metrics.rpc_errors_total.with_label_values(&[self.label.as_str(), failure.reason()]).inc();
-            }
+        if let Err(Failure::Busy { after, .. }) = &answer {
+            self.pace.slow_down(*after);
         }
+        self.observe(|m, label| {
+            m.rpc_requests_total.with_label_values(&[label, request.method]).inc();
+            if let Err(failure) = &answer {
+                m.rpc_errors_total.with_label_values(&[label, failure.reason()]).inc();
+            }
+            m.rpc_requests_per_second_max.with_label_values(&[label]).set(self.pace.rps().unwrap_or(0.0));
+            if let Some(left) = self.pace.left_today() {
+                m.rpc_budget_left_requests.with_label_values(&[label]).set(i64::try_from(left).unwrap_or(i64::MAX));
+            }
+        });
         answer
+    }
+
+    fn observe(&self, what: impl FnOnce(&Metrics, &str)) {
+        if let Some(metrics) = self.metrics.get() {
+            what(metrics, &self.label);
+        }
+    }
+
+    /// Blocks that one `eth_getLogs` may ask for; `None`: no limit is known.
+    pub(super) fn logs_range(&self) -> Option<u64> {
+        Some(self.logs_range.load(Ordering::Acquire)).filter(|blocks| *blocks > 0)
+    }
+
+    /// The endpoint said how many blocks it takes. `false`: that is nothing new.
+    pub(super) fn learn_logs_range(&self, blocks: u64) -> bool {
+        let known = self.logs_range().unwrap_or(u64::MAX);
+        if blocks == 0 || blocks >= known {
+            return false;
+        }
+        self.logs_range.store(blocks, Ordering::Release);
+        tracing::info!(endpoint = %self.label, blocks, "it takes so many blocks per eth_getLogs; set `logs_range` to say so from the start");
+        self.observe(|m, label| {
+            m.rpc_logs_range_blocks.with_label_values(&[label]).set(i64::try_from(blocks).unwrap_or(i64::MAX))
+        });
+        true
     }
 
     async fn over_ws<T: DeserializeOwned + Send + 'static>(&self, request: &Request) -> Result<Option<T>, Failure> {
@@ -233,6 +266,7 @@ impl Endpoint {
         match answer {
             Ok(result) if result.get() == "null" => Ok(None),
             Ok(result) => {
+                self.received(result.get().len());
                 parse(result.get().len(), move || {
                     serde_json::from_str(result.get()).map(Some).map_err(|e| Failure::BadAnswer(e.to_string()))
                 })
@@ -245,6 +279,11 @@ impl Endpoint {
                 Err(Failure::Unreachable(self.redact(&error.to_string())))
             }
         }
+    }
+
+    fn received(&self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.observe(|m, label| m.rpc_received_bytes_total.with_label_values(&[label]).inc_by(bytes));
     }
 
     /// The connection that is up, or a new one.
@@ -315,6 +354,17 @@ impl Endpoint {
     }
 }
 
+/// Not sent, because it may not be.
+fn paused(pause: Pause) -> Failure {
+    match pause {
+        Pause::Asked(wait) => Failure::Busy { message: format!("it asked for a pause of {wait:.0?}"), after: Some(wait) },
+        Pause::Spent(wait) => Failure::Busy {
+            message: "`max_per_day` requests are used up: raise it, or add an endpoint".to_owned(),
+            after: Some(wait),
+        },
+    }
+}
+
 /// Host, and port where the URL names one; `None` where it has no host.
 pub(super) fn label(url: &str) -> Option<String> {
     let url = Url::parse(url).ok()?;
@@ -324,88 +374,6 @@ pub(super) fn label(url: &str) -> Option<String> {
 
 /// Heads that may wait for us. More means that we are far behind, and then the newest is asked for.
 const HEADS_BUFFERED: usize = 64;
-
-fn http_client(url: &Url, call_timeout: Duration, idle: usize) -> Result<reqwest::Client, reqwest::Error> {
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // Lost to another thread: then there is one.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    }
-    let mut builder = reqwest::Client::builder()
-        .tcp_nodelay(true)
-        .connect_timeout(call_timeout)
-        .pool_max_idle_per_host(idle)
-        .redirect(reqwest::redirect::Policy::none());
-    if url.scheme() == "http" {
-        // No certificates are needed, so none are looked for: a bare container has none.
-        builder = builder.tls_certs_only([]);
-    }
-    let local = match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
-    };
-    if local {
-        builder = builder.no_proxy();
-    }
-    builder.build()
-}
-
-async fn http<T: DeserializeOwned + Send + 'static>(
-    client: &reqwest::Client,
-    url: &Url,
-    request: &Request,
-) -> Result<Option<T>, Failure> {
-    let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{}","params":{}}}"#, request.method, request.params.get());
-    let unreachable = |e: reqwest::Error| Failure::Unreachable(chain_of(&e.without_url()));
-    let sent = client.post(url.clone()).header("content-type", "application/json").body(body).send();
-    let mut response = sent.await.map_err(unreachable)?;
-    let status = response.status();
-    let after = response.headers().get("retry-after").and_then(|v| v.to_str().ok()).and_then(|v| v.trim().parse().ok());
-    let announced = response.content_length().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
-    if announced > RESPONSE_MAX_BYTES {
-        return Err(Failure::TooLarge(format!("the answer has {announced} bytes")));
-    }
-    let mut bytes = Vec::with_capacity(announced);
-    while let Some(part) = response.chunk().await.map_err(unreachable)? {
-        if bytes.len().saturating_add(part.len()) > RESPONSE_MAX_BYTES {
-            return Err(Failure::TooLarge(format!("the answer has more than {RESPONSE_MAX_BYTES} bytes")));
-        }
-        bytes.extend_from_slice(&part);
-    }
-    match parse(bytes.len(), move || wire::response(&bytes)).await {
-        // An error page is no JSON; a JSON-RPC error under an HTTP error says more than its status.
-        Err(Failure::BadAnswer(_)) | Ok(_) if !status.is_success() => {
-            Err(errors::from_status(status.as_u16(), after.map(Duration::from_secs)))
-        }
-        Err(Failure::Busy { message, after: None }) => Err(Failure::Busy { message, after: after.map(Duration::from_secs) }),
-        answer => answer,
-    }
-}
-
-/// Runs the parser here when it is quick, on a blocking thread when it is not.
-async fn parse<T: Send + 'static>(
-    bytes: usize,
-    parser: impl FnOnce() -> Result<Option<T>, Failure> + Send + 'static,
-) -> Result<Option<T>, Failure> {
-    if bytes <= PARSE_INLINE_MAX_BYTES {
-        return parser();
-    }
-    let parsed = tokio::task::spawn_blocking(parser).await;
-    parsed.unwrap_or_else(|e| Err(Failure::BadAnswer(format!("the parser died: {e}"))))
-}
-
-/// reqwest says "error sending request" and hides why in its sources.
-fn chain_of(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}
 
 /// Whether `health` still counts this endpoint out, for the order of endpoints.
 pub(super) fn is_out(endpoint: &Endpoint, now: Instant) -> bool {

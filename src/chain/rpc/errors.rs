@@ -168,6 +168,42 @@ impl From<WireError> for Failure {
     }
 }
 
+/// How many blocks an endpoint takes at most, where its refusal says so for good: "up to a 2K block range", "maximum block range:
+/// 5000", "limited to a 10,000 range". What it suggests for this one question (a range that should work) is no limit, and counts of
+/// results are none either.
+pub(super) fn range_limit(message: &str) -> Option<u64> {
+    let text = message.to_lowercase();
+    let words: Vec<&str> = text
+        .split(|c: char| !(c.is_ascii_alphanumeric() || c == ',' || c == '_' || c == '.' || c == '-'))
+        .map(|word| word.trim_matches(|c| c == ',' || c == '.'))
+        .filter(|word| !word.is_empty())
+        .collect();
+    let word = |at: Option<usize>| at.and_then(|at| words.get(at)).copied().unwrap_or_default();
+    words.iter().enumerate().find_map(|(i, number)| {
+        let blocks = count(number)?;
+        let (next, after) = (word(i.checked_add(1)), word(i.checked_add(2)));
+        let (before, earlier) = (word(i.checked_sub(1)), word(i.checked_sub(2)));
+        let followed =
+            matches!(next, "block" | "blocks") || (next == "range" && before == "a") || (next.is_empty() && after.is_empty());
+        let preceded = before == "range" || (earlier == "range" && matches!(before, "of" | "is" | "to" | "limit"));
+        let of_results = ["results", "logs", "result", "log"].contains(&next);
+        (blocks > 0 && !of_results && (preceded || (followed && text.contains("range") || next == "blocks"))).then_some(blocks)
+    })
+}
+
+/// "2k", "10,000", "5000".
+fn count(word: &str) -> Option<u64> {
+    let word = word.replace([',', '_'], "");
+    let (digits, factor) = match word.strip_suffix('k') {
+        Some(digits) => (digits, 1_000),
+        None => (word.as_str(), 1),
+    };
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse::<u64>().ok()?.checked_mul(factor)
+}
+
 /// An HTTP status that is no success and whose body was no JSON-RPC error.
 pub(super) fn from_status(status: u16, after: Option<Duration>) -> Failure {
     let message = format!("HTTP status {status}");

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::{
     Inner, Order,
     endpoint::{Endpoint, Request},
-    errors::Failure,
+    errors::{self, Failure},
     header_of, header_request,
     wire::Quantity,
 };
@@ -119,9 +119,20 @@ async fn range_from(endpoint: &Arc<Endpoint>, from: u64, to: u64, filter: &Filte
     Ok(RangeLogs { blocks, end })
 }
 
-/// The logs, in parts where the endpoint allows only short ranges.
+/// The logs. An endpoint that says how many blocks it takes is asked again in parts, and from then on always so.
 async fn fetch(endpoint: &Endpoint, from: u64, to: u64, filter: &Filter) -> Result<Vec<PlacedLog>, Failure> {
-    let width = endpoint.logs_range.unwrap_or(u64::MAX);
+    loop {
+        match in_parts(endpoint, from, to, filter).await {
+            Err(Failure::TooLarge(text))
+                if errors::range_limit(&text).is_some_and(|blocks| endpoint.learn_logs_range(blocks)) => {}
+            answer => return answer,
+        }
+    }
+}
+
+/// In parts where the endpoint allows only short ranges.
+async fn in_parts(endpoint: &Endpoint, from: u64, to: u64, filter: &Filter) -> Result<Vec<PlacedLog>, Failure> {
+    let width = endpoint.logs_range().unwrap_or(u64::MAX);
     let mut starts = vec![from];
     while let Some(next) = starts.last().and_then(|start| start.checked_add(width)).filter(|next| *next <= to) {
         starts.push(next);

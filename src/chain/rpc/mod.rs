@@ -36,6 +36,7 @@ mod endpoint;
 mod errors;
 mod heads;
 mod health;
+mod http;
 mod logs;
 mod wire;
 
@@ -49,6 +50,8 @@ pub struct EndpointConfig {
     pub url: String,
     /// Requests a second at most.
     pub max_rps: Option<u32>,
+    /// Requests within 24 hours at most.
+    pub max_per_day: Option<u64>,
     /// Requests under way at most; 16 where it is not said.
     pub max_concurrent: Option<usize>,
     /// Blocks of one `eth_getLogs` at most.
@@ -58,7 +61,7 @@ pub struct EndpointConfig {
 impl EndpointConfig {
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), max_rps: None, max_concurrent: None, logs_range: None }
+        Self { url: url.into(), max_rps: None, max_per_day: None, max_concurrent: None, logs_range: None }
     }
 }
 
@@ -68,6 +71,7 @@ impl fmt::Debug for EndpointConfig {
         f.debug_struct("EndpointConfig")
             .field("host", &endpoint::label(&self.url).unwrap_or_default())
             .field("max_rps", &self.max_rps)
+            .field("max_per_day", &self.max_per_day)
             .field("max_concurrent", &self.max_concurrent)
             .field("logs_range", &self.logs_range)
             .finish()

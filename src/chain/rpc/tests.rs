@@ -72,9 +72,13 @@ async fn connection(mut socket: TcpStream, script: Script, requests: Arc<AtomicU
         };
         let Some(mut answer) = answer else { return std::future::pending().await };
         answer["id"] = json!(1);
+        // A status of its own, and for how long not to come back.
+        let (status, after) = (answer["status"].as_u64().unwrap_or(200), answer["after"].as_u64());
+        let after = after.map(|seconds| format!("retry-after: {seconds}\r\n")).unwrap_or_default();
         let body = answer.to_string();
-        let response =
-            format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let length = body.len();
+        let head = format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n{after}content-length: {length}\r\n\r\n");
+        let response = head + &body;
         socket.write_all(response.as_bytes()).await.unwrap();
     }
 }
@@ -258,6 +262,59 @@ async fn a_range_that_is_too_large_or_too_slow_says_so() {
         let error = range(&source(&[&a]), 1, 30).await.unwrap_err();
         assert!(matches!(error, ChainError::RangeTooLarge(_)), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_limit_that_an_endpoint_names_is_learned_and_kept() {
+    let refused = Arc::new(AtomicUsize::new(0));
+    let count = refused.clone();
+    let a = node(move |m, p, _| {
+        let width = || number_of(&p[0]["toBlock"]).saturating_sub(number_of(&p[0]["fromBlock"])) + 1;
+        if m == "eth_getLogs" && width() > 7 {
+            count.fetch_add(1, Ordering::SeqCst);
+            return Some(json!({ "error": { "code": -32600, "message": "You can make eth_getLogs requests with up to a 7 block range." } }));
+        }
+        chain(m, p, true)
+    })
+    .await;
+    let b = node(|m, p, _| chain(m, p, true)).await;
+    let (limited, free) = (source(&[&a]), source(&[&b]));
+    let expected = range(&free, 1, 30).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(range(&limited, 1, 30).await.unwrap(), expected);
+    }
+    assert_eq!(refused.load(Ordering::SeqCst), 1, "asked too much once, and never again");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_asks_for_a_pause_gets_it_and_the_others_do_its_work() {
+    let busy = node(|_, _, _| Some(json!({ "status": 429, "after": 3_600 }))).await;
+    let other = node(|m, p, _| chain(m, p, true)).await;
+    let alone = source(&[&busy]);
+    for _ in 0..5 {
+        assert!(
+            matches!(alone.header(BlockTag::Number(3)).await, Err(ChainError::Unavailable(text)) if text.contains("rate limited"))
+        );
+    }
+    assert_eq!(busy.requests.load(Ordering::SeqCst), 0, "only its chain id was asked, and it said no to that");
+    let both = source(&[&busy, &other]);
+    for number in 1..20 {
+        assert_eq!(both.header(BlockTag::Number(number)).await.unwrap().unwrap().block.number, number);
+    }
+    assert_eq!(busy.requests.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_budget_that_is_used_up_is_not_overdrawn_and_the_next_endpoint_goes_on() {
+    let (paid, free) = (node(|m, p, _| chain(m, p, true)).await, node(|m, p, _| chain(m, p, true)).await);
+    let mut config = RpcConfig::new(31_337, [&paid, &free].iter().map(|n| EndpointConfig::new(&n.url)).collect());
+    config.urls[0].max_per_day = Some(6);
+    let both = RpcSource::new(config).unwrap();
+    for number in 1..20 {
+        assert_eq!(both.header(BlockTag::Number(number)).await.unwrap().unwrap().block.number, number);
+    }
+    // One of the six asked for the chain's id.
+    assert_eq!((paid.requests.load(Ordering::SeqCst), free.requests.load(Ordering::SeqCst)), (5, 14));
 }
 
 #[tokio::test]

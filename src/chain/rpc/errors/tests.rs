@@ -89,3 +89,34 @@ fn the_caller_learns_what_it_can_act_on() {
         assert!(matches!(of(failure), ChainError::Unavailable(_)));
     }
 }
+
+#[test]
+fn a_limit_of_blocks_is_learned_from_what_providers_say_and_from_nothing_else() {
+    for (message, blocks) in [
+        (
+            "Log response size exceeded. You can make eth_getLogs requests with up to a 2K block range and no limit on the response size, or you can request any block range with a cap of 10K logs in the response. Based on your parameters and the response size limit, this block range should work: [0x0, 0x7ff]",
+            Some(2_000),
+        ),
+        (
+            "Under the Free tier plan, you can make eth_getLogs requests with up to a 10 block range. Based on your parameters, this block range should work: [0x1, 0xa]",
+            Some(10),
+        ),
+        ("exceed maximum block range: 5000", Some(5_000)),
+        ("eth_getLogs is limited to a 10,000 range", Some(10_000)),
+        ("query exceeds max block range 100000", Some(100_000)),
+        ("ranges over 10000 blocks are not supported on freetier", Some(10_000)),
+        ("block range limit exceeded: maximum allowed is 500 blocks", Some(500)),
+        ("Block range too large: maximum allowed range is 1000", Some(1_000)),
+        ("eth_getLogs and eth_newFilter are limited to a 5 range", Some(5)),
+        ("requested too many blocks from 0 to 99999, maximum is set to 2048 blocks", Some(2_048)),
+        // No limit of blocks, or none that holds for the next question.
+        ("query returned more than 10000 results. Try with this block range [0x1, 0x2].", None),
+        ("query exceeds max results 20000, retry with the range 0-100", None),
+        ("logs matched by query exceeds limit of 10000", None),
+        ("Response size is larger than 150MB limit.", None),
+        ("no answer within 10s", None),
+        ("block range is too wide", None),
+    ] {
+        assert_eq!(range_limit(message), blocks, "{message}");
+    }
+}
