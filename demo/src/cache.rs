@@ -24,7 +24,7 @@ pub fn cache_root(repo: &Path) -> PathBuf {
 /// # Errors
 /// When the pins in `demo/` cannot be read.
 pub fn npm_dir(repo: &Path) -> io::Result<PathBuf> {
-    pinned_dir(repo, "demo", "npm")
+    pinned_dir(repo, "npm", Path::new("demo"), &NPM_FILES)
 }
 
 /// The TypeScript example, from the root of the repository. It has pins of its own, because people copy it.
@@ -35,15 +35,7 @@ pub const EXAMPLE: &str = "examples/typescript";
 /// # Errors
 /// When its pins cannot be read.
 pub fn example_dir(repo: &Path) -> io::Result<PathBuf> {
-    pinned_dir(repo, EXAMPLE, "example")
-}
-
-fn pinned_dir(repo: &Path, pins: &str, name: &str) -> io::Result<PathBuf> {
-    let mut hash = Fnv64::default();
-    for file in NPM_FILES {
-        hash.update(&fs::read(repo.join(pins).join(file))?);
-    }
-    Ok(cache_root(repo).join("parts").join(format!("{name}-{:016x}", hash.0)))
+    pinned_dir(repo, "example", Path::new(EXAMPLE), &NPM_FILES)
 }
 
 /// What pip needs for mongod: its version and its hash.
@@ -54,9 +46,19 @@ pub const PIP_FILE: &str = "requirements.txt";
 /// # Errors
 /// When the pin in `demo/` cannot be read.
 pub fn mongod_dir(repo: &Path) -> io::Result<PathBuf> {
+    pinned_dir(repo, "mongod", Path::new("demo"), &[PIP_FILE])
+}
+
+/// The folder for exactly these pins: files of `folder` in the repository.
+///
+/// # Errors
+/// When one of them cannot be read.
+pub fn pinned_dir(repo: &Path, name: &str, folder: &Path, files: &[&str]) -> io::Result<PathBuf> {
     let mut hash = Fnv64::default();
-    hash.update(&fs::read(repo.join("demo").join(PIP_FILE))?);
-    Ok(cache_root(repo).join("parts").join(format!("mongod-{:016x}", hash.0)))
+    for file in files {
+        hash.update(&fs::read(repo.join(folder).join(file))?);
+    }
+    Ok(cache_root(repo).join("parts").join(format!("{name}-{:016x}", hash.0)))
 }
 
 /// Whether the pinned wheel runs here.

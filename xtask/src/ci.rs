@@ -5,24 +5,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Outcome, cache, chromium, demo, parts, progress::Progress, repo, run, test};
+use crate::{Outcome, cache, chromium, demo, ops, parts, progress::Progress, repo, run, test};
 
 pub(crate) const HELP: &str = "\
 Everything that must hold, one step after the other, with the time of each: formatting, clippy without warnings, cargo-deny
-(when it is installed, or when CI is set: then it is installed first), our contracts, the documentation without warnings, all tests,
-and a demo of 20 seconds. `.ci/run` calls it.
+(when it is installed, or when CI is set: then it is installed first), our contracts, compose file, chart and dashboard, the
+documentation without warnings, all tests, and a demo of 20 seconds. `.ci/run` calls it.
 
 Usage: cargo xtask ci
 ";
 
 type Step = (&'static str, fn() -> Outcome);
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     ("parts", || parts::ensure(&Progress::new(&["parts"])).map(|_| ())),
     ("fmt", || run::must(run::cargo().args(["fmt", "--all", "--check"]))),
     ("clippy", || run::must(run::cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))),
     ("deny", deny),
     ("contracts", || parts::contracts(&["--check".to_owned()])),
+    ("ops", ops::ops),
     ("doc", || {
         run::must(
             run::cargo()

@@ -9,10 +9,12 @@ mod ci;
 mod demo;
 #[path = "../../demo/src/app/args.rs"]
 mod demo_args;
+mod ops;
 mod parts;
 mod progress;
 mod run;
 mod test;
+mod tools;
 
 use std::{
     path::{Path, PathBuf},
@@ -27,9 +29,10 @@ Usage: cargo xtask <command> [options]
 Commands:
   demo        a real chain, real Uniswap contracts, live trading and the engine; `cargo xtask demo --help` lists its options
   test        fetches every real part that the tests need and runs all tests
-  ci          fmt, clippy, deny, contracts, docs, tests, a demo of 20 s: what `.ci/run` calls
+  ci          fmt, clippy, deny, contracts, ops, docs, tests, a demo of 20 s: what `.ci/run` calls
   parts       fetches the pinned parts (anvil, contracts, npm clients, GraphiQL; mongod) into the cache folder
   contracts   compiles our Solidity with the pinned solc
+  ops         checks compose.yaml, the Helm chart and the dashboard
   help        this text; `cargo xtask <command> --help` says more
 
 Environment:
@@ -65,6 +68,8 @@ fn main() -> ExitCode {
         "parts" => parts::command(rest),
         "contracts" if wants_help => say(parts::CONTRACTS_HELP),
         "contracts" => parts::contracts(rest),
+        "ops" if wants_help => say(ops::HELP),
+        "ops" => no_arguments(rest).and_then(|()| ops::ops()),
         other => Err(format!("there is no command `{other}`: `cargo xtask help` lists them")),
     };
     match outcome {

