@@ -1,8 +1,8 @@
 //! The one system package that a test needs.
 
-use std::{path::PathBuf, process::Command};
+use std::path::PathBuf;
 
-use crate::{Outcome, cache, run};
+use crate::{Outcome, apt, cache};
 
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
@@ -16,15 +16,9 @@ pub(crate) fn find() -> Outcome<Option<PathBuf>> {
     if let Some(file) = on_path() {
         return Ok(Some(file));
     }
-    if cache::on_path("apt-get").is_some() && is_root() {
+    if apt::can_install() {
         println!("chromium: installing it with apt-get for the browser test");
-        let apt = || {
-            let mut command = Command::new("apt-get");
-            command.env("DEBIAN_FRONTEND", "noninteractive").arg("-qq");
-            command
-        };
-        let installed = run::must(apt().arg("update"))
-            .and_then(|()| run::must(apt().args(["install", "-y", "--no-install-recommends", "chromium"])));
+        let installed = apt::install(&["chromium"]);
         if let (Err(problem), true) = (&installed, is_ci()) {
             return Err(problem.clone());
         }
@@ -43,8 +37,4 @@ pub(crate) fn find() -> Outcome<Option<PathBuf>> {
 /// Every CI system sets `CI`.
 pub(crate) fn is_ci() -> bool {
     std::env::var_os("CI").is_some_and(|v| !v.is_empty() && v != "false" && v != "0")
-}
-
-fn is_root() -> bool {
-    Command::new("id").arg("-u").output().is_ok_and(|o| o.stdout.trim_ascii() == b"0")
 }

@@ -5,19 +5,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Outcome, cache, chromium, demo, ops, parts, progress::Progress, repo, run, test};
+use crate::{Outcome, cache, chromium, demo, image, ops, parts, progress::Progress, repo, run, test};
 
 pub(crate) const HELP: &str = "\
 Everything that must hold, one step after the other, with the time of each: formatting, clippy without warnings, cargo-deny
 (when it is installed, or when CI is set: then it is installed first), our contracts, compose file, chart and dashboard, the
-documentation without warnings, all tests, and a demo of 20 seconds. `.ci/run` calls it.
+documentation without warnings, all tests, a demo of 20 seconds, and the image (as root, with buildah). `.ci/run` calls it.
 
 Usage: cargo xtask ci
 ";
 
 type Step = (&'static str, fn() -> Outcome);
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     ("parts", || parts::ensure(&Progress::new(&["parts"])).map(|_| ())),
     ("fmt", || run::must(run::cargo().args(["fmt", "--all", "--check"]))),
     ("clippy", || run::must(run::cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))),
@@ -33,6 +33,7 @@ const STEPS: [Step; 9] = [
     }),
     ("test", || test::test(&[])),
     ("demo", || demo::run(&["--seconds".to_owned(), "20".to_owned()])),
+    ("image", image::step),
 ];
 
 pub(crate) fn ci() -> Outcome {

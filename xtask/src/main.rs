@@ -1,6 +1,8 @@
 //! The project's own commands: `cargo xtask <command>`. std only, so that it is there in seconds.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to people on the terminal")]
 
+mod apt;
+mod buildah;
 #[path = "../../demo/src/cache.rs"]
 #[expect(unreachable_pub, reason = "the file is shared with swaptide-demo, where its items are public")]
 mod cache;
@@ -9,6 +11,8 @@ mod ci;
 mod demo;
 #[path = "../../demo/src/app/args.rs"]
 mod demo_args;
+mod image;
+mod image_run;
 mod ops;
 mod parts;
 mod progress;
@@ -29,10 +33,11 @@ Usage: cargo xtask <command> [options]
 Commands:
   demo        a real chain, real Uniswap contracts, live trading and the engine; `cargo xtask demo --help` lists its options
   test        fetches every real part that the tests need and runs all tests
-  ci          fmt, clippy, deny, contracts, ops, docs, tests, a demo of 20 s: what `.ci/run` calls
+  ci          fmt, clippy, deny, contracts, ops, docs, tests, a demo of 20 s, the image: what `.ci/run` calls
   parts       fetches the pinned parts (anvil, contracts, npm clients, GraphiQL; mongod) into the cache folder
   contracts   compiles our Solidity with the pinned solc
   ops         checks compose.yaml, the Helm chart and the dashboard
+  image       builds the Dockerfile without a registry and runs the image; needs root and buildah
   help        this text; `cargo xtask <command> --help` says more
 
 Environment:
@@ -42,7 +47,8 @@ Environment:
   MONGODB_URI         a replica set that the tests may use, instead of starting a mongod
   SWAPTIDE_CHROMIUM   a Chromium or Chrome for the browser test; else the first one on PATH
 
-Needs Rust and Node (20 or newer) with npm; tests, and a demo on MongoDB, also Python 3 with pip. The browser test also needs Chromium.
+Needs Rust and Node (20 or newer) with npm; tests, and a demo on MongoDB, also Python 3 with pip; `ops` 3.11 or
+newer. The browser test also needs Chromium.
 ";
 
 /// What went wrong, in words that say what to do.
@@ -70,6 +76,8 @@ fn main() -> ExitCode {
         "contracts" => parts::contracts(rest),
         "ops" if wants_help => say(ops::HELP),
         "ops" => no_arguments(rest).and_then(|()| ops::ops()),
+        "image" if wants_help => say(image::HELP),
+        "image" => no_arguments(rest).and_then(|()| image::image()),
         other => Err(format!("there is no command `{other}`: `cargo xtask help` lists them")),
     };
     match outcome {

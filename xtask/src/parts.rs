@@ -96,7 +96,7 @@ pub(crate) fn contracts(args: &[String]) -> Outcome {
     Ok(())
 }
 
-fn npm_anvil(dir: &Path) -> PathBuf {
+pub(crate) fn npm_anvil(dir: &Path) -> PathBuf {
     dir.join("node_modules").join(cache::npm_anvil_package()).join("bin/anvil")
 }
 

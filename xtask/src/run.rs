@@ -40,7 +40,7 @@ pub(crate) fn has_cargo_command(name: &str) -> bool {
 }
 
 /// The command as a person would type it.
-fn text(command: &Command) -> String {
+pub(crate) fn text(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
     command.get_args().fold(program, |text, arg| format!("{text} {}", arg.to_string_lossy()))
 }
