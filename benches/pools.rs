@@ -30,6 +30,7 @@ use swaptide::{
         block::{BlockRef, Header},
         event::RawLog,
         pool::Protocol,
+        record::Enrichment,
     },
     store::{History, Live, sqlite::SqliteHistory},
     telemetry::{Board, Metrics},
@@ -121,6 +122,10 @@ impl ChainSource for Crowd {
         async move { Ok(vec![CallOutcome::Failed; calls.len()]) }.boxed()
     }
 
+    fn receipts(&self, _: B256, _: Vec<B256>) -> BoxFuture<'_, Result<Vec<(B256, Enrichment)>, ChainError>> {
+        async { Ok(Vec::new()) }.boxed()
+    }
+
     fn code(&self, _: Address) -> BoxFuture<'_, Result<Bytes, ChainError>> {
         async { Ok(Bytes::new()) }.boxed()
     }
@@ -201,6 +206,7 @@ async fn bench(pools: usize, touched: usize, rounds: usize) {
             dexes: vec![dex],
             orphan_retention_s: 86_400,
             journal_rows_max: 200_000,
+            enrichment: false,
             progress_bar: false,
         },
         joined: Default::default(),

@@ -251,6 +251,7 @@ fn plan(chain: &ChainConfig, config: &Config) -> Plan {
         dexes: dex_specs(chain),
         orphan_retention_s: config.store.orphan_retention,
         journal_rows_max: JOURNAL_ROWS_MAX,
+        enrichment: chain.enrichment,
         progress_bar: std::io::IsTerminal::is_terminal(&std::io::stderr()),
     }
 }

@@ -55,6 +55,12 @@ enum Command {
     },
     /// Print the GraphQL schema (SDL)
     Schema,
+    /// Ask a running engine whether it is up; ends with 0 (it is) or 1. For containers that have no shell
+    Health {
+        /// Its admin listener; an unspecified address means this machine
+        #[arg(long, env = "SWAPTIDE__ADMIN__LISTEN", default_value = "127.0.0.1:9464", value_name = "ADDRESS:PORT")]
+        admin: std::net::SocketAddr,
+    },
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -86,6 +92,7 @@ pub(crate) fn main() -> ExitCode {
                 ExitCode::SUCCESS
             })
         }
+        Command::Health { admin } => health(admin),
         Command::Schema => {
             print!("{}", api::sdl());
             Ok(ExitCode::SUCCESS)
@@ -127,6 +134,24 @@ fn run(path: &Path) -> Result<ExitCode, String> {
         outcome
     });
     outcome.map(|()| ExitCode::SUCCESS).map_err(|exit| exit.to_string())
+}
+
+/// An orchestrator asks every few seconds: a late answer is no answer.
+const HEALTH_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
+
+fn health(mut admin: std::net::SocketAddr) -> Result<ExitCode, String> {
+    if admin.ip().is_unspecified() {
+        admin.set_ip(if admin.is_ipv4() { std::net::Ipv4Addr::LOCALHOST.into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
+    }
+    let url = format!("http://{admin}/health");
+    let asked = async {
+        let client = reqwest::Client::builder().timeout(HEALTH_TIMEOUT).no_proxy().tls_certs_only([]).build();
+        let client = client.map_err(|e| e.without_url().to_string())?;
+        let answer = client.get(&url).send().await.map_err(|e| e.without_url().to_string())?;
+        answer.error_for_status().map_err(|e| e.without_url().to_string())
+    };
+    runtime()?.block_on(asked).map_err(|reason| format!("no healthy engine at {url}: {reason}"))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn cancel_on_signal(shutdown: CancellationToken) {

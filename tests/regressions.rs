@@ -100,6 +100,7 @@ async fn deps(sim: &Sim, history: Arc<dyn History>, rows: usize, start: StartBlo
                 dexes: dexes(),
                 orphan_retention_s: 60,
                 journal_rows_max: rows,
+                enrichment: true,
                 progress_bar: false,
             },
             joined: Default::default(),
@@ -558,6 +559,13 @@ impl swaptide::chain::ChainSource for Liar {
     ) -> BoxFuture<'_, Result<Vec<swaptide::chain::CallOutcome>, swaptide::chain::ChainError>> {
         self.0.call_batch(at, c, m)
     }
+    fn receipts(
+        &self,
+        block: B256,
+        transactions: Vec<B256>,
+    ) -> BoxFuture<'_, Result<Vec<(B256, swaptide::domain::record::Enrichment)>, swaptide::chain::ChainError>> {
+        self.0.receipts(block, transactions)
+    }
     fn code(
         &self,
         a: alloy::primitives::Address,
@@ -669,6 +677,13 @@ impl swaptide::chain::ChainSource for NoLogs {
     ) -> BoxFuture<'_, Result<Vec<swaptide::chain::CallOutcome>, swaptide::chain::ChainError>> {
         self.0.call_batch(at, c, m)
     }
+    fn receipts(
+        &self,
+        block: B256,
+        transactions: Vec<B256>,
+    ) -> BoxFuture<'_, Result<Vec<(B256, swaptide::domain::record::Enrichment)>, swaptide::chain::ChainError>> {
+        self.0.receipts(block, transactions)
+    }
     fn code(
         &self,
         a: alloy::primitives::Address,
@@ -761,6 +776,13 @@ impl swaptide::chain::ChainSource for Mute {
             return Box::pin(std::future::pending());
         }
         self.0.call_batch(at, c, m)
+    }
+    fn receipts(
+        &self,
+        block: B256,
+        transactions: Vec<B256>,
+    ) -> BoxFuture<'_, Result<Vec<(B256, swaptide::domain::record::Enrichment)>, swaptide::chain::ChainError>> {
+        self.0.receipts(block, transactions)
     }
     fn code(
         &self,

@@ -26,7 +26,7 @@ use swaptide::{
     actors::{Deps, Finality, Plan, StartBlock, tree::ChainTree},
     chain::{
         registry::{DexSpec, Registry},
-        sim::{Sim, SimRng, V2_FACTORY, V3_FACTORY, Weather},
+        sim::{Sim, SimRng, V2_FACTORY, V3_FACTORY, Weather, enrichment},
     },
     domain::{
         block::BlockRef,
@@ -180,11 +180,13 @@ async fn simulate(seed: u64) -> Story {
     sim.step();
     engine.settle(&sim).await;
     story.reorgs += engine.reorgs();
+    engine.enriched().await;
     story.events += check(&sim, &engine).await;
     engine.stop().await;
     // What a cold start makes of the store is the same again.
     let engine = Engine::start(&sim, &file, 0, dexes()).await;
     engine.settle(&sim).await;
+    engine.enriched().await;
     check(&sim, &engine).await;
     engine.stop().await;
     story
@@ -230,6 +232,7 @@ impl Engine {
                 dexes,
                 orphan_retention_s: 86_400,
                 journal_rows_max: 200_000,
+                enrichment: true,
                 progress_bar: false,
             },
             joined: Default::default(),
@@ -263,6 +266,35 @@ impl Engine {
         };
         let outcome = tokio::time::timeout(Duration::from_secs(3_600), joined).await;
         assert!(outcome.is_ok(), "only {:?} joined", self.deps.joined.get());
+    }
+
+    /// Until every row knows who signed it.
+    async fn enriched(&self) {
+        let filled = async {
+            loop {
+                let head = self.live.head();
+                let here = head.window.iter().all(|r| r.rows.iter().all(|row| row.enrichment.is_some()));
+                let there = self.history.unenriched(CHAIN, 0, head.window_floor.saturating_sub(1)).await.unwrap();
+                if here && there.blocks.is_empty() {
+                    return;
+                }
+                // Nothing announces it: rows are enriched between two epochs.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let filled = tokio::time::timeout(Duration::from_secs(3_600), filled).await;
+        let head = self.live.head();
+        let here: Vec<u64> =
+            head.window.iter().filter(|r| r.rows.iter().any(|row| row.enrichment.is_none())).map(|r| r.block.number).collect();
+        let there = self.history.unenriched(CHAIN, 0, head.window_floor.saturating_sub(1)).await.unwrap();
+        let there: Vec<u64> = there.blocks.iter().map(|(block, _)| block.number).collect();
+        let sources = self.history.boot(CHAIN).await.unwrap().sources;
+        assert!(
+            filled.is_ok(),
+            "every row is enriched; in memory not {here:?}, in the store not {there:?}; window from {}, final {}, {sources:?}",
+            head.window_floor,
+            head.finalized_number
+        );
     }
 
     /// Until memory and store are at the chain's head.
@@ -448,6 +480,10 @@ async fn all_events(reader: &Reader, pin: &swaptide::store::Pin, kind: EventKind
         let page = reader.events(pin, query).await.unwrap().events;
         let Some(last) = page.last() else { return all };
         from = Some(Place { block_number: last.block.number, log_index: last.row.log_index() });
+        for e in &page {
+            let receipt = enrichment(&e.block.hash, &e.row.event.raw.tx_hash);
+            assert_eq!(e.row.enrichment, Some(receipt), "block {} log {}", e.block.number, e.row.log_index());
+        }
         all.extend(page.iter().map(|e| Expected {
             kind,
             block: (e.block.number, e.block.hash),

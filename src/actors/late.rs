@@ -153,7 +153,9 @@ async fn begin(deps: &Arc<Deps>, spec: &DexSpec) -> Result<Ready, SeedError> {
         let header = ask_anchor(deps).await?.ok_or_else(|| ChainError::Unavailable("the start block is not there yet".into()))?;
         let anchor = header.block;
         tracing::info!(dex = spec.name, from = anchor.number.saturating_add(1), "a source was added: it is read back alone");
-        let done = WriteBatch { sources: vec![(late_name, anchor.number.saturating_add(1))], ..seed::batch(deps, anchor) };
+        let from = anchor.number.saturating_add(1);
+        let mark = super::enrich::mark(&sources::name(spec));
+        let done = WriteBatch { sources: vec![(late_name, from), (mark, from)], ..seed::batch(deps, anchor) };
         let seeded = seed(deps, std::slice::from_ref(spec), anchor, done).await?;
         for (meta, state) in &seeded.pools {
             folder.insert(meta, state.clone(), anchor);

@@ -8,6 +8,7 @@ mod backfill;
 mod barrier;
 mod boot;
 mod commit;
+pub mod enrich;
 #[cfg(test)]
 mod faults;
 mod folder;
@@ -70,6 +71,8 @@ pub struct Plan {
     /// Rows that memory keeps for a store that is away. 200,000: about 150 MB, 5 min at 600 events/s. What is older is read
     /// again from the chain when the store is back.
     pub journal_rows_max: usize,
+    /// Fill in who signed each transaction, from receipts.
+    pub enrichment: bool,
     /// Show a progress bar while catching up (a terminal is attached).
     pub progress_bar: bool,
 }

@@ -80,12 +80,15 @@ pub(super) fn sort(configured: &[DexSpec], stored: &[(String, u64)]) -> Sorted {
             None => sorted.late.push(LateSource { spec: spec.clone(), next_block: cursor(&late_name(&name)) }),
         }
     }
-    let is_late = |stored: &str| stored.starts_with("late:");
-    let left = stored
-        .iter()
-        .filter(|(stored, next)| *next > 0 && !is_late(stored) && !configured.iter().any(|spec| name(spec) == *stored));
+    // There are others: of late sources, of the enrichment.
+    let is_followed = |stored: &str| stored.starts_with("dex:") || stored.starts_with("pool:");
+    let is_configured = |stored: &str| configured.iter().any(|spec| name(spec) == stored);
+    let left = stored.iter().filter(|(stored, next)| *next > 0 && is_followed(stored) && !is_configured(stored));
     for (name, next) in left {
-        sorted.left.extend([(late_name(name), *next), (name.clone(), 0)]);
+        // What it missed is enriched when it has come back and caught up, and what was still to be done of the time before.
+        let mark = super::enrich::mark(name);
+        let from = cursor(&mark).map_or(*next, |earlier| earlier.min(*next));
+        sorted.left.extend([(late_name(name), *next), (name.clone(), 0), (mark, from)]);
     }
     sorted
 }
@@ -135,7 +138,7 @@ mod tests {
         assert_eq!(sort(&[one.clone(), two.clone()], &stored).joined, [one.clone(), two.clone()]);
         let sorted = sort(std::slice::from_ref(&one), &stored);
         assert_eq!((sorted.joined, sorted.late), (vec![one.clone()], vec![]));
-        assert_eq!(sorted.left, cursors(&[(&late, 500), (&names[1], 0)]));
+        assert_eq!(sorted.left, cursors(&[(&late, 500), (&names[1], 0), (&super::super::enrich::mark(&names[1]), 500)]));
 
         // And put back.
         let stored = cursors(&[(&names[0], 900), (&late, 500), (&names[1], 0)]);

@@ -84,6 +84,7 @@ impl Rig {
                 dexes: dexes(),
                 orphan_retention_s: 60,
                 journal_rows_max,
+                enrichment: true,
                 progress_bar: false,
             },
             joined: Default::default(),

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Deps,
+    enrich::Enrich,
     ingest::Ingest,
     persist::Persist,
     supervise::{Restart, Spec, supervise},
@@ -25,6 +26,7 @@ pub struct ChainTree {
     // Held so that the actors live: an actor whose address nobody holds ends.
     _ingest: actix::Addr<Ingest>,
     _persist: actix::Addr<Persist>,
+    _enrich: Option<actix::Addr<Enrich>>,
     _table: Rc<RefCell<Table>>,
 }
 
@@ -40,7 +42,12 @@ impl ChainTree {
         let ingest = supervise(spec(&deps, "ingest"), |_| ingest);
         let persist = Persist::new(deps.clone(), flush.clone(), persist_tx);
         let persist = supervise(spec(&deps, "persist"), |_| persist);
-        Self { deps, flush, ingest_done, persist_done, _ingest: ingest, _persist: persist, _table: table }
+        let enrich = deps.plan.enrichment.then(|| {
+            let enrich = Enrich::new(deps.clone());
+            // Without it rows lack what they lack: everything else goes on.
+            supervise(Spec { on_give_up: Box::new(|_| ()), ..spec(&deps, "enrich") }, |_| enrich)
+        });
+        Self { deps, flush, ingest_done, persist_done, _ingest: ingest, _persist: persist, _enrich: enrich, _table: table }
     }
 
     #[cfg(test)]

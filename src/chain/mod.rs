@@ -9,6 +9,7 @@ use crate::domain::{
     ChainId,
     block::{BlockRef, Header},
     event::RawLog,
+    record::Enrichment,
 };
 
 pub mod batch;
@@ -122,6 +123,9 @@ pub trait ChainSource: Send + Sync + 'static {
         calls: Vec<Call>,
         max_return_bytes: usize,
     ) -> BoxFuture<'_, Result<Vec<CallOutcome>, ChainError>>;
+
+    /// Who signed each of these transactions of a block, and what it paid. Those that the block does not have are left out.
+    fn receipts(&self, block: B256, transactions: Vec<B256>) -> BoxFuture<'_, Result<Vec<(B256, Enrichment)>, ChainError>>;
 
     /// The code at an address at the newest block; empty where there is none.
     fn code(&self, address: Address) -> BoxFuture<'_, Result<Bytes, ChainError>>;

@@ -93,6 +93,9 @@ pub struct ChainConfig {
     pub finality: Finality,
     #[serde(default = "fifteen_seconds")]
     pub stall_timeout_ms: u64,
+    /// Fill in who signed each transaction and what it paid, from block receipts.
+    #[serde(default = "yes")]
+    pub enrichment: bool,
     /// Worth one dollar. Kept for prices, which come in a later version.
     #[serde(default, deserialize_with = "addresses")]
     pub stablecoins: Vec<Address>,
@@ -126,6 +129,10 @@ fn addresses<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Ad
 
 fn maybe_address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Address>, D::Error> {
     ConfigAddress::deserialize(deserializer).map(|a| Some(a.0))
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn two() -> u64 {

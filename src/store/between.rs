@@ -9,7 +9,7 @@ use alloy::primitives::B256;
 use futures_util::future::BoxFuture;
 
 use super::{
-    history::{Boot, DataSource, History, PoolReplay, StoreError, WriteBatch},
+    history::{Boot, DataSource, History, PoolReplay, StoreError, Unenriched, WriteBatch},
     query::EventQuery,
 };
 use crate::domain::{ChainId, block::BlockRef, pool::PoolMeta, record::EventAt};
@@ -78,6 +78,10 @@ where
 
     fn count(&self, query: EventQuery, cap: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
         self.inner.count(query, cap)
+    }
+
+    fn unenriched(&self, chain: ChainId, from: u64, to: u64) -> BoxFuture<'_, Result<Unenriched, StoreError>> {
+        self.inner.unenriched(chain, from, to)
     }
 
     fn block(&self, chain: ChainId, hash: B256) -> BoxFuture<'_, Result<Option<(BlockRef, bool)>, StoreError>> {

@@ -64,6 +64,7 @@ macro_rules! history_conformance {
             a_block_may_stand_twice_in_a_batch
             a_missing_state_is_filled_in_and_a_known_one_stays
             rows_of_a_block_may_come_later
+            what_lacks_its_enrichment_is_found_from_a_cursor_on_and_filled_in_once
             a_pool_may_be_created_on_both_branches
             a_replay_starts_at_the_newest_canonical_snapshot
             orphans_are_purged_by_height_and_age

@@ -10,7 +10,7 @@ use crate::domain::{
     ChainId,
     block::BlockRef,
     pool::PoolMeta,
-    record::{BlockRecord, EventAt, PoolSnapshot},
+    record::{BlockRecord, Enrichment, EventAt, PoolSnapshot},
     token::TokenMeta,
 };
 
@@ -57,10 +57,27 @@ pub struct WriteBatch {
     pub finalized_number: u64,
     /// `(source name, next block to read)`, one per factory, collection, feed.
     pub sources: Vec<(String, u64)>,
+    /// What receipts said of rows that are stored without it.
+    pub enriched: Vec<EnrichedBlock>,
     /// Orphans at or below this height are deleted where they became orphans before `purge_orphaned_before` (Unix seconds).
     pub purge_orphans: Option<PurgeOrphans>,
     /// Unix seconds, kept with the flips so that orphans can be purged by age.
     pub now: u64,
+}
+
+/// Transactions of one block, each with what its rows gain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnrichedBlock {
+    pub block: BlockRef,
+    pub transactions: Vec<(B256, Enrichment)>,
+}
+
+/// Blocks with canonical rows that lack their enrichment, ascending, each with the transactions of those rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unenriched {
+    pub blocks: Vec<(BlockRef, Vec<B256>)>,
+    /// Everything below was looked at.
+    pub next_block: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -112,6 +129,9 @@ pub trait History: Send + Sync + 'static {
 
     /// Counts what `query` matches, but at most `cap`.
     fn count(&self, query: EventQuery, cap: u64) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// What is to be enriched of the blocks `from..=to`: some hundreds of blocks at most, at least one where there is one.
+    fn unenriched(&self, chain: ChainId, from: u64, to: u64) -> BoxFuture<'_, Result<Unenriched, StoreError>>;
 
     /// A stored block by hash, with whether it is canonical.
     fn block(&self, chain: ChainId, hash: B256) -> BoxFuture<'_, Result<Option<(BlockRef, bool)>, StoreError>>;

@@ -4,7 +4,7 @@
 //! meanwhile. Nobody ever sees two blocks mixed. What is absent: locks held while anybody computes or waits.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
@@ -21,7 +21,7 @@ use super::{
 use crate::domain::{
     ChainId,
     pool::PoolId,
-    record::{BlockRecord, PoolSnapshot},
+    record::{BlockRecord, Enrichment, PoolSnapshot},
     token::TokenMeta,
 };
 
@@ -41,6 +41,8 @@ pub struct Live {
     /// Blocks taken back lately, for `Persist` and for resuming. Newest last.
     orphans: Mutex<Vec<Arc<BlockRecord>>>,
     side: Mutex<Side>,
+    /// Held by whoever makes a new head out of the one before.
+    writer: Mutex<()>,
     pub topics: Topics,
     epoch_tx: watch::Sender<u64>,
     durable: watch::Sender<u64>,
@@ -79,6 +81,7 @@ impl Live {
             pins: Mutex::new(BTreeMap::new()),
             orphans: Mutex::new(Vec::new()),
             side: Mutex::new(Side::default()),
+            writer: Mutex::new(()),
             topics: Topics::default(),
             epoch_tx: watch::channel(0).0,
             durable: watch::channel(0).0,
@@ -130,8 +133,9 @@ impl Live {
 
     /// Publishes a whole chain update as one epoch and hands its frames to the topics. Returns the epoch.
     ///
-    /// There is one writer per chain (`Ingest`).
+    /// There is one writer per chain (`Ingest`); only [`Live::enrich`] comes between.
     pub fn commit(&self, commit: Commit) -> u64 {
+        let _writer = relock(&self.writer);
         let before = self.head();
         let epoch = before.epoch.saturating_add(1);
         for token in &commit.tokens {
@@ -181,6 +185,23 @@ impl Live {
         }
         self.epoch_tx.send_replace(epoch);
         epoch
+    }
+
+    /// Rows of a block of the window gain what receipts said. No epoch: they are the same rows. A block that was taken back
+    /// meanwhile gains nothing.
+    pub fn enrich(&self, block: &B256, found: &HashMap<B256, Enrichment>) {
+        let _writer = relock(&self.writer);
+        let before = self.head();
+        let Some(at) = before.window.iter().rposition(|record| record.block.hash == *block) else { return };
+        let mut window = before.window.as_ref().clone();
+        let Some(slot) = window.get_mut(at) else { return };
+        let record = Arc::make_mut(slot);
+        for row in record.rows.iter_mut().filter(|row| row.enrichment.is_none()) {
+            row.enrichment = found.get(&row.event.raw.tx_hash).copied();
+        }
+        relock(&self.side).amended.insert(*block, slot.clone());
+        let head = Head { window: Arc::new(window), ..before.as_ref().clone() };
+        *self.head.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(head);
     }
 
     fn next_head(&self, before: &Head, commit: &Commit, epoch: u64) -> Head {

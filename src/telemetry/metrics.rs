@@ -26,6 +26,7 @@ pub struct Metrics {
     pub persist_backlog_blocks: IntGaugeVec,
     pub persist_write_seconds: HistogramVec,
     pub persist_errors_total: IntCounterVec,
+    pub enrichment_backlog_blocks: IntGaugeVec,
     pub rpc_requests_total: IntCounterVec,
     pub rpc_errors_total: IntCounterVec,
     pub rpc_received_bytes_total: IntCounterVec,
@@ -137,6 +138,11 @@ impl Metrics {
             persist_errors_total: counters(
                 "swaptide_persist_errors_total",
                 "Store transactions that failed and are repeated",
+                &["chain"],
+            )?,
+            enrichment_backlog_blocks: gauges(
+                "swaptide_enrichment_backlog_blocks",
+                "Stored blocks whose rows were not yet looked at for origin and gas",
                 &["chain"],
             )?,
             rpc_requests_total: counters("swaptide_rpc_requests_total", "Requests to nodes", &["endpoint", "method"])?,

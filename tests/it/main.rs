@@ -15,6 +15,7 @@ mod browser;
 mod chains;
 mod docs;
 mod engine;
+mod enrich;
 mod examples;
 mod feeds;
 mod follow;

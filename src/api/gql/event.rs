@@ -34,6 +34,10 @@ pub(crate) struct Transaction {
     block_number: u64,
     /// Time of the block it is in, seconds since 1970.
     timestamp: Timestamp,
+    /// Gas that it used. Null until it has been looked up.
+    gas_used: Option<BigInt>,
+    /// Wei that it paid for each. Null until it has been looked up.
+    gas_price: Option<BigInt>,
 }
 
 /// One event with what is needed to read it. Cheap to clone.
@@ -186,6 +190,8 @@ impl EventFields {
             id: ID(format!("{:#x}", event.row.event.raw.tx_hash)),
             block_number: event.block.number,
             timestamp: Timestamp(event.block.timestamp),
+            gas_used: event.row.enrichment.map(|e| U256::from(e.gas_used).into()),
+            gas_price: event.row.enrichment.map(|e| e.gas_price_wei.into()),
         }
     }
 

@@ -62,8 +62,10 @@ fn fields(ctx: &Context<'_>) -> Fields {
     let page = ctx.look_ahead();
     let selected =
         |name: &str| page.field("nodes").field(name).exists() || page.field("edges").field("node").field(name).exists();
+    let transactions = || [page.field("nodes"), page.field("edges").field("node")].map(|node| node.field("transaction"));
+    let paid = |name: &str| transactions().iter().any(|transaction| transaction.field(name).exists());
     Fields {
         state_after: ["reserve0After", "reserve1After", "liquidityAfter"].into_iter().any(selected),
-        enrichment: selected("origin"),
+        enrichment: selected("origin") || ["gasUsed", "gasPrice"].into_iter().any(paid),
     }
 }

@@ -79,6 +79,9 @@ async fn the_store_is_asked_for_what_is_selected_and_no_more() {
         ("nodes { id reserve0After }", true, false),
         ("edges { node { after: liquidityAfter } }", true, false),
         ("edges { node { ...F } }", false, true),
+        ("nodes { transaction { id timestamp } }", false, false),
+        ("nodes { transaction { paid: gasPrice } }", false, true),
+        ("edges { node { transaction { gasUsed } } }", false, true),
         ("totalCount nodes { ... on Swap { origin reserve1After } }", true, true),
     ] {
         let fragment = if selection.contains("...F") { "fragment F on Swap { origin }" } else { "" };

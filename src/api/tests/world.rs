@@ -28,7 +28,7 @@ use crate::{
     },
     store::{
         Commit, DataSource, History, Live, PoolStatus, PoolView, Reader, StoreError,
-        history::{Boot, PoolReplay, WriteBatch},
+        history::{Boot, PoolReplay, Unenriched, WriteBatch},
         query::{EventQuery, Narrow, Place},
     },
     telemetry::{Board, Metrics},
@@ -387,6 +387,10 @@ impl History for ListHistory {
 
     fn count(&self, query: EventQuery, cap: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
         ready(self.matching(&query).map(|found| (found.len() as u64).min(cap)))
+    }
+
+    fn unenriched(&self, _: ChainId, _: u64, to: u64) -> BoxFuture<'_, Result<Unenriched, StoreError>> {
+        ready(Ok(Unenriched { blocks: Vec::new(), next_block: to + 1 }))
     }
 
     fn block(&self, _: ChainId, _: B256) -> BoxFuture<'_, Result<Option<(BlockRef, bool)>, StoreError>> {

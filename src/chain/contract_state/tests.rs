@@ -11,6 +11,7 @@ use crate::{
         block::{BlockRef, Header},
         event::RawLog,
         pool::CreatedAt,
+        record::Enrichment,
     },
 };
 
@@ -85,6 +86,9 @@ impl ChainSource for Contracts {
         };
         let outcomes = calls.iter().map(answer).collect();
         async move { Ok(outcomes) }.boxed()
+    }
+    fn receipts(&self, _: B256, _: Vec<B256>) -> Answer<'_, Vec<(B256, Enrichment)>> {
+        async { Ok(Vec::new()) }.boxed()
     }
     fn code(&self, _: Address) -> Answer<'_, alloy::primitives::Bytes> {
         async { Ok(alloy::primitives::Bytes::new()) }.boxed()

@@ -28,7 +28,7 @@ use super::{
     withhold::{self, Question},
 };
 use crate::{
-    domain::{ChainId, block::Header, event::RawLog},
+    domain::{ChainId, block::Header, event::RawLog, record::Enrichment},
     telemetry::Metrics,
 };
 
@@ -38,6 +38,7 @@ mod heads;
 mod health;
 mod http;
 mod logs;
+mod receipts;
 mod wire;
 
 /// Pause between two questions about a head that goes back.
@@ -351,6 +352,10 @@ impl ChainSource for RpcSource {
             .await
         }
         .boxed()
+    }
+
+    fn receipts(&self, block: B256, transactions: Vec<B256>) -> BoxFuture<'_, Result<Vec<(B256, Enrichment)>, ChainError>> {
+        async move { receipts::of_block(&self.inner, block, &transactions).await }.boxed()
     }
 
     fn code(&self, address: Address) -> BoxFuture<'_, Result<Bytes, ChainError>> {

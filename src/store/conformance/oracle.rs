@@ -67,6 +67,13 @@ impl Oracle {
         }
         self.finalized_number = self.finalized_number.max(batch.finalized_number);
         self.sources.extend(batch.sources.iter().cloned());
+        for enriched in &batch.enriched {
+            let block = self.blocks.iter_mut().filter(|b| b.record.block.hash == enriched.block.hash);
+            for row in block.flat_map(|b| &mut b.record.rows) {
+                let found = enriched.transactions.iter().find(|(hash, _)| *hash == row.event.raw.tx_hash);
+                row.enrichment = row.enrichment.or(found.map(|(_, enrichment)| *enrichment));
+            }
+        }
         if let Some(purge) = batch.purge_orphans {
             self.blocks.retain(|b| {
                 b.record.block.number > purge.final_number || b.orphaned_at.is_none_or(|at| at >= purge.orphaned_before)
@@ -96,6 +103,10 @@ impl Oracle {
         let mut chain: Vec<_> = self.blocks.iter().filter(|b| b.orphaned_at.is_none()).map(|b| &b.record).collect();
         chain.sort_by_key(|r| r.block.number);
         chain
+    }
+
+    pub(crate) fn canonical_blocks(&self) -> Vec<BlockRecord> {
+        self.chain().into_iter().cloned().collect()
     }
 
     pub(crate) fn pools(&self) -> Vec<PoolMeta> {

@@ -2,15 +2,20 @@
 
 use std::sync::Arc;
 
-use alloy::primitives::B256;
+use alloy::primitives::{Address, B256, U256};
 
 use super::{
     Database, World, all, hashes,
     make::{CHAIN, GENESIS, genesis, pool, pool_id},
+    oracle::Oracle,
 };
 use crate::{
-    domain::{event::EventKind, record::PoolSnapshot},
-    store::history::{PurgeOrphans, WriteBatch},
+    domain::{
+        block::BlockRef,
+        event::EventKind,
+        record::{BlockRecord, Enrichment, PoolSnapshot},
+    },
+    store::history::{EnrichedBlock, PurgeOrphans, WriteBatch},
 };
 
 pub(crate) async fn a_reorg_flips_and_a_return_flips_back(database: Database) {
@@ -100,6 +105,57 @@ pub(crate) async fn rows_of_a_block_may_come_later(database: Database) {
     let window = world.store.boot(CHAIN).await.unwrap().window;
     assert_eq!(window[0].rows.len(), 6);
     assert_eq!(window[0].block.parent_hash, GENESIS);
+}
+
+pub(crate) async fn what_lacks_its_enrichment_is_found_from_a_cursor_on_and_filled_in_once(database: Database) {
+    let mut world = World::new(&database).await;
+    // More blocks than one step looks at, some without rows, one with more rows than one answer has, and a branch that was left.
+    let mut chain = world.grow(&genesis(), 150, 3);
+    for (i, record) in chain.iter_mut().enumerate().filter(|(i, _)| i % 7 == 0) {
+        let rows = if i == 70 { world.rng.rows(2_500, 0) } else { Vec::new() };
+        Arc::make_mut(record).rows = rows;
+    }
+    world.extend(&chain).await;
+    let fork = world.grow(&chain[140].block, 5, 3);
+    let batch = WriteBatch { revert: hashes(&chain[141..]), records: fork, ..world.batch() };
+    world.write(&batch).await;
+
+    let plain = |oracle: &Oracle| -> Vec<(BlockRef, Vec<B256>)> {
+        let of_block = |record: BlockRecord| {
+            let lacking = record.rows.iter().filter(|row| row.enrichment.is_none());
+            let mut hashes: Vec<B256> = lacking.map(|row| row.event.raw.tx_hash).collect();
+            hashes.sort_unstable();
+            hashes.dedup();
+            (record.block, hashes)
+        };
+        oracle.canonical_blocks().into_iter().map(of_block).filter(|(_, hashes)| !hashes.is_empty()).collect()
+    };
+    let expected = plain(&world.oracle);
+    assert!(expected.len() > 100, "{}", expected.len());
+    for to in [60, 1_000] {
+        let (mut found, mut next) = (Vec::new(), 0);
+        while next <= to {
+            let step = world.store.unenriched(CHAIN, next, to).await.unwrap();
+            assert!(step.next_block > next && step.next_block <= to + 1, "{next} {}", step.next_block);
+            found.extend(step.blocks);
+            next = step.next_block;
+        }
+        let expected: Vec<_> = expected.iter().filter(|(block, _)| block.number <= to).cloned().collect();
+        assert_eq!(found, expected);
+    }
+    for origin in [1, 2] {
+        let enrichment =
+            Enrichment { origin: Address::repeat_byte(origin), gas_used: u64::MAX, gas_price_wei: U256::from(origin) };
+        let enriched = expected.iter().map(|(block, hashes)| EnrichedBlock {
+            block: *block,
+            transactions: hashes.iter().map(|hash| (*hash, enrichment)).collect(),
+        });
+        let batch = WriteBatch { enriched: enriched.collect(), ..world.batch() };
+        world.write(&batch).await;
+        world.check().await;
+        assert_eq!(plain(&world.oracle), []);
+        assert_eq!(world.store.unenriched(CHAIN, 0, 1_000).await.unwrap().blocks, []);
+    }
 }
 
 pub(crate) async fn a_pool_may_be_created_on_both_branches(database: Database) {

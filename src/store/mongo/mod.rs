@@ -37,7 +37,7 @@ use self::{
     schema::{CHAINS, HEADS, META},
 };
 use super::{
-    history::{Boot, DataSource, History, PoolReplay, StoreError, WriteBatch},
+    history::{Boot, DataSource, History, PoolReplay, StoreError, Unenriched, WriteBatch},
     query::EventQuery,
 };
 use crate::domain::{
@@ -218,6 +218,10 @@ impl History for MongoHistory {
 
     fn count(&self, query: EventQuery, cap: u64) -> BoxFuture<'_, std::result::Result<u64, StoreError>> {
         Box::pin(async move { query::count(&self.store, &query, cap).await.map_err(Failure::told) })
+    }
+
+    fn unenriched(&self, chain: ChainId, from: u64, to: u64) -> BoxFuture<'_, std::result::Result<Unenriched, StoreError>> {
+        Box::pin(async move { read::unenriched(&self.store, chain, from, to).await.map_err(Failure::told) })
     }
 
     fn block(&self, chain: ChainId, hash: B256) -> BoxFuture<'_, std::result::Result<Option<(BlockRef, bool)>, StoreError>> {

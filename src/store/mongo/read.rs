@@ -28,7 +28,7 @@ use crate::{
         token::TokenMeta,
     },
     store::{
-        history::{Boot, PoolReplay},
+        history::{Boot, PoolReplay, Unenriched},
         query::Place,
     },
 };
@@ -181,6 +181,42 @@ pub(super) async fn block(store: &Store, chain: ChainId, hash: &B256) -> Result<
     let filter = doc! { "hash": binary(hash.as_slice()), "chain": chain.cast_signed() };
     let found = store.collection(BLOCKS).find_one(filter).hint(hint("hash")).await?;
     found.map(|found| Ok((Doc(&found).block()?, Doc(&found).flag("canonical")?))).transpose()
+}
+
+/// Blocks that are looked at in one step: a range of `_id` for each kind.
+const UNENRICHED_BLOCKS: i64 = 64;
+
+pub(super) async fn unenriched(store: &Store, chain: ChainId, from: u64, to: u64) -> Result<Unenriched> {
+    let done = Unenriched { blocks: Vec::new(), next_block: to.saturating_add(1) };
+    let blocks = store.collection(BLOCKS);
+    let find = blocks.find(doc! { "_id": key::blocks_between(chain, from, to), "canonical": true });
+    let mut cursor = find.sort(doc! { "_id": 1 }).limit(UNENRICHED_BLOCKS).await?;
+    let mut known: BTreeMap<B256, BlockRef> = BTreeMap::new();
+    while cursor.advance().await? {
+        let block = Doc(cursor.current()).block()?;
+        known.insert(block.hash, block);
+    }
+    let numbers = || known.values().map(|block| block.number);
+    let (Some(first), Some(last)) = (numbers().min(), numbers().max()) else { return Ok(done) };
+    let mut filter = key::events_in_blocks(chain, first, last);
+    filter.insert("canonical", true);
+    filter.insert("origin", doc! { "$exists": false });
+    let fields = doc! { "_id": 0, "tx": 1, "hash": 1 };
+    let mut cursor = store.collection(EVENTS).find(filter).projection(fields).batch_size(BATCH).await?;
+    let mut found: BTreeMap<u64, (BlockRef, Vec<B256>)> = BTreeMap::new();
+    while cursor.advance().await? {
+        let doc = Doc(cursor.current());
+        if let Some(block) = known.get(&doc.hash("hash")?) {
+            found.entry(block.number).or_insert_with(|| (*block, Vec::new())).1.push(doc.hash("tx")?);
+        }
+    }
+    found.values_mut().for_each(|(_, transactions)| {
+        transactions.sort_unstable();
+        transactions.dedup();
+    });
+    let full = known.len() == usize::try_from(UNENRICHED_BLOCKS).unwrap_or(usize::MAX);
+    let next_block = if full { last.saturating_add(1) } else { done.next_block };
+    Ok(Unenriched { blocks: found.into_values().collect(), next_block })
 }
 
 /// The only one that reads everything: the audit asks it, no client can.

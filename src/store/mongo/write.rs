@@ -28,7 +28,7 @@ use crate::{
         ChainId,
         block::BlockRef,
         event::EventBody,
-        record::{BlockRecord, EventRow},
+        record::{BlockRecord, Enrichment, EventRow},
     },
     store::{
         codec,
@@ -162,14 +162,18 @@ fn fill(chain: ChainId, block: &BlockRef, row: &EventRow) -> Vec<Document> {
         });
     }
     if let Some(enrichment) = &row.enrichment {
-        let set = doc! {
-            "origin": binary(enrichment.origin.as_slice()),
-            "gas_used": enrichment.gas_used.cast_signed(),
-            "gas_price": binary(enrichment.gas_price_wei.to_be_bytes::<32>()),
-        };
+        let set = enrichment_fields(enrichment);
         updates.push(doc! { "q": { "_id": id, "origin": { "$exists": false } }, "u": { "$set": set } });
     }
     updates
+}
+
+fn enrichment_fields(enrichment: &Enrichment) -> Document {
+    doc! {
+        "origin": binary(enrichment.origin.as_slice()),
+        "gas_used": enrichment.gas_used.cast_signed(),
+        "gas_price": binary(enrichment.gas_price_wei.to_be_bytes::<32>()),
+    }
 }
 
 async fn transaction(store: &Store, batch: &WriteBatch, rows: Rows) -> Result<()> {
@@ -222,6 +226,15 @@ async fn steps(store: &Store, session: &mut ClientSession, batch: &WriteBatch, r
         Ok(doc! { "q": { "_id": key }, "u": { "$set": { "next_block": int(*next)? } }, "upsert": true })
     });
     update(store, Some(session), SOURCES, sources.collect::<Result<_>>()?).await?;
+    let enriched = batch.enriched.iter().flat_map(|enriched| {
+        enriched.transactions.iter().map(|(hash, enrichment)| {
+            let mut filter = events_of(batch.chain, &enriched.block);
+            filter.insert("tx", binary(hash.as_slice()));
+            filter.insert("origin", doc! { "$exists": false });
+            doc! { "q": filter, "u": { "$set": enrichment_fields(enrichment) }, "multi": true }
+        })
+    });
+    update(store, Some(session), EVENTS, enriched.collect()).await?;
     match batch.purge_orphans {
         Some(orphans) => purge(store, session, batch.chain, orphans).await,
         None => Ok(()),

@@ -32,7 +32,7 @@ use self::{
     open::{Claims, Found},
 };
 use super::{
-    history::{Boot, DataSource, History, PoolReplay, StoreError, WriteBatch},
+    history::{Boot, DataSource, History, PoolReplay, StoreError, Unenriched, WriteBatch},
     query::EventQuery,
 };
 use crate::domain::{ChainId, block::BlockRef, pool::PoolMeta, record::EventAt};
@@ -134,6 +134,10 @@ impl History for SqliteHistory {
 
     fn count(&self, query: EventQuery, cap: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
         Box::pin(async move { self.shared.connections()?.read(move |tx| query::count(tx, &query, cap)).await })
+    }
+
+    fn unenriched(&self, chain: ChainId, from: u64, to: u64) -> BoxFuture<'_, Result<Unenriched, StoreError>> {
+        Box::pin(async move { self.shared.connections()?.read(move |tx| read::unenriched(tx, chain, from, to)).await })
     }
 
     fn block(&self, chain: ChainId, hash: B256) -> BoxFuture<'_, Result<Option<(BlockRef, bool)>, StoreError>> {

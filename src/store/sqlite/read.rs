@@ -20,7 +20,7 @@ use crate::{
     },
     store::{
         codec,
-        history::{Boot, PoolReplay},
+        history::{Boot, PoolReplay, Unenriched},
         query::Place,
     },
 };
@@ -35,6 +35,12 @@ const SNAPSHOT: &str = "SELECT b.number, b.hash, b.parent_hash, b.timestamp, s.s
      CROSS JOIN blocks AS b ON b.chain = s.chain AND b.number = s.number AND b.fork = s.fork
      WHERE s.pool = ?1 AND b.canonical = 1 ORDER BY s.number DESC LIMIT 1";
 const BLOCK: &str = "SELECT number, hash, parent_hash, timestamp, canonical FROM blocks WHERE chain = ?1 AND hash = ?2";
+/// By the primary key: no index is kept for what is done once.
+const UNENRICHED: &str = "SELECT b.number, b.hash, b.parent_hash, b.timestamp, e.tx_hash FROM events AS e
+     CROSS JOIN blocks AS b ON b.chain = e.chain AND b.number = e.number AND b.fork = e.fork
+     WHERE e.chain = ?1 AND e.number >= ?2 AND e.number <= ?3 AND e.canonical = 1 AND e.origin IS NULL ORDER BY e.number LIMIT ?4";
+/// Rows of one question for what is to be enriched.
+const UNENRICHED_ROWS: i64 = 2_000;
 /// The only one that reads everything: the audit asks it, no client can.
 const LOG_COUNTS: &str =
     "SELECT count(*) + count(sync_log_index), coalesce(sum((1 + (sync_log_index IS NOT NULL)) * canonical), 0)
@@ -183,4 +189,34 @@ pub(super) fn statements() -> Vec<String> {
         [HEAD, TOKENS, SOURCES, WINDOW_BLOCKS, POOL_KEY, SNAPSHOT, BLOCK, LOG_COUNTS].map(str::to_owned).to_vec();
     all.extend([pools_sql(), window_events_sql(), replay_sql()]);
     all
+}
+
+pub(super) fn unenriched(tx: &Transaction<'_>, chain: ChainId, from: u64, to: u64) -> Result<Unenriched> {
+    let key = open::chain_key(tx, chain)?;
+    let mut found = Unenriched { blocks: Vec::new(), next_block: to.saturating_add(1) };
+    // A block that has more rows than one question is asked for alone.
+    for (to, limit) in [(to, UNENRICHED_ROWS), (from, i64::MAX)] {
+        let mut statement = tx.prepare_cached(UNENRICHED)?;
+        let mut rows = statement.query(params![key, bound(from), bound(to), limit])?;
+        let mut count = 0_i64;
+        found.blocks.clear();
+        while let Some(row) = rows.next()? {
+            count = count.saturating_add(1);
+            let (block, tx_hash) = (row::block(row, 0)?, B256::from(row.get::<_, [u8; 32]>(4)?));
+            match found.blocks.last_mut() {
+                Some((last, transactions)) if last.hash == block.hash => transactions.push(tx_hash),
+                _ => found.blocks.push((block, vec![tx_hash])),
+            }
+        }
+        let cut = (count == limit).then(|| found.blocks.pop()).flatten();
+        found.next_block = cut.map_or(to.saturating_add(1), |(block, _)| block.number);
+        if found.next_block > from {
+            break;
+        }
+    }
+    found.blocks.iter_mut().for_each(|(_, transactions)| {
+        transactions.sort_unstable();
+        transactions.dedup();
+    });
+    Ok(found)
 }

@@ -19,7 +19,7 @@ use crate::{
     },
     store::{
         codec,
-        history::{PurgeOrphans, StoreError, WriteBatch},
+        history::{EnrichedBlock, PurgeOrphans, StoreError, WriteBatch},
     },
 };
 
@@ -59,6 +59,9 @@ pub(super) fn apply(tx: &Transaction<'_>, memory: &mut Memory, batch: &WriteBatc
             "INSERT INTO sources (chain, name, next_block) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET next_block = excluded.next_block",
         )?
         .execute(params![chain, name, int(*next_block)?])?;
+    }
+    for enriched in &batch.enriched {
+        writing.enrich(enriched)?;
     }
     if let Some(purge) = batch.purge_orphans {
         writing.purge(purge)?;
@@ -291,6 +294,27 @@ impl Writing<'_, '_> {
         self.sql("UPDATE heads SET number = ?2, hash = ?3, parent_hash = ?4, timestamp = ?5 WHERE chain = ?1")?.execute(
             params![self.chain, int(head.number)?, head.hash.as_slice(), head.parent_hash.as_slice(), int(head.timestamp)?],
         )?;
+        Ok(())
+    }
+
+    /// Rows of a block that is not stored any more have nothing to gain.
+    fn enrich(&self, enriched: &EnrichedBlock) -> Result<()> {
+        let mut update = self.sql(
+            "UPDATE events SET origin = ?5, gas_used = ?6, gas_price = ?7
+             WHERE chain = ?1 AND number = ?2 AND tx_hash = ?4 AND origin IS NULL
+               AND fork = (SELECT fork FROM blocks WHERE chain = ?1 AND hash = ?3)",
+        )?;
+        for (tx_hash, enrichment) in &enriched.transactions {
+            update.execute(params![
+                self.chain,
+                int(enriched.block.number)?,
+                enriched.block.hash.as_slice(),
+                tx_hash.as_slice(),
+                enrichment.origin.as_slice(),
+                enrichment.gas_used.cast_signed(),
+                enrichment.gas_price_wei.to_be_bytes::<32>(),
+            ])?;
+        }
         Ok(())
     }
 
