@@ -103,7 +103,8 @@ async fn run(deps: &Arc<Deps>) -> Result<(), String> {
     let mut pause = RETRY_FIRST;
     let mut pass = Pass { deps, next_block: 0, wipe: Vec::new(), joined: HashSet::new() };
     loop {
-        (epochs.mark_unchanged(), durable.mark_unchanged());
+        epochs.mark_unchanged();
+        durable.mark_unchanged();
         match pass.step().await {
             Ok(true) => pause = RETRY_FIRST,
             Ok(false) => {
