@@ -21,7 +21,7 @@ use crate::{
     config::{self, ChainConfig, Config, ProtocolConfig},
     domain::pool::Protocol,
     store::{
-        History, Live, Reader,
+        History, Live, Reader, StoreError,
         mongo::{MongoConfig, MongoHistory},
         sqlite::SqliteHistory,
     },
@@ -57,8 +57,16 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Exit
     let nodes = try_join_all(config.chain.iter().map(|chain| node(chain, &metrics))).await?;
     let history = open_store(&config).await?;
     let claimed = async {
+        // A chain joins a database only beside chains that this process serves: those that are there already are found first.
+        let mut unknown = Vec::new();
         for (chain, node) in config.chain.iter().zip(&nodes) {
-            history.claim(chain.id, node.genesis).await?;
+            match history.claim(chain.id, node.genesis).await {
+                Err(StoreError::Foreign(_)) => unknown.push((chain.id, node.genesis)),
+                claimed => claimed?,
+            }
+        }
+        for (chain, genesis) in unknown {
+            history.claim(chain, genesis).await?;
         }
         history.take_fence(&format!("pid {}", std::process::id())).await
     };

@@ -27,6 +27,9 @@ const POLL: Duration = Duration::from_millis(20);
 /// The port is free when it is asked for; somebody else may take it before mongod does.
 const PORT_TRIES: usize = 3;
 
+/// In its folder, where it takes TLS.
+const CERTIFICATE: &str = "server.pem";
+
 /// A running server. Dropping it kills it; its data goes too, where the folder was its own.
 #[derive(Debug)]
 pub struct Mongod {
@@ -42,9 +45,17 @@ impl Mongod {
     /// # Errors
     /// When there is no mongod, or it does not come up.
     pub async fn start() -> Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("swaptide-mongod-{}-{n}", std::process::id()));
+        Self::in_folder(&new_folder(), true).await
+    }
+
+    /// The same, and it takes TLS too: `pem` holds its private key and its certificate.
+    ///
+    /// # Errors
+    /// As [`Mongod::start`].
+    pub async fn start_with_tls(pem: &str) -> Result<Self> {
+        let folder = new_folder();
+        std::fs::create_dir_all(&folder)?;
+        std::fs::write(folder.join(CERTIFICATE), pem)?;
         Self::in_folder(&folder, true).await
     }
 
@@ -78,6 +89,11 @@ impl Mongod {
     /// `mongodb://127.0.0.1:PORT/DATABASE?replicaSet=rs0`.
     pub fn uri(&self, database: &str) -> String {
         format!("mongodb://127.0.0.1:{}/{database}?replicaSet=rs0", self.port)
+    }
+
+    /// The same over TLS: the server's certificate must be one of this PEM file, or signed by one.
+    pub fn tls_uri(&self, database: &str, ca: &Path) -> String {
+        format!("{}&tls=true&tlsCAFile={}", self.uri(database), ca.display())
     }
 
     /// SIGKILL. The data stays, and so does the port's claim on [`Mongod::resume`].
@@ -157,13 +173,19 @@ impl Drop for Mongod {
     }
 }
 
+fn new_folder() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let n = NEXT.fetch_add(1, Ordering::Relaxed);
+    std::env::temp_dir().join(format!("swaptide-mongod-{}-{n}", std::process::id()))
+}
+
 fn free_port() -> Result<u16> {
     Ok(TcpListener::bind(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 fn spawn(binary: &Path, folder: &Path, port: u16) -> Result<Guarded> {
     let log = folder.join("mongod.log");
-    let args = [
+    let mut args = vec![
         "--replSet".to_owned(),
         "rs0".to_owned(),
         "--bind_ip".to_owned(),
@@ -184,6 +206,13 @@ fn spawn(binary: &Path, folder: &Path, port: u16) -> Result<Guarded> {
         log.display().to_string(),
         "--logappend".to_owned(),
     ];
+    let certificate = folder.join(CERTIFICATE);
+    if certificate.is_file() {
+        // Without TLS as well: that is how it is asked whether it is up.
+        let tls = ["--tlsMode", "preferTLS", "--tlsAllowConnectionsWithoutCertificates", "--tlsCertificateKeyFile"];
+        args.extend(tls.map(str::to_owned));
+        args.push(certificate.display().to_string());
+    }
     Guarded::spawn(binary, args, StopBy::Kill, &folder.join("mongod.err"), |_| {})
 }
 

@@ -88,6 +88,18 @@ async fn two_chains(store_url: Option<String>) {
         assert_equal(&engine, devnet).await;
     }
     assert!(engine.terminate().await.success());
+    // A chain that is new to the store may stand before those that are not.
+    let mut three = Devnet::start(DevnetConfig { chain_id: OTHER + 1, ..DevnetConfig::tiny() }).await.unwrap();
+    three.mine().await.unwrap();
+    let mut first =
+        Setup { store_url: setup.store_url.clone(), database: setup.database.clone(), ..Setup::of(&three, folder.path()) };
+    let was_first = Setup { others: Vec::new(), ..setup.clone() };
+    first.others = [was_first].into_iter().chain(setup.others.clone()).collect();
+    let engine = Engine::start(&first, folder.path()).await;
+    for devnet in [&one, &two, &three] {
+        at_head(&engine, devnet).await;
+    }
+    assert!(engine.terminate().await.success());
     if store_url.is_none() {
         for devnet in [&one, &two] {
             assert_eq!(stored_logs(&setup.database, devnet).await, watched_logs(devnet).await);

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a test may want different.
+#[derive(Clone)]
 pub struct Setup {
     pub database: PathBuf,
     /// In place of the SQLite file.

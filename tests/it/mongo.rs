@@ -118,3 +118,41 @@ async fn a_mongodb_that_cannot_be_used_is_one_line_at_the_start() {
         assert!(line.starts_with("error: ") && line.contains(says) && !stderr.contains("s3cret"), "{stderr}");
     }
 }
+
+/// A key with its certificate for this machine, and the certificate alone.
+fn certificate() -> (String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+    let certificate = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap().pem();
+    (format!("{}{certificate}", key.serialize_pem()), certificate)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_the_certificate_is_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let ((pem, ours), (_, another)) = (certificate(), certificate());
+    let [ours, another] = [("ours.pem", ours), ("another.pem", another)].map(|(name, text)| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        file
+    });
+    let mongod = Mongod::start_with_tls(&pem).await.unwrap();
+    let devnet = Devnet::start(DevnetConfig::tiny()).await.unwrap();
+    let store =
+        |ca: &std::path::Path| Setup { store_url: Some(mongod.tls_uri("over_tls", ca)), ..Setup::of(&devnet, folder.path()) };
+
+    let config = store(&another).write(folder.path());
+    let (code, _, stderr) = run(&["run", "-c", config.to_str().unwrap()]).await;
+    let line = stderr.lines().last().unwrap();
+    assert_eq!(code, 1, "{stderr}");
+    assert!(
+        line.starts_with("error: ") && line.contains("MongoDB cannot be reached") && line.contains("certificate"),
+        "{stderr}"
+    );
+
+    let engine = Engine::start(&store(&ours), folder.path()).await;
+    engine.at_head(&devnet).await;
+    durable(&engine, &devnet).await;
+    assert!(engine.terminate().await.success());
+    assert_eq!(stored_logs(&mongod.uri("over_tls"), &devnet).await, watched_logs(&devnet).await);
+}
