@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use swaptide::{
     api, app, audit,
     config::{self, ChainConfig, Config},
-    telemetry,
+    init, telemetry,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -61,6 +61,18 @@ enum Command {
         #[arg(long, env = "SWAPTIDE__ADMIN__LISTEN", default_value = "127.0.0.1:9464", value_name = "ADDRESS:PORT")]
         admin: std::net::SocketAddr,
     },
+    /// Write a commented configuration for a well-known chain; an existing file is never overwritten
+    Init {
+        /// The chain
+        #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(init::TEMPLATES.map(|t| t.chain)))]
+        chain: String,
+        /// Where to write it
+        #[arg(short, long, default_value = "swaptide.toml", value_name = "FILE")]
+        output: PathBuf,
+        /// Print it instead of writing a file
+        #[arg(long, conflicts_with = "output")]
+        stdout: bool,
+    },
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -97,11 +109,22 @@ pub(crate) fn main() -> ExitCode {
             print!("{}", api::sdl());
             Ok(ExitCode::SUCCESS)
         }
+        Command::Init { chain, output, stdout } => write_configuration(&chain, &output, stdout),
     };
     outcome.unwrap_or_else(|message| {
         eprintln!("error: {message}");
         ExitCode::FAILURE
     })
+}
+
+fn write_configuration(chain: &str, output: &Path, stdout: bool) -> Result<ExitCode, String> {
+    let template = init::template(chain).ok_or_else(|| format!("there is no template for {chain}"))?;
+    if stdout {
+        print!("{}", template.toml);
+    } else {
+        print!("{}", init::write(template, output)?);
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place where the environment comes in")]

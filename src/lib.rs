@@ -10,5 +10,6 @@ pub mod audit;
 pub mod chain;
 pub mod config;
 pub mod domain;
+pub mod init;
 pub mod store;
 pub mod telemetry;
