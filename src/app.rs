@@ -170,6 +170,12 @@ async fn listen(key: &str, address: &str) -> Result<TcpListener, Exit> {
 /// # Errors
 /// Where an endpoint's URL cannot be used.
 pub fn source(chain: &ChainConfig) -> Result<RpcSource, Exit> {
+    RpcSource::new(rpc_config(chain)).map_err(|e| Exit(format!("chain \"{}\": {e}", chain.name)))
+}
+
+/// How the endpoints of a configured chain are asked while the engine runs.
+#[must_use]
+pub fn rpc_config(chain: &ChainConfig) -> RpcConfig {
     let endpoint = |rpc: &config::RpcConfig| match rpc {
         config::RpcConfig::Url(url) => EndpointConfig::new(url),
         config::RpcConfig::Limited(l) => EndpointConfig {
@@ -180,15 +186,14 @@ pub fn source(chain: &ChainConfig) -> Result<RpcSource, Exit> {
             logs_range: l.logs_range,
         },
     };
-    let config = RpcConfig {
+    RpcConfig {
         chain_id: chain.id,
         urls: chain.rpc.iter().map(endpoint).collect(),
         call_timeout: CALL_TIMEOUT,
         retries: CALL_RETRIES,
         stall_timeout: Duration::from_millis(chain.stall_timeout_ms),
         poll_interval: POLL_INTERVAL,
-    };
-    RpcSource::new(config).map_err(|e| Exit(format!("chain \"{}\": {e}", chain.name)))
+    }
 }
 
 /// The right chain, with contracts where the configuration says; gives the genesis hash.
@@ -240,22 +245,39 @@ async fn open_store(config: &Config) -> Result<Arc<dyn History>, Exit> {
         let history = SqliteHistory::open(Path::new(path)).map_err(|e| Exit(e.to_string()))?;
         return Ok(Arc::new(history));
     }
-    let (username, password) = (store.username.clone(), store.password.clone());
-    let mongo = MongoConfig { username, password, ..MongoConfig::new(&store.url, now_unix_s) };
-    let history = MongoHistory::open(mongo).await.map_err(|e| Exit(e.to_string()))?;
+    let history = MongoHistory::open(mongo_config(store)).await.map_err(|e| Exit(e.to_string()))?;
     Ok(Arc::new(history))
+}
+
+/// What of the configuration concerns MongoDB.
+#[must_use]
+pub fn mongo_config(store: &config::StoreConfig) -> MongoConfig {
+    let (username, password) = (store.username.clone(), store.password.clone());
+    MongoConfig { username, password, ..MongoConfig::new(&store.url, now_unix_s) }
+}
+
+/// Where a chain begins on an empty store, in the actors' terms.
+#[must_use]
+pub fn start_block(chain: &ChainConfig) -> StartBlock {
+    match chain.start_block {
+        config::StartBlock::Number(number) => StartBlock::Number(number),
+        config::StartBlock::Latest { minus } => StartBlock::Latest { minus },
+    }
+}
+
+/// When a block is final, in the actors' terms.
+#[must_use]
+pub fn finality(chain: &ChainConfig) -> Finality {
+    match chain.finality {
+        config::Finality::Depth(depth) => Finality::Depth(depth),
+        config::Finality::Tag => Finality::Tag,
+    }
 }
 
 fn plan(chain: &ChainConfig, config: &Config) -> Plan {
     Plan {
-        start: match chain.start_block {
-            config::StartBlock::Number(number) => StartBlock::Number(number),
-            config::StartBlock::Latest { minus } => StartBlock::Latest { minus },
-        },
-        finality: match chain.finality {
-            config::Finality::Depth(depth) => Finality::Depth(depth),
-            config::Finality::Tag => Finality::Tag,
-        },
+        start: start_block(chain),
+        finality: finality(chain),
         dexes: dex_specs(chain),
         orphan_retention_s: config.store.orphan_retention,
         journal_rows_max: JOURNAL_ROWS_MAX,
@@ -267,7 +289,18 @@ fn plan(chain: &ChainConfig, config: &Config) -> Plan {
 /// What is watched, in the chain layer's terms.
 #[must_use]
 pub fn dex_specs(chain: &ChainConfig) -> Vec<DexSpec> {
-    let spec = |dex: &config::DexConfig| DexSpec {
+    // A listed pool is a source of its own, so that one which is added later is read back alone.
+    let sources = |dex: &config::DexConfig| match dex.pools.as_slice() {
+        [] => vec![dex_spec(dex)],
+        pools => pools.iter().map(|pool| DexSpec { pools: vec![*pool], ..dex_spec(dex) }).collect(),
+    };
+    chain.dex.iter().flat_map(sources).collect()
+}
+
+/// A dex without its listed pools.
+#[must_use]
+pub fn dex_spec(dex: &config::DexConfig) -> DexSpec {
+    DexSpec {
         name: dex.name.clone(),
         protocol: match dex.protocol {
             ProtocolConfig::UniswapV2 => Protocol::UniswapV2,
@@ -277,13 +310,7 @@ pub fn dex_specs(chain: &ChainConfig) -> Vec<DexSpec> {
         fee_pips: dex.v2_fee_pips(),
         pools: Vec::new(),
         older_pools: dex.older_pools,
-    };
-    // A listed pool is a source of its own, so that one which is added later is read back alone.
-    let sources = |dex: &config::DexConfig| match dex.pools.as_slice() {
-        [] => vec![spec(dex)],
-        pools => pools.iter().map(|pool| DexSpec { pools: vec![*pool], ..spec(dex) }).collect(),
-    };
-    chain.dex.iter().flat_map(sources).collect()
+    }
 }
 
 /// Ready once the head of every chain was reached for the first time; staleness is a label, not unreadiness.
@@ -300,6 +327,6 @@ async fn watch_ready(chains: Vec<Arc<Live>>, ready: watch::Sender<bool>) {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place where the wall clock comes in; everything else is given it")]
-fn now_unix_s() -> u64 {
+pub(crate) fn now_unix_s() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }

@@ -11,7 +11,7 @@ use super::{
     table::Table,
 };
 use crate::{
-    chain::{BlockTag, ChainError, registry::Registry},
+    chain::{BlockTag, ChainError, ChainSource, registry::Registry},
     domain::{
         block::{BlockRef, Header},
         pool::{PoolMeta, PoolState},
@@ -205,8 +205,16 @@ pub(super) fn group<'a>(rows: impl Iterator<Item = &'a EventAt>) -> Vec<DecodedB
 
 /// The block before the first that is read: final by decree. `None`: the node is not there yet.
 pub(super) async fn ask_anchor(deps: &Deps) -> Result<Option<Header>, ChainError> {
-    let Some(latest) = deps.source.header(BlockTag::Latest).await? else { return Ok(None) };
-    let start = match deps.plan.start {
+    anchor(deps.source.as_ref(), deps.plan.start, deps.plan.finality).await
+}
+
+/// The block whose state older pools are read from: the one before the first that is read. `None`: the node has no such block yet.
+///
+/// # Errors
+/// Where the node cannot answer.
+pub async fn anchor(source: &dyn ChainSource, start: StartBlock, finality: Finality) -> Result<Option<Header>, ChainError> {
+    let Some(latest) = source.header(BlockTag::Latest).await? else { return Ok(None) };
+    let start = match start {
         StartBlock::Number(number) => number,
         StartBlock::Latest { minus } => latest.block.number.saturating_sub(minus),
     };
@@ -214,11 +222,11 @@ pub(super) async fn ask_anchor(deps: &Deps) -> Result<Option<Header>, ChainError
         return Ok(None);
     }
     // What is final by decree must be final: a start near the head begins a little earlier instead.
-    let last_final = match deps.plan.finality {
+    let last_final = match finality {
         Finality::Depth(depth) => latest.block.number.saturating_sub(depth),
-        Finality::Tag => deps.source.header(BlockTag::Finalized).await?.map_or(0, |h| h.block.number),
+        Finality::Tag => source.header(BlockTag::Finalized).await?.map_or(0, |h| h.block.number),
     };
-    deps.source.header(BlockTag::Number(start.saturating_sub(1).min(last_final))).await
+    source.header(BlockTag::Number(start.saturating_sub(1).min(last_final))).await
 }
 
 /// Tries again, with back-off, what the node or the store cannot do now; what only an operator can mend ends it.

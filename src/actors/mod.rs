@@ -40,6 +40,8 @@ use crate::{
     telemetry::{Board, Metrics},
 };
 
+pub use boot::anchor;
+
 /// Where to begin on an empty store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartBlock {

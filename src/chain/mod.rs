@@ -15,6 +15,7 @@ use crate::domain::{
 pub mod batch;
 pub mod contract_state;
 pub mod decode;
+pub mod factory;
 pub mod older;
 pub mod registry;
 pub mod rpc;

@@ -345,8 +345,21 @@ impl Endpoint {
         Err(failure)
     }
 
+    /// Whether that is the chain it was configured for.
+    pub(super) fn is_of_chain(&self, chain_id: u64) -> bool {
+        self.chain_id == chain_id
+    }
+
+    /// Never to be shown.
+    pub(super) fn url(&self) -> Option<Url> {
+        match &self.wire {
+            Wire::Ws { url, .. } => Url::parse(url).ok(),
+            Wire::Http { url, .. } => Some(url.clone()),
+        }
+    }
+
     /// Transport errors may quote the URL, and URLs carry keys.
-    fn redact(&self, message: &str) -> String {
+    pub(super) fn redact(&self, message: &str) -> String {
         match &self.wire {
             Wire::Ws { url, .. } => message.replace(url.as_str(), &self.label),
             Wire::Http { url, .. } => message.replace(url.as_str(), &self.label),

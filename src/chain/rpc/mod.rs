@@ -38,6 +38,7 @@ mod heads;
 mod health;
 mod http;
 mod logs;
+pub mod probe;
 mod receipts;
 mod wire;
 
