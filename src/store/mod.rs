@@ -5,6 +5,7 @@ pub mod codec;
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod history;
+pub mod inspect;
 pub mod live;
 pub mod mongo;
 pub mod pin;

@@ -9,6 +9,7 @@
 mod command;
 mod connect;
 mod error;
+mod inspect;
 mod key;
 mod plan;
 mod query;
@@ -31,7 +32,7 @@ use mongodb::{
     options::ReturnDocument,
 };
 
-pub use self::connect::MongoConfig;
+pub use self::{connect::MongoConfig, inspect::inspect};
 use self::{
     error::{Failure, Result, corrupt},
     schema::{CHAINS, HEADS, META},
@@ -121,26 +122,10 @@ impl Store {
         self.database.collection(META)
     }
 
-    /// A chain may join a database only beside chains that this process serves too: otherwise somebody changed the chain and forgot
-    /// the database.
     async fn judge(&self, chain: ChainId, genesis: B256) -> Result<()> {
-        let there = schema::claims(&self.database).await?;
+        let there = schema::claims(&self.database).await?.into_iter().collect();
         let ours = self.claims.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let name = self.database.name();
-        let text = match there.iter().find(|(id, _)| *id == chain) {
-            Some((_, held)) if *held == genesis => return Ok(()),
-            Some((_, held)) => format!(
-                "the MongoDB database `{name}` was filled from another chain {chain}: its genesis is {held}, the node's is {genesis} (a restarted \
-                 test chain?). Drop it, or name another one in [store] url"
-            ),
-            None => match there.iter().find(|(id, _)| !ours.contains_key(id)) {
-                None => return Ok(()),
-                Some((other, _)) => format!(
-                    "the MongoDB database `{name}` belongs to chain {other}, and chain {chain} is asked for: name another database in [store] url"
-                ),
-            },
-        };
-        Err(StoreError::Foreign(text).into())
+        Ok(judge(self.database.name(), &there, &ours, chain, genesis)?)
     }
 
     /// A transaction that was cut off with its process would hold what it wrote for a minute: it is ended.
@@ -176,6 +161,31 @@ impl Store {
     fn give_back(&self, session: ClientSession) {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).push(session);
     }
+}
+
+/// A chain may join a database only beside chains that this process serves too: otherwise somebody changed the chain and forgot
+/// the database.
+fn judge(
+    name: &str,
+    there: &BTreeMap<ChainId, B256>,
+    ours: &BTreeMap<ChainId, B256>,
+    chain: ChainId,
+    genesis: B256,
+) -> std::result::Result<(), StoreError> {
+    let text = match there.get(&chain) {
+        Some(held) if *held == genesis => return Ok(()),
+        Some(held) => format!(
+            "the MongoDB database `{name}` was filled from another chain {chain}: its genesis is {held}, the node's is {genesis} (a restarted \
+             test chain?). Drop it, or name another one in [store] url"
+        ),
+        None => match there.keys().find(|id| !ours.contains_key(id)) {
+            None => return Ok(()),
+            Some(other) => format!(
+                "the MongoDB database `{name}` belongs to chain {other}, and chain {chain} is asked for: name another database in [store] url"
+            ),
+        },
+    };
+    Err(StoreError::Foreign(text))
 }
 
 /// A document that is there already is as good.

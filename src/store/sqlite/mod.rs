@@ -12,6 +12,7 @@
 
 mod connections;
 mod error;
+mod inspect;
 mod open;
 mod query;
 mod read;
@@ -27,6 +28,7 @@ use std::{
 use alloy::primitives::B256;
 use futures_util::future::BoxFuture;
 
+pub use self::inspect::inspect;
 use self::{
     connections::{Connections, Memory, Writer, blocking},
     open::{Claims, Found},
