@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks on its streams")]
 
 use std::{
+    io::IsTerminal as _,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -12,6 +13,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use swaptide::{
     api, app, audit,
     config::{self, ChainConfig, Config},
+    doctor::{self, table::Verdict},
     init, telemetry,
 };
 use tokio_util::sync::CancellationToken;
@@ -61,6 +63,16 @@ enum Command {
         #[arg(long, env = "SWAPTIDE__ADMIN__LISTEN", default_value = "127.0.0.1:9464", value_name = "ADDRESS:PORT")]
         admin: std::net::SocketAddr,
     },
+    /// Check the configuration, every endpoint, the store and the contracts, and print one table; ends with 0 or, where something
+    /// fails, 1. It writes nothing, and may run beside the engine
+    Doctor {
+        /// The configuration
+        #[arg(short, long, default_value = "swaptide.toml", value_name = "FILE")]
+        config: PathBuf,
+        /// Print JSON instead of the table
+        #[arg(long)]
+        json: bool,
+    },
     /// Write a commented configuration for a well-known chain; an existing file is never overwritten
     Init {
         /// The chain
@@ -109,12 +121,26 @@ pub(crate) fn main() -> ExitCode {
             print!("{}", api::sdl());
             Ok(ExitCode::SUCCESS)
         }
+        Command::Doctor { config, json } => doctor(&config, json),
         Command::Init { chain, output, stdout } => write_configuration(&chain, &output, stdout),
     };
     outcome.unwrap_or_else(|message| {
         eprintln!("error: {message}");
         ExitCode::FAILURE
     })
+}
+
+fn doctor(path: &Path, json: bool) -> Result<ExitCode, String> {
+    let report = match load(path) {
+        Ok(config) => runtime()?.block_on(doctor::examine(&config, path)),
+        Err(error) => doctor::unreadable(&error),
+    };
+    if json {
+        println!("{:#}", report.json());
+    } else {
+        print!("{}", report.table(std::io::stdout().is_terminal()));
+    }
+    Ok(if report.count(Verdict::Fail) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn write_configuration(chain: &str, output: &Path, stdout: bool) -> Result<ExitCode, String> {

@@ -35,7 +35,9 @@ pub fn write(template: &Template, path: &Path) -> Result<String, String> {
     let shown = path.display();
     // Not a look first: somebody could make the file in between.
     let mut file = File::create_new(path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::AlreadyExists => format!("{shown} is there already and stays as it is: name another file with `-o FILE`"),
+        std::io::ErrorKind::AlreadyExists => {
+            format!("{shown} is there already and stays as it is: name another file with `-o FILE`")
+        }
         _ => format!("{shown} cannot be written: {e}"),
     })?;
     file.write_all(template.toml.as_bytes()).map_err(|e| format!("{shown} cannot be written: {e}"))?;

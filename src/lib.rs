@@ -9,6 +9,7 @@ pub mod app;
 pub mod audit;
 pub mod chain;
 pub mod config;
+pub mod doctor;
 pub mod domain;
 pub mod init;
 pub mod store;

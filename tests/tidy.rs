@@ -33,7 +33,17 @@ const WORDS: &[(&str, &[&str], &str)] = &[
     ("alloy::providers", &["src/chain"], "only the chain layer talks to nodes"),
     (
         "tokio::",
-        &["src/chain", "src/feeds", "src/store", "src/actors", "src/api", "src/app.rs", "src/cli.rs", "src/telemetry"],
+        &[
+            "src/chain",
+            "src/feeds",
+            "src/store",
+            "src/actors",
+            "src/api",
+            "src/app.rs",
+            "src/cli.rs",
+            "src/doctor",
+            "src/telemetry",
+        ],
         "the domain is pure",
     ),
     (

@@ -14,6 +14,7 @@ mod boundary;
 mod browser;
 mod chains;
 mod docs;
+mod doctor;
 mod engine;
 mod enrich;
 mod examples;

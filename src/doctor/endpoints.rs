@@ -1,0 +1,212 @@
+//! What follows from what an endpoint can do.
+
+use super::{Examined, table::Row};
+use crate::{
+    chain::rpc::probe::{Abilities, Contact, EndpointReport, LogsRange, Proof, StateDepth},
+    config::{ChainConfig, Finality},
+};
+
+/// An endpoint that is further behind than this, in blocks and in seconds, answers too late to be of use. The engine leaves it alone
+/// at the same number.
+const BEHIND_MAX_BLOCKS: u64 = 8;
+const BEHIND_MAX_S: u64 = 5;
+
+/// A finalized block that is further behind than this is left alone: the engine holds no more to undo.
+const FINALIZED_MAX_BLOCKS: u64 = 4_096;
+
+/// An endpoint on the right chain that answered.
+pub(super) fn abilities(endpoint: &EndpointReport) -> Option<&Abilities> {
+    endpoint.contact.as_ref().ok()?.abilities.as_ref()?.as_ref().ok()
+}
+
+/// What to call an endpoint: its host, and its number where several have the same.
+fn name(all: &Examined<'_>, index: usize, endpoint: &EndpointReport) -> String {
+    let kind = |e: &EndpointReport| if e.is_ws { "ws" } else { "http" };
+    let is_same = |e: &&EndpointReport| e.host == endpoint.host && e.is_ws == endpoint.is_ws;
+    let before = all.endpoints.iter().take(index).filter(is_same).count();
+    let number = if before == 0 { String::new() } else { format!(" #{}", before.saturating_add(1)) };
+    format!("{} {} {}{number}", all.chain.name, endpoint.host, kind(endpoint))
+}
+
+pub(super) fn judge(all: &Examined<'_>, now_unix_s: u64) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (index, endpoint) in all.endpoints.iter().enumerate() {
+        let place = name(all, index, endpoint);
+        let contact = match &endpoint.contact {
+            Ok(contact) => contact,
+            Err(reason) => {
+                rows.push(Row::fail(place, "reachable", format!("{reason}: check the URL and its key, or start the node")));
+                continue;
+            }
+        };
+        rows.push(Row::ok(&place, "reachable", format!("{:.0?}", rounded(contact))));
+        let (found, expected) = (contact.chain_id, all.chain.id);
+        match &contact.abilities {
+            None => {
+                let detail = format!("it serves chain {found}, the configuration says id = {expected}: mend `rpc`, or `id`");
+                rows.push(Row::fail(place, "chain id", detail));
+            }
+            Some(Err(reason)) => {
+                rows.push(Row::fail(
+                    place,
+                    "head",
+                    format!("{reason}: the node may not be synchronised, or its plan is used up"),
+                ));
+            }
+            Some(Ok(found)) => {
+                rows.push(Row::ok(&place, "chain id", expected.to_string()));
+                rows.push(head(all, &place, found, now_unix_s));
+                rows.push(genesis(all, &place, found));
+                rows.extend(pushes_heads(&place, found));
+                rows.push(logs(&place, &found.logs, endpoint.logs_range));
+                rows.push(proof(&place, found));
+                rows.push(state(&place, &found.state));
+                rows.extend(finalized(all.chain, &place, found));
+                rows.push(receipts(&place, found));
+            }
+        }
+    }
+    rows
+}
+
+fn rounded(contact: &Contact) -> std::time::Duration {
+    std::time::Duration::from_millis(u64::try_from(contact.latency.as_millis()).unwrap_or(u64::MAX).max(1))
+}
+
+fn head(all: &Examined<'_>, place: &str, found: &Abilities, now_unix_s: u64) -> Row {
+    let best = all.endpoints.iter().filter_map(abilities).map(|a| a.head).max_by_key(|head| head.number).unwrap_or(found.head);
+    let behind = best.number.saturating_sub(found.head.number);
+    let behind_s = best.timestamp.saturating_sub(found.head.timestamp);
+    let age_s = now_unix_s.saturating_sub(found.head.timestamp);
+    let number = found.head.number;
+    if behind > BEHIND_MAX_BLOCKS && behind_s > BEHIND_MAX_S {
+        return Row::warn(
+            place,
+            "head",
+            format!("block {number}: {behind} blocks and {behind_s} s behind the others. Is it synchronised?"),
+        );
+    }
+    // As long as this, and what is served says `STALE`.
+    let stale_s = all.chain.stall_timeout_ms.saturating_mul(3).div_ceil(1_000);
+    if age_s > stale_s {
+        return Row::warn(
+            place,
+            "head",
+            format!("block {number} is {age_s} s old: chain or node stand still, or `stall_timeout_ms` is too short"),
+        );
+    }
+    Row::ok(place, "head", format!("block {number}, {age_s} s old"))
+}
+
+fn genesis(all: &Examined<'_>, place: &str, found: &Abilities) -> Row {
+    match (&found.genesis, all.genesis) {
+        (Err(reason), _) => {
+            Row::fail(place, "genesis", format!("{reason}: block 0 is what a store is bound to; use another endpoint"))
+        }
+        (Ok(genesis), Some(first)) if *genesis != first => Row::fail(
+            place,
+            "genesis",
+            format!("{genesis}, but {first} on the endpoint before: they are different chains of one id"),
+        ),
+        (Ok(genesis), _) => Row::ok(place, "genesis", genesis.to_string()),
+    }
+}
+
+fn pushes_heads(place: &str, found: &Abilities) -> Option<Row> {
+    Some(match found.pushes_heads.as_ref()? {
+        Ok(()) => Row::ok(place, "newHeads", "can be subscribed to"),
+        Err(reason) => Row::warn(place, "newHeads", format!("{reason}: heads are asked for every 250 ms instead")),
+    })
+}
+
+fn logs(place: &str, range: &LogsRange, configured: Option<u64>) -> Row {
+    const CHECK: &str = "eth_getLogs";
+    let accepted = range.accepted;
+    let Some((tried, reason)) = &range.refused else {
+        let all = if range.is_whole_chain { ", the whole chain" } else { "" };
+        let limited = configured.map_or_else(String::new, |blocks| format!("; `logs_range` = {blocks}"));
+        return Row::ok(place, CHECK, format!("{accepted} blocks at once{all}{limited}"));
+    };
+    if accepted == 0 {
+        return Row::fail(
+            place,
+            CHECK,
+            format!("not even {tried} blocks: {reason}. History cannot be read here: use another endpoint"),
+        );
+    }
+    // What the refusal names is exact; else the truth lies between the two that were tried.
+    let limit = range.named.filter(|named| (accepted..*tried).contains(named)).unwrap_or(accepted);
+    match configured {
+        Some(blocks) if blocks <= limit => Row::ok(place, CHECK, format!("{limit} blocks at once; `logs_range` = {blocks}")),
+        Some(blocks) => {
+            Row::warn(place, CHECK, format!("{limit} blocks at once, `logs_range` says {blocks}: set it to {limit} ({reason})"))
+        }
+        None => Row::warn(place, CHECK, format!("{limit} blocks at once: say so with `logs_range` = {limit} ({reason})")),
+    }
+}
+
+fn proof(place: &str, found: &Abilities) -> Row {
+    const CHECK: &str = "logs proof";
+    match &found.proof {
+        Ok(Proof::Fits { logs: 0 }) => Row::ok(place, CHECK, "the newest blocks have no logs to compare"),
+        Ok(Proof::Fits { logs }) => Row::ok(place, CHECK, format!("{logs} logs fit the bloom of their header")),
+        Ok(Proof::Contradicts(reason)) => Row::fail(
+            place,
+            CHECK,
+            format!("{reason}: such blocks are refused, because logs could be missing. Use another endpoint"),
+        ),
+        Err(reason) => Row::warn(place, CHECK, format!("not found out: {reason}")),
+    }
+}
+
+fn state(place: &str, state: &StateDepth) -> Row {
+    const CHECK: &str = "state";
+    match &state.refused {
+        None if state.is_archive => Row::ok(place, CHECK, format!("archive: all {} blocks", state.blocks)),
+        Some((tried, reason)) if state.blocks == 0 => {
+            Row::warn(place, CHECK, format!("not even {tried} blocks back: older pools cannot be read here ({reason})"))
+        }
+        _ => {
+            let tried = state.refused.as_ref().map_or(0, |(tried, _)| *tried);
+            Row::ok(
+                place,
+                CHECK,
+                format!("{} blocks back, not {tried}: enough where `start_block` is near the head", state.blocks),
+            )
+        }
+    }
+}
+
+fn finalized(chain: &ChainConfig, place: &str, found: &Abilities) -> Option<Row> {
+    const CHECK: &str = "finalized";
+    if chain.finality != Finality::Tag {
+        return None;
+    }
+    Some(match &found.finalized {
+        Err(reason) => Row::fail(place, CHECK, format!("{reason}: it knows no finalized block, give `finality` in blocks")),
+        Ok(number) => {
+            let behind = found.head.number.saturating_sub(*number);
+            let detail = format!("block {number}, {behind} behind the head");
+            if behind > FINALIZED_MAX_BLOCKS {
+                Row::warn(
+                    place,
+                    CHECK,
+                    format!("{detail}: more than the {FINALIZED_MAX_BLOCKS} that can be undone; give `finality` in blocks"),
+                )
+            } else {
+                Row::ok(place, CHECK, detail)
+            }
+        }
+    })
+}
+
+fn receipts(place: &str, found: &Abilities) -> Row {
+    match &found.receipts {
+        Ok(()) => Row::ok(place, "receipts", "eth_getBlockReceipts answers"),
+        Err(reason) => Row::warn(
+            place,
+            "receipts",
+            format!("no eth_getBlockReceipts: who sent a transaction and what it paid stays unknown ({reason})"),
+        ),
+    }
+}
