@@ -82,7 +82,7 @@ fn judge_factory(place: &str, spec: &DexSpec, found: factory::Found) -> Row {
             Row::fail(place, CHECK, format!("there is no contract at {address}: check `factory`, and that it is of this chain"))
         }
         (factory::Found::V2 { pairs }, Some(protocol)) if protocol == spec.protocol => {
-            Row::ok(place, CHECK, format!("{address}: {pairs} pairs"))
+            Row::ok(place, CHECK, format!("{address}, pairs: {pairs}"))
         }
         (_, Some(protocol)) if protocol == spec.protocol => Row::ok(place, CHECK, address.to_string()),
         (_, Some(protocol)) => {

@@ -1,8 +1,11 @@
 //! What follows from what an endpoint can do.
 
-use super::{Examined, table::Row};
+use super::{
+    Examined,
+    table::{Row, counted},
+};
 use crate::{
-    chain::rpc::probe::{Abilities, Contact, EndpointReport, LogsRange, Proof, StateDepth},
+    chain::rpc::probe::{Abilities, EndpointReport, LogsRange, Proof, StateDepth},
     config::{ChainConfig, Finality},
 };
 
@@ -35,11 +38,11 @@ pub(super) fn judge(all: &Examined<'_>, now_unix_s: u64) -> Vec<Row> {
         let contact = match &endpoint.contact {
             Ok(contact) => contact,
             Err(reason) => {
-                rows.push(Row::fail(place, "reachable", format!("{reason}: check the URL and its key, or start the node")));
+                rows.push(Row::fail(place, "reachable", format!("{reason}. Check the URL and its key, or start the node")));
                 continue;
             }
         };
-        rows.push(Row::ok(&place, "reachable", format!("{:.0?}", rounded(contact))));
+        rows.push(Row::ok(&place, "reachable", format!("{} ms", contact.latency.as_millis().max(1))));
         let (found, expected) = (contact.chain_id, all.chain.id);
         match &contact.abilities {
             None => {
@@ -67,10 +70,6 @@ pub(super) fn judge(all: &Examined<'_>, now_unix_s: u64) -> Vec<Row> {
         }
     }
     rows
-}
-
-fn rounded(contact: &Contact) -> std::time::Duration {
-    std::time::Duration::from_millis(u64::try_from(contact.latency.as_millis()).unwrap_or(u64::MAX).max(1))
 }
 
 fn head(all: &Examined<'_>, place: &str, found: &Abilities, now_unix_s: u64) -> Row {
@@ -149,7 +148,7 @@ fn proof(place: &str, found: &Abilities) -> Row {
     const CHECK: &str = "logs proof";
     match &found.proof {
         Ok(Proof::Fits { logs: 0 }) => Row::ok(place, CHECK, "the newest blocks have no logs to compare"),
-        Ok(Proof::Fits { logs }) => Row::ok(place, CHECK, format!("{logs} logs fit the bloom of their header")),
+        Ok(Proof::Fits { logs }) => Row::ok(place, CHECK, format!("{} fit the bloom of their header", counted(*logs, "log"))),
         Ok(Proof::Contradicts(reason)) => Row::fail(
             place,
             CHECK,
@@ -208,5 +207,61 @@ fn receipts(place: &str, found: &Abilities) -> Row {
             "receipts",
             format!("no eth_getBlockReceipts: who sent a transaction and what it paid stays unknown ({reason})"),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{logs, state};
+    use crate::{
+        chain::rpc::probe::{LogsRange, StateDepth},
+        doctor::table::Verdict::{Fail, Ok, Warn},
+    };
+
+    #[test]
+    fn a_range_is_compared_with_what_is_configured() {
+        let refused = |accepted, named| LogsRange {
+            accepted,
+            named,
+            refused: Some((accepted * 10, "too wide".to_owned())),
+            ..LogsRange::default()
+        };
+        let all = LogsRange { accepted: 10_000, ..LogsRange::default() };
+        for (range, configured, verdict, says) in [
+            (all.clone(), None, Ok, "10000 blocks at once"),
+            (all, Some(500), Ok, "`logs_range` = 500"),
+            (refused(1_000, None), None, Warn, "`logs_range` = 1000"),
+            (refused(1_000, Some(2_000)), None, Warn, "`logs_range` = 2000"),
+            (refused(1_000, Some(2_000)), Some(2_000), Ok, "2000 blocks at once"),
+            (refused(1_000, Some(2_000)), Some(5_000), Warn, "`logs_range` says 5000: set it to 2000"),
+            // A number in the text that is no limit.
+            (refused(1_000, Some(20_000)), None, Warn, "`logs_range` = 1000"),
+            (
+                LogsRange { refused: Some((10, "not in your plan".to_owned())), ..LogsRange::default() },
+                None,
+                Fail,
+                "not in your plan",
+            ),
+        ] {
+            let row = logs("x", &range, configured);
+            assert!(row.verdict == verdict && row.detail.contains(says), "{range:?} with {configured:?}: {row:?}");
+        }
+    }
+
+    #[test]
+    fn state_is_an_archive_so_many_blocks_or_none() {
+        let refused = |blocks, tried| StateDepth {
+            blocks,
+            refused: Some((tried, "missing trie node".to_owned())),
+            ..StateDepth::default()
+        };
+        for (depth, verdict, says) in [
+            (StateDepth { blocks: 5, is_archive: true, refused: None }, Ok, "archive: all 5 blocks"),
+            (refused(128, 1_000), Ok, "128 blocks back, not 1000"),
+            (refused(0, 64), Warn, "not even 64 blocks back"),
+        ] {
+            let row = state("x", &depth);
+            assert!(row.verdict == verdict && row.detail.contains(says), "{row:?}");
+        }
     }
 }

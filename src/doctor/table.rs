@@ -114,7 +114,8 @@ impl Report {
     }
 }
 
-fn counted(count: usize, what: &str) -> String {
+/// "1 log", "2 logs".
+pub(super) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 

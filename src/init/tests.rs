@@ -77,14 +77,14 @@ fn pool(factory: Address, init_code_hash: B256, a: Address, b: Address, fee_pips
     let (token0, token1) = (a.min(b), a.max(b));
     let salt = match fee_pips {
         None => keccak256([token0.as_slice(), token1.as_slice()].concat()),
-        Some(fee) => keccak256([token0.into_word(), token1.into_word(), U256::from(fee).into()].concat()),
+        Some(fee) => keccak256([token0.into_word(), token1.into_word(), B256::from(U256::from(fee))].map(|word| word.0).concat()),
     };
     factory.create2(salt, init_code_hash)
 }
 
 /// Every pool that a factory may have made of these tokens.
 fn possible(protocol: ProtocolConfig, factory: Address, dex: &str, tokens: &[Address]) -> Vec<Address> {
-    let pairs = tokens.iter().flat_map(|a| tokens.iter().filter(move |b| a < b).map(move |b| (*a, *b)));
+    let pairs = tokens.iter().flat_map(|a| tokens.iter().filter(move |b| a < *b).map(move |b| (*a, *b)));
     match protocol {
         ProtocolConfig::UniswapV2 => {
             let hash = if dex == "dragonswap-v2" { DRAGONSWAP_V2_INIT_CODE_HASH } else { UNISWAP_V2_INIT_CODE_HASH };

@@ -67,3 +67,17 @@ fn the_readme_shows_the_two_commands_a_picture_and_a_real_transcript() {
     }
     assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/images/live-page.png").is_file());
 }
+
+#[test]
+fn the_configuration_for_mainnet_in_the_readme_is_one() {
+    let text = read("README.md");
+    let section = text.split_once("## Point it at mainnet").unwrap().1;
+    let toml = section.split_once("```toml").unwrap().1.split_once("```").unwrap().0;
+    let env = |name: &str| (name == "RPC_URL").then(|| "wss://node.example/key".to_owned());
+    let config = swaptide::config::parse(toml, "README.md", &env, &[]).unwrap();
+    let [chain] = config.chain.as_slice() else { panic!("one chain: {config:?}") };
+    let template = swaptide::init::template("ethereum").unwrap();
+    for address in [chain.dex[0].factory, chain.dex[0].pools[0]] {
+        assert!(template.toml.contains(&address.to_string()), "{address} is in the template, too");
+    }
+}

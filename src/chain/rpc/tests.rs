@@ -14,6 +14,8 @@ use tokio::{
 use super::*;
 use crate::{chain::verify, domain::block::BlockRef};
 
+mod probing;
+
 type Script = Arc<dyn Fn(&str, &Value, usize) -> Option<Value> + Send + Sync>;
 
 /// A node that answers as its script says: method, parameters, how many requests it had before. `None` is silence.

@@ -11,11 +11,7 @@ use mongodb::{
     bson::{Bson, Document, doc},
 };
 
-use super::{
-    MongoConfig, connect,
-    error::{Failure, Result},
-    judge, schema,
-};
+use super::{MongoConfig, connect, error::Result, judge, schema};
 use crate::{
     domain::ChainId,
     store::{
@@ -94,30 +90,30 @@ fn transactions(hello: &Document) -> std::result::Result<String, StoreError> {
 
 /// What the user may do, by what the server says of it: trying would write.
 async fn rights(database: &Database) -> Result<std::result::Result<String, StoreError>> {
-    let status = database.run_command(doc! { "connectionStatus": 1, "showPrivileges": true }).await.map_err(Failure::from)?;
-    let auth = status.get_document("authInfo").cloned().unwrap_or_default();
+    let status = database.run_command(doc! { "connectionStatus": 1, "showPrivileges": true }).await?;
+    Ok(judge_rights(status.get_document("authInfo").unwrap_or(&Document::new()), database.name()))
+}
+
+fn judge_rights(auth: &Document, database: &str) -> std::result::Result<String, StoreError> {
     if auth.get_array("authenticatedUsers").is_ok_and(Vec::is_empty) {
-        return Ok(Ok("no user: this server asks for none, or refuses below".to_owned()));
+        return Ok("no user: this server asks for none, or refuses below".to_owned());
     }
-    let privileges = auth.get_array("authenticatedUserPrivileges").cloned().unwrap_or_default();
+    let privileges = auth.get_array("authenticatedUserPrivileges").into_iter().flatten();
     let allowed: BTreeSet<&str> = privileges
-        .iter()
         .filter_map(Bson::as_document)
-        .filter(|privilege| privilege.get_document("resource").is_ok_and(|resource| covers(resource, database.name())))
+        .filter(|privilege| privilege.get_document("resource").is_ok_and(|resource| covers(resource, database)))
         .filter_map(|privilege| privilege.get_array("actions").ok())
         .flat_map(|actions| actions.iter().filter_map(Bson::as_str))
         .collect();
     let missing: Vec<&str> =
         ACTIONS.into_iter().filter(|action| !allowed.contains(action) && !allowed.contains("anyAction")).collect();
-    Ok(if missing.is_empty() {
-        Ok("the user may read and write".to_owned())
-    } else {
-        let name = database.name();
-        let missing = missing.join(", ");
-        Err(StoreError::Unavailable(format!(
-            "the user may not {missing} in `{name}`: give it the role readWrite on the database"
-        )))
-    })
+    if missing.is_empty() {
+        return Ok("the user may read and write".to_owned());
+    }
+    let missing = missing.join(", ");
+    Err(StoreError::Unavailable(format!(
+        "the user may not {missing} in `{database}`: give it the role readWrite on the database"
+    )))
 }
 
 /// Whether a privilege on this resource is one on every collection of the database.
@@ -125,4 +121,45 @@ fn covers(resource: &Document, database: &str) -> bool {
     resource.get_bool("anyResource").unwrap_or(false)
         || (resource.get_str("db").is_ok_and(|db| db.is_empty() || db == database)
             && resource.get_str("collection").is_ok_and(str::is_empty))
+}
+
+#[cfg(test)]
+mod tests {
+    use mongodb::bson::{Document, doc};
+
+    use super::judge_rights;
+
+    /// What a server says of a user with these privileges.
+    fn user(privileges: &[(Document, &[&str])]) -> Document {
+        let privileges: Vec<Document> =
+            privileges.iter().map(|(on, actions)| doc! { "resource": on.clone(), "actions": actions.to_vec() }).collect();
+        doc! { "authenticatedUsers": [{ "user": "ada", "db": "admin" }], "authenticatedUserPrivileges": privileges }
+    }
+
+    #[test]
+    fn a_user_needs_every_action_on_every_collection_of_this_database() {
+        let all: &[&str] = &["find", "insert", "update", "remove", "createCollection", "createIndex", "listCollections"];
+        let (ours, any) = (doc! { "db": "swaptide", "collection": "" }, doc! { "db": "", "collection": "" });
+        for good in [
+            doc! { "authenticatedUsers": [] },
+            user(&[(ours.clone(), all)]),
+            user(&[(any, all)]),
+            user(&[(ours.clone(), &["find", "insert", "update"]), (ours.clone(), &all[3..])]),
+            user(&[(doc! { "anyResource": true }, &["anyAction"])]),
+        ] {
+            assert!(judge_rights(&good, "swaptide").is_ok(), "{good}");
+        }
+        for (bad, says) in [
+            (
+                user(&[(ours.clone(), &["find", "listCollections"])]),
+                "may not insert, update, remove, createCollection, createIndex",
+            ),
+            (user(&[(doc! { "db": "other", "collection": "" }, all)]), "may not find"),
+            (user(&[(doc! { "db": "swaptide", "collection": "events" }, all)]), "may not find"),
+            (user(&[]), "readWrite"),
+        ] {
+            let refused = judge_rights(&bad, "swaptide").unwrap_err().to_string();
+            assert!(refused.contains(says), "{bad}: {refused}");
+        }
+    }
 }
