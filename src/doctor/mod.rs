@@ -5,6 +5,7 @@
 
 mod contracts;
 mod endpoints;
+mod secrets;
 pub mod table;
 
 use std::path::Path;
@@ -12,7 +13,10 @@ use std::path::Path;
 use alloy::primitives::B256;
 use futures_util::future::join_all;
 
-use self::table::{Report, Row};
+use self::{
+    secrets::Secrets,
+    table::{Report, Row},
+};
 use crate::{
     app,
     chain::rpc::{RpcSource, probe::EndpointReport},
@@ -36,24 +40,25 @@ struct Examined<'a> {
 
 /// Looks at every endpoint of every chain, the store, and the contracts that are named.
 pub async fn examine(config: &Config, file: &Path) -> Report {
-    let mut report = Report::default();
     let names: Vec<String> = config.chain.iter().map(|c| format!("{} ({})", c.name, c.id)).collect();
+    let mut report = Report::default();
     report.add(Row::ok("configuration", "file", format!("{}: {}", file.display(), names.join(", "))));
 
     let examined = join_all(config.chain.iter().map(probe)).await;
-    examined.iter().for_each(|chain| report.extend(endpoints::judge(chain, app::now_unix_s())));
-
     let wanted: Vec<Wanted> = examined.iter().map(|e| (e.chain.id, e.genesis)).collect();
     let (place, inspection) = inspect(config, &wanted).await;
-    for check in inspection.checks {
-        report.add(match check.outcome {
-            Ok(said) => Row::ok(place, check.name, said),
-            Err(error) => Row::fail(place, check.name, error.to_string()),
-        });
-    }
+    let contracts = join_all(examined.iter().map(|e| contracts::judge(e, inspection.chains.contains(&e.chain.id)))).await;
 
-    let looked = join_all(examined.iter().map(|e| contracts::judge(e, inspection.chains.contains(&e.chain.id)))).await;
-    looked.into_iter().for_each(|rows| report.extend(rows));
+    let now_unix_s = app::now_unix_s();
+    let endpoints = examined.iter().flat_map(|chain| endpoints::judge(chain, now_unix_s));
+    let store = inspection.checks.into_iter().map(|check| match check.outcome {
+        Ok(said) => Row::ok(place, check.name, said),
+        Err(error) => Row::fail(place, check.name, error.to_string()),
+    });
+    let secrets = Secrets::of(config);
+    for row in endpoints.chain(store).chain(contracts.into_iter().flatten()) {
+        report.add(Row { detail: secrets.hide(row.detail), ..row });
+    }
     report
 }
 

@@ -67,10 +67,6 @@ impl Report {
         self.rows.push(row);
     }
 
-    pub(super) fn extend(&mut self, rows: Vec<Row>) {
-        self.rows.extend(rows);
-    }
-
     #[must_use]
     pub fn count(&self, verdict: Verdict) -> usize {
         self.rows.iter().filter(|row| row.verdict == verdict).count()

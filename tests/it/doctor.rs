@@ -152,6 +152,30 @@ async fn what_is_wrong_is_named_each_by_itself_and_no_secret_is_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn state_that_the_first_start_needs_and_the_node_has_not_is_said_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = vec!["--prune-history".to_owned(), "3".to_owned()];
+    let size = DevnetConfig { clock: Clock::Real, anvil_args: kept, ..DevnetConfig::tiny() };
+    let mut devnet = Devnet::start(size).await.unwrap();
+    devnet.fill(8, 2).await.unwrap();
+    let mut setup = Setup::of(&devnet, folder.path());
+    setup.dexes.truncate(1);
+    setup.extra_dex = format!("pools = [{:?}]", pools(&devnet)[0]);
+    for (finality, code_expected, verdict, says) in [
+        (1, 0, "ok", "can be read at block"),
+        (6, 1, "fail", "add an archive endpoint, start nearer to the head, or lower `finality`"),
+    ] {
+        setup.extra_chain =
+            format!("start_block = \"latest\"\nconfirmations = 1\nfinality = {finality}\nstall_timeout_ms = 60000");
+        let (code, table, rows) = doctor(&setup, folder.path()).await;
+        println!("{table}");
+        assert_eq!(code, code_expected, "{table}");
+        assert!(detail(&rows, "dex-0", "older pools", verdict).contains(says), "{table}");
+        assert!(!detail(&rows, "http", "state", "warn").contains("archive"), "{table}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_of_another_chain_or_program_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let devnet = Devnet::start(DevnetConfig::tiny()).await.unwrap();

@@ -350,16 +350,8 @@ impl Endpoint {
         self.chain_id == chain_id
     }
 
-    /// Never to be shown.
-    pub(super) fn url(&self) -> Option<Url> {
-        match &self.wire {
-            Wire::Ws { url, .. } => Url::parse(url).ok(),
-            Wire::Http { url, .. } => Some(url.clone()),
-        }
-    }
-
     /// Transport errors may quote the URL, and URLs carry keys.
-    pub(super) fn redact(&self, message: &str) -> String {
+    fn redact(&self, message: &str) -> String {
         match &self.wire {
             Wire::Ws { url, .. } => message.replace(url.as_str(), &self.label),
             Wire::Http { url, .. } => message.replace(url.as_str(), &self.label),

@@ -28,7 +28,7 @@ use crate::{
     },
 };
 
-/// A fact, or in one line why it could not be found out. Never with a secret of the URL.
+/// A fact, or why it could not be found out, in the words of the endpoint: without the URL, but some repeat its key.
 pub type Answer<T> = Result<T, String>;
 
 /// All questions to one endpoint. 60 s: thirty requests at one every two seconds.
@@ -45,9 +45,6 @@ const NO_TOPIC: B256 = b256!("53574150544944450000000000000000000000000000000000
 
 /// How far back state is looked for. 128: a full node of geth; 10,000: one of reth.
 const STATE_DEPTHS: [u64; 4] = [64, 128, 1_000, 10_000];
-
-/// A shorter part of a URL is a version or a word, such as `v3`.
-const SECRET_MIN_BYTES: usize = 6;
 
 /// Blocks below the head in which a log is looked for.
 const PROOF_BLOCKS: u64 = 8;
@@ -133,7 +130,7 @@ async fn report(endpoint: &Endpoint) -> EndpointReport {
         host: endpoint.label.clone(),
         is_ws: endpoint.is_ws(),
         logs_range: endpoint.logs_range(),
-        contact: contact(endpoint).await.map_err(|failure| mask(endpoint, &failure.to_string())),
+        contact: contact(endpoint).await.map_err(|failure| failure.to_string()),
     }
 }
 
@@ -150,7 +147,7 @@ async fn contact(endpoint: &Endpoint) -> Result<Contact, Failure> {
     let abilities = match endpoint.is_of_chain(chain_id) {
         false => None,
         true => Some(match tokio::time::timeout(ENDPOINT_TIMEOUT, abilities(endpoint)).await {
-            Ok(found) => found.map_err(|failure| mask(endpoint, &failure.to_string())),
+            Ok(found) => found.map_err(|failure| failure.to_string()),
             Err(_) => Err(format!("not all questions were answered within {} s", ENDPOINT_TIMEOUT.as_secs())),
         }),
     };
@@ -160,7 +157,7 @@ async fn contact(endpoint: &Endpoint) -> Result<Contact, Failure> {
 async fn abilities(endpoint: &Endpoint) -> Result<Abilities, Failure> {
     let head = header_of(endpoint, &header_request(BlockTag::Latest), false).await?;
     let head = head.ok_or_else(|| Failure::BadAnswer("it has no newest block".into()))?;
-    let masked = |failure: Failure| mask(endpoint, &failure.to_string());
+    let masked = |failure: Failure| failure.to_string();
     let number =
         |tag: BlockTag| async move { header_of(endpoint, &header_request(tag), false).await?.ok_or(Failure::UnknownBlock) };
     let (genesis, pushes_heads, logs, state, finalized, receipts, proof) = tokio::join!(
@@ -210,7 +207,7 @@ async fn logs_range(endpoint: &Endpoint, head: u64) -> LogsRange {
             Err(failure) => {
                 let text = failure.to_string();
                 range.named = errors::range_limit(&text);
-                range.refused = Some((blocks, mask(endpoint, &text)));
+                range.refused = Some((blocks, text.clone()));
                 break;
             }
         }
@@ -229,7 +226,7 @@ async fn state_depth(endpoint: &Endpoint, head: u64) -> StateDepth {
         match ask::<U256>(endpoint, "eth_getBalance", json!([Address::ZERO, hex(head.saturating_sub(blocks))])).await {
             Ok(_) => depth.blocks = blocks,
             Err(failure) => {
-                depth.refused = Some((blocks, mask(endpoint, &failure.to_string())));
+                depth.refused = Some((blocks, failure.to_string()));
                 return depth;
             }
         }
@@ -259,19 +256,6 @@ async fn proof(endpoint: &Endpoint, head: &Header) -> Result<Proof, Failure> {
         header = parent.ok_or(Failure::UnknownBlock)?;
     }
     Ok(Proof::Fits { logs: 0 })
-}
-
-/// A text of the endpoint or its transport, for people: without the URL, and without the parts of it that may be a key, which some
-/// providers repeat in what they answer.
-fn mask(endpoint: &Endpoint, message: &str) -> String {
-    let Some(url) = endpoint.url() else { return String::new() };
-    let path = url.path_segments().into_iter().flatten().map(ToOwned::to_owned);
-    let query = url.query_pairs().map(|(_, value)| value.into_owned());
-    let user = [url.username().to_owned(), url.password().unwrap_or_default().to_owned()];
-    let mut secrets: Vec<String> = path.chain(query).chain(user).filter(|part| part.len() >= SECRET_MIN_BYTES).collect();
-    // What contains another one goes first.
-    secrets.sort_by_key(|part| std::cmp::Reverse(part.len()));
-    secrets.iter().fold(endpoint.redact(message), |text, secret| text.replace(secret, "…"))
 }
 
 fn hex(number: u64) -> String {
