@@ -65,7 +65,7 @@ pub(super) fn judge(all: &Examined<'_>, now_unix_s: u64) -> Vec<Row> {
                 rows.push(proof(&place, found));
                 rows.push(state(&place, &found.state));
                 rows.extend(finalized(all.chain, &place, found));
-                rows.push(receipts(&place, found));
+                rows.extend(receipts(all.chain, &place, found));
             }
         }
     }
@@ -199,15 +199,17 @@ fn finalized(chain: &ChainConfig, place: &str, found: &Abilities) -> Option<Row>
     })
 }
 
-fn receipts(place: &str, found: &Abilities) -> Row {
-    match &found.receipts {
-        Ok(()) => Row::ok(place, "receipts", "eth_getBlockReceipts answers"),
+/// Only where they are used.
+fn receipts(chain: &ChainConfig, place: &str, found: &Abilities) -> Option<Row> {
+    const CHECK: &str = "receipts";
+    chain.enrichment.then(|| match &found.receipts {
+        Ok(()) => Row::ok(place, CHECK, "eth_getBlockReceipts answers"),
         Err(reason) => Row::warn(
             place,
-            "receipts",
-            format!("no eth_getBlockReceipts: who sent a transaction and what it paid stays unknown ({reason})"),
+            CHECK,
+            format!("no eth_getBlockReceipts: receipts are asked for one by one. enrichment = false saves that ({reason})"),
         ),
-    }
+    })
 }
 
 #[cfg(test)]

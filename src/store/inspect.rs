@@ -33,19 +33,23 @@ impl Check {
     }
 }
 
-/// What follows from the chains that a store has, in the order in which `run` would claim them. `judge` is the store's own word on a
-/// chain, given those that this process has claimed before it.
+/// What follows from the chains that a store has. A start claims those first that are there already, so they stand beside each of the
+/// others. `judge` is the store's own word on a chain, given those.
 pub(super) fn chains(
     there: &BTreeMap<ChainId, B256>,
     wanted: &[Wanted],
     judge: impl Fn(&BTreeMap<ChainId, B256>, ChainId, B256) -> Result<(), StoreError>,
 ) -> Vec<Check> {
-    let mut claimed = BTreeMap::new();
+    let claimed: BTreeMap<ChainId, B256> = there
+        .iter()
+        .filter(|(id, _)| wanted.iter().any(|(chain, _)| chain == *id))
+        .map(|(id, genesis)| (*id, *genesis))
+        .collect();
     let mut checks = Vec::with_capacity(wanted.len());
     for (chain, genesis) in wanted {
         let outcome = match genesis {
             // Without a node the number is all that can be compared.
-            None => there.get(chain).map_or_else(|| Ok(()), |held| judge(&claimed, *chain, *held)),
+            None => judge(&claimed, *chain, there.get(chain).copied().unwrap_or_default()),
             Some(genesis) => judge(&claimed, *chain, *genesis),
         };
         let said = match (there.contains_key(chain), genesis.is_some()) {
@@ -53,8 +57,47 @@ pub(super) fn chains(
             (true, false) => "is in it; no node said whether the genesis is the same",
             (false, _) => "is not in it yet: `start_block` counts",
         };
-        claimed.insert(*chain, genesis.unwrap_or_default());
         checks.push(Check::new(format!("chain {chain}"), outcome.map(|()| said.to_owned())));
     }
     checks
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, path::Path};
+
+    use alloy::primitives::B256;
+
+    use super::{Inspection, Wanted};
+    use crate::store::{History as _, sqlite};
+
+    /// Whether each chain of a configuration may use a file that these chains have filled.
+    async fn allowed(there: &[u64], wanted: &[Wanted]) -> Vec<bool> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("swaptide.db");
+        let history = sqlite::SqliteHistory::open(&file).unwrap();
+        for chain in there {
+            history.claim(*chain, genesis(*chain)).await.unwrap();
+        }
+        drop(history);
+        let Inspection { checks, .. } = sqlite::inspect(Path::new(&file), wanted).await;
+        let chains: BTreeMap<&str, bool> = checks.iter().map(|check| (check.name.as_str(), check.outcome.is_ok())).collect();
+        wanted.iter().map(|(chain, _)| chains[format!("chain {chain}").as_str()]).collect()
+    }
+
+    fn genesis(chain: u64) -> B256 {
+        B256::with_last_byte(u8::try_from(chain).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_look_says_what_a_claim_would() {
+        let known = |chain: u64| (chain, Some(genesis(chain)));
+        assert_eq!(allowed(&[], &[known(1), known(2)]).await, [true, true]);
+        assert_eq!(allowed(&[1], &[known(1)]).await, [true]);
+        assert_eq!(allowed(&[1], &[known(2), known(1)]).await, [true, true], "a new one may stand first");
+        assert_eq!(allowed(&[1], &[known(2)]).await, [false], "it is somebody else's");
+        assert_eq!(allowed(&[1], &[(1, Some(genesis(9)))]).await, [false], "another genesis");
+        assert_eq!(allowed(&[1], &[(1, None)]).await, [true], "no node said otherwise");
+        assert_eq!(allowed(&[1], &[(2, None)]).await, [false]);
+    }
 }
