@@ -10,6 +10,7 @@ pub(crate) mod gql;
 mod http;
 mod origins;
 mod page;
+mod rest;
 mod router;
 mod serve;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use gql::sdl;
+pub use rest::openapi;
 pub use router::{admin_router, public_router};
 pub use serve::serve;
 

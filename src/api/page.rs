@@ -2,11 +2,11 @@
 
 use axum::{
     extract::Path,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 
-use super::{assets, gql};
+use super::{assets, gql, rest};
 
 const HTML: &str = "text/html; charset=utf-8";
 /// Nothing from anywhere else, no inline code.
@@ -48,9 +48,12 @@ pub(super) async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Respo
     assets::serve(&path, &headers)
 }
 
-pub(super) async fn not_found() -> Response {
-    let text =
-        "there is nothing here: the page is at /, GraphQL at /graphql, GraphiQL at /graphiql, the schema at /schema.graphql\n";
+pub(super) async fn not_found(uri: Uri) -> Response {
+    if rest::owns(uri.path()) {
+        return rest::nothing(uri.path());
+    }
+    let text = "there is nothing here: the page is at /, GraphQL at /graphql, GraphiQL at /graphiql, the schema at /schema.graphql, REST under /v1 as \
+         /openapi.json has it\n";
     (StatusCode::NOT_FOUND, text).into_response()
 }
 

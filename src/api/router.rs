@@ -13,8 +13,8 @@ use tower_http::{
     cors::{AllowOrigin, CorsLayer},
 };
 
-use super::{ApiState, admin, gql, http, origins::Origins, page, ws::Sockets};
-use crate::telemetry::Metrics;
+use super::{ApiState, admin, gql, http, origins::Origins, page, rest, ws::Sockets};
+use crate::{store::Reader, telemetry::Metrics};
 
 /// The largest request body: the longest useful query is a tenth of that.
 pub(super) const BODY_MAX_BYTES: usize = 256 * 1024;
@@ -23,6 +23,7 @@ const CORS_MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What the public handlers share.
 pub(super) struct Public {
+    pub(super) reader: Reader,
     pub(super) schema: gql::ApiSchema,
     pub(super) metrics: Metrics,
     pub(super) origins: Origins,
@@ -34,6 +35,7 @@ pub fn public_router(state: Arc<ApiState>) -> Router {
     let origins = Origins::new(&state.origins);
     let core = gql::Core { reader: state.reader.clone(), metrics: state.metrics.clone(), version: state.version };
     let public = Arc::new(Public {
+        reader: state.reader.clone(),
         schema: gql::schema(core),
         metrics: state.metrics.clone(),
         origins: origins.clone(),
@@ -46,6 +48,7 @@ pub fn public_router(state: Arc<ApiState>) -> Router {
         .route("/assets/{*path}", get(page::asset))
         .route("/graphql", any(http::graphql))
         .route("/graphql/ws", any(http::graphql))
+        .merge(rest::router())
         .fallback(page::not_found)
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .layer(CompressionLayer::new().compress_when(compressible()))
@@ -77,9 +80,19 @@ fn cors(origins: Origins) -> CorsLayer {
             header::ACCEPT,
             header::CONTENT_TYPE,
             header::AUTHORIZATION,
+            header::IF_NONE_MATCH,
             HeaderName::from_static("apollo-require-preflight"),
             HeaderName::from_static("x-requested-with"),
         ])
-        .expose_headers([header::ETAG, header::RETRY_AFTER])
+        .expose_headers([
+            header::ETAG,
+            header::LINK,
+            header::RETRY_AFTER,
+            rest::AS_OF_BLOCK,
+            rest::AS_OF_HASH,
+            rest::AS_OF_TIME,
+            rest::DATA_SOURCE,
+            rest::FRESHNESS,
+        ])
         .max_age(CORS_MAX_AGE)
 }

@@ -8,8 +8,11 @@ use super::{
     pin::Pin,
     query::{EventQuery, Narrow, Place},
 };
+use alloy::primitives::B256;
+
 use crate::domain::{
     ChainId,
+    cursor::Cursor,
     pool::PoolId,
     record::{BlockRecord, EventAt, EventRow},
 };
@@ -23,6 +26,9 @@ pub enum ReadError {
     /// The state is still being read from the store, or the first block is on its way.
     #[error("the server is starting: its first block is on the way. Try again in a moment")]
     Starting,
+    /// Another server, or this one before a restart, was further.
+    #[error("this cursor is of block {cursor}, and the newest block here is {head}: try again in a moment")]
+    Ahead { cursor: u64, head: u64 },
     /// The store was away for so long that memory let go of blocks which it has not caught up with yet.
     #[error("the store is catching up after an outage: events of blocks {from} to {to} are not back yet. Try again later")]
     CatchingUp { from: u64, to: u64 },
@@ -36,6 +42,19 @@ pub struct Events {
     pub events: Vec<EventAt>,
     pub source: DataSource,
 }
+
+/// Whether a position is still on our chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    Holds,
+    /// A reorg took its block back. `fork` is the highest block of its branch that is ours too, or what was final when it was made.
+    TakenBack {
+        fork: u64,
+    },
+}
+
+/// How far back a branch is followed to its fork. `finality` is at most 4,096 blocks.
+const BRANCH_MAX_BLOCKS: usize = 4_096;
 
 /// Shared by every request. Cheap to clone.
 #[derive(Clone)]
@@ -98,6 +117,48 @@ impl Reader {
         Ok(Events { events, source })
     }
 
+    /// Where a cursor stands: in memory, else in the store, which keeps what was taken back for a day.
+    pub async fn standing(&self, pin: &Pin, cursor: &Cursor) -> Result<Standing, ReadError> {
+        let Some(head) = pin.head().block else { return Err(ReadError::Starting) };
+        if cursor.block_number > head.number {
+            return Err(ReadError::Ahead { cursor: cursor.block_number, head: head.number });
+        }
+        let (mut number, mut hash) = (cursor.block_number, cursor.block_hash);
+        for _ in 0..BRANCH_MAX_BLOCKS {
+            // What was final when the cursor was made is on every branch since.
+            if number <= cursor.finalized_number {
+                break;
+            }
+            let (parent, ours) = match in_window(pin, number) {
+                Some(ours) if ours == hash => (None, true),
+                Some(_) => (self.parent(pin, hash).await?, false),
+                None => match self.history.block(pin.chain(), hash).await? {
+                    Some((_, true)) => (None, true),
+                    Some((block, false)) => (Some(block.parent_hash), false),
+                    None => (None, false),
+                },
+            };
+            match (ours, parent) {
+                (true, _) if number == cursor.block_number => return Ok(Standing::Holds),
+                (true, _) => return Ok(Standing::TakenBack { fork: number }),
+                (false, Some(parent)) => (number, hash) = (number.saturating_sub(1), parent),
+                (false, None) => break,
+            }
+        }
+        if cursor.block_number <= cursor.finalized_number {
+            return Ok(Standing::Holds);
+        }
+        Ok(Standing::TakenBack { fork: cursor.finalized_number })
+    }
+
+    /// The parent of a block that was taken back; `None` where nobody remembers it.
+    async fn parent(&self, pin: &Pin, hash: B256) -> Result<Option<B256>, ReadError> {
+        if let Some(record) = pin.live().record(&hash) {
+            return Ok(Some(record.block.parent_hash));
+        }
+        Ok(self.history.block(pin.chain(), hash).await?.map(|(block, _)| block.parent_hash))
+    }
+
     /// How many events match, at most [`EventQuery::COUNT_CAP`].
     pub async fn count(&self, pin: &Pin, query: EventQuery) -> Result<u64, ReadError> {
         if pin.head().block.is_none() {
@@ -113,6 +174,14 @@ impl Reader {
         let there = self.history.count(older, EventQuery::COUNT_CAP.saturating_sub(here)).await?;
         Ok(here.saturating_add(there).min(EventQuery::COUNT_CAP))
     }
+}
+
+/// The hash of our block at this height, where the window has it.
+fn in_window(pin: &Pin, number: u64) -> Option<B256> {
+    let window = &pin.head().window;
+    let at = window.partition_point(|r| r.block.number < number);
+    let in_window = window.get(at).map(|r| r.block).filter(|block| block.number == number);
+    in_window.or(pin.head().block.filter(|block| block.number == number)).map(|block| block.hash)
 }
 
 /// Memory and store together have every block: nothing is left out in silence.

@@ -15,11 +15,11 @@ use crate::{
 const KEY_MAX_BYTES: usize = 200;
 
 /// An opaque cursor of a list whose order does not come from the chain's logs. `kind` keeps lists apart.
-pub(super) fn encode_key(kind: &str, key: &str) -> scalars::Cursor {
+pub(in crate::api) fn encode_key(kind: &str, key: &str) -> scalars::Cursor {
     scalars::Cursor(URL_SAFE_NO_PAD.encode(format!("{kind}/{key}")))
 }
 
-pub(super) fn decode_key(kind: &str, cursor: &scalars::Cursor) -> Result<String, ApiError> {
+pub(in crate::api) fn decode_key(kind: &str, cursor: &scalars::Cursor) -> Result<String, ApiError> {
     let wrong = || {
         ApiError::input(format!("`after` is no cursor of this list of {kind}s: pass an endCursor that the same list gave you"))
     };
@@ -32,7 +32,7 @@ pub(super) fn decode_key(kind: &str, cursor: &scalars::Cursor) -> Result<String,
 }
 
 /// The position right after an event.
-pub(super) fn of_event(pin: &Pin, event: &EventAt) -> scalars::Cursor {
+pub(in crate::api) fn of_event(pin: &Pin, event: &EventAt) -> scalars::Cursor {
     let next = u32::try_from(event.row.log_index().saturating_add(1)).unwrap_or(Cursor::BLOCK_END);
     let cursor = Cursor {
         chain: event.chain,
@@ -45,7 +45,7 @@ pub(super) fn of_event(pin: &Pin, event: &EventAt) -> scalars::Cursor {
 }
 
 /// Where an ascending (`after`) or descending (`before`) page goes on; refused when its block is no longer ours.
-pub(super) fn place(pin: &Pin, cursor: &scalars::Cursor, newest_first: bool) -> Result<Place, ApiError> {
+pub(in crate::api) fn place(pin: &Pin, cursor: &scalars::Cursor, newest_first: bool) -> Result<Place, ApiError> {
     let cursor = Cursor::decode(&cursor.0)?;
     if cursor.chain != pin.chain() {
         return Err(ApiError::input(format!(

@@ -76,7 +76,9 @@ impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::UnknownChain(_) | ReadError::ChainNeeded => Self::input(error.to_string()),
-            ReadError::CatchingUp { .. } | ReadError::Starting => Self::new(Code::UpstreamDown, error.to_string()),
+            ReadError::CatchingUp { .. } | ReadError::Starting | ReadError::Ahead { .. } => {
+                Self::new(Code::UpstreamDown, error.to_string())
+            }
             ReadError::Store(store) => store.into(),
         }
     }

@@ -42,16 +42,24 @@ pub(crate) struct Transaction {
 
 /// One event with what is needed to read it. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct At {
+pub(in crate::api) struct At {
     pin: Arc<Pin>,
     event: Arc<EventAt>,
     meta: Option<Arc<PoolMeta>>,
 }
 
 impl At {
-    pub(super) fn new(pin: &Arc<Pin>, event: EventAt) -> Self {
+    pub(in crate::api) fn new(pin: &Arc<Pin>, event: EventAt) -> Self {
         let meta = meta_of(pin, &event);
         Self { pin: pin.clone(), event: Arc::new(event), meta }
+    }
+
+    pub(in crate::api) fn event(&self) -> &EventAt {
+        &self.event
+    }
+
+    pub(in crate::api) fn meta(&self) -> Option<&PoolMeta> {
+        self.meta.as_deref()
     }
 
     /// Whether the token is one of the pool's two.
@@ -64,16 +72,16 @@ impl At {
     }
 
     /// `(amount0, amount1)` as they are shown: signed for a swap, sizes for all others.
-    fn amounts(&self) -> Option<(I256, I256)> {
+    pub(in crate::api) fn amounts(&self) -> Option<(I256, I256)> {
         let (amount0, amount1) = self.body().amounts()?;
         if self.event.row.kind() == EventKind::Swap { Some((amount0, amount1)) } else { Some((size(amount0), size(amount1))) }
     }
 
-    fn decimals0(&self) -> Option<u8> {
+    pub(in crate::api) fn decimals0(&self) -> Option<u8> {
         decimals(&self.pin, &self.meta.as_ref()?.token0)
     }
 
-    fn decimals1(&self) -> Option<u8> {
+    pub(in crate::api) fn decimals1(&self) -> Option<u8> {
         decimals(&self.pin, &self.meta.as_ref()?.token1)
     }
 
@@ -95,7 +103,7 @@ impl At {
         }
     }
 
-    fn sender(&self) -> Option<Address> {
+    pub(in crate::api) fn sender(&self) -> Option<Address> {
         match self.body() {
             EventBody::V2Swap { sender, .. }
             | EventBody::V3Swap { sender, .. }
@@ -106,7 +114,7 @@ impl At {
         }
     }
 
-    fn recipient(&self) -> Option<Address> {
+    pub(in crate::api) fn recipient(&self) -> Option<Address> {
         match self.body() {
             EventBody::V2Swap { to, .. } | EventBody::V2Burn { to, .. } => Some(*to),
             EventBody::V3Swap { recipient, .. } => Some(*recipient),
@@ -115,7 +123,7 @@ impl At {
     }
 
     /// `(owner, tick_lower, tick_upper, liquidity)` of a V3 position's change.
-    fn position(&self) -> Option<(Address, i32, i32, u128)> {
+    pub(in crate::api) fn position(&self) -> Option<(Address, i32, i32, u128)> {
         match self.body() {
             EventBody::V3Mint { owner, tick_lower, tick_upper, amount, .. }
             | EventBody::V3Burn { owner, tick_lower, tick_upper, amount, .. } => {

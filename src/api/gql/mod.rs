@@ -4,9 +4,9 @@ mod args;
 mod block;
 mod connection;
 mod core;
-mod cursor;
+pub(in crate::api) mod cursor;
 pub(crate) mod error;
-mod event;
+pub(in crate::api) mod event;
 mod event_query;
 mod feed;
 mod frame;
@@ -17,9 +17,9 @@ mod meta;
 mod pins;
 mod pool;
 mod query;
-mod scalars;
+pub(in crate::api) mod scalars;
 mod subscription;
-mod token;
+pub(in crate::api) mod token;
 
 use std::sync::Arc;
 

@@ -162,6 +162,6 @@ fn hex_text(text: &str, length: usize) -> Option<String> {
 }
 
 /// At most 80 characters of what a client sent, for an error message.
-pub(super) fn shown(text: &str) -> String {
+pub(in crate::api) fn shown(text: &str) -> String {
     text.chars().take(80).collect()
 }

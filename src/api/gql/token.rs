@@ -79,7 +79,7 @@ impl Token {
 }
 
 /// Decimals that amounts can be scaled with.
-pub(super) fn decimals(pin: &Pin, address: &Address) -> Option<u8> {
+pub(in crate::api) fn decimals(pin: &Pin, address: &Address) -> Option<u8> {
     pin.token(address)?.decimals.filter(|d| *d <= price::DECIMALS_MAX)
 }
 

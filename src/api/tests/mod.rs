@@ -6,6 +6,7 @@ mod http;
 mod limits;
 mod paging;
 mod queries;
+mod rest;
 mod schema;
 mod sockets;
 mod subscriptions;

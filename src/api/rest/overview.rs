@@ -1,0 +1,99 @@
+//! `/v1/{chainId}/pools/{id}/overview`: a pool's page in one call: live state, its tokens, and what happened lately.
+
+use std::sync::Arc;
+
+use axum::{extract::State, http::HeaderMap};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    answer::Answer,
+    model::{Event, Pool},
+    params::{InPath, pin, pool_id},
+    pools::no_pool,
+    problem::Problem,
+};
+use crate::{
+    api::router::Public,
+    domain::{event::EventKind, pool::PoolId},
+    store::{
+        Pin, Reader,
+        history::DataSource,
+        query::{EventQuery, Fields, Narrow},
+        reader::ReadError,
+    },
+};
+
+const SWAPS: usize = 20;
+const OTHERS: usize = 10;
+
+/// A pool with what happened in it lately, newest first. All of it is true at one block.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Overview {
+    pool: Pool,
+    /// The newest 20.
+    swaps: Vec<Event>,
+    /// The newest 10.
+    mints: Vec<Event>,
+    /// The newest 10.
+    burns: Vec<Event>,
+    /// How many there are; 10000 where there are at least so many.
+    swap_count: u64,
+}
+
+/// A pool's state, tokens and latest events in one call.
+#[utoipa::path(
+    get, path = "/v1/{chainId}/pools/{id}/overview", tag = "pools",
+    params(("chainId" = u64, Path, description = "EIP-155 number"), ("id" = String, Path, description = "The pool's address, any case")),
+    responses(
+        (status = 200, description = "The overview", body = Overview),
+        (status = 304, description = "Unchanged since the ETag in `If-None-Match`"),
+        (status = "4XX", description = "What is wrong with the request, or no such pool", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Not ready yet: see `Retry-After`", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn overview(
+    State(public): State<Arc<Public>>,
+    InPath((chain, id)): InPath<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Answer, Problem> {
+    let pin = pin(&public, &chain)?;
+    let id = pool_id(&id)?;
+    let view = pin.pool(&id).ok_or_else(|| no_pool(&id.to_string()))?;
+    let (swaps, mints, burns, swap_count) = tokio::try_join!(
+        latest(&public.reader, &pin, id, EventKind::Swap, SWAPS),
+        latest(&public.reader, &pin, id, EventKind::Mint, OTHERS),
+        latest(&public.reader, &pin, id, EventKind::Burn, OTHERS),
+        public.reader.count(&pin, query(&pin, id, EventKind::Swap, 1)),
+    )?;
+    let stored = [swaps.1, mints.1, burns.1].into_iter().find(|source| *source != DataSource::Memory);
+    let overview = Overview { pool: Pool::of(&pin, &view), swaps: swaps.0, mints: mints.0, burns: burns.0, swap_count };
+    Answer::new(&pin, &headers, stored.unwrap_or(DataSource::Memory), &overview)
+}
+
+fn query(pin: &Pin, pool: PoolId, kind: EventKind, limit: usize) -> EventQuery {
+    EventQuery {
+        chain: pin.chain(),
+        kind,
+        narrow: Narrow::Pool(pool),
+        after: None,
+        before: None,
+        time_from: None,
+        time_to: None,
+        newest_first: true,
+        fields: Fields { state_after: false, enrichment: true },
+        limit,
+    }
+}
+
+async fn latest(
+    reader: &Reader,
+    pin: &Arc<Pin>,
+    pool: PoolId,
+    kind: EventKind,
+    limit: usize,
+) -> Result<(Vec<Event>, DataSource), ReadError> {
+    let found = reader.events(pin, query(pin, pool, kind, limit)).await?;
+    Ok((found.events.into_iter().map(|event| Event::of(pin, event)).collect(), found.source))
+}

@@ -1,0 +1,100 @@
+//! Paths and query strings, checked: what is wrong with them is a problem that says what to write.
+
+use std::sync::Arc;
+
+use alloy::primitives::{Address, B256};
+use axum::{
+    extract::{FromRequestParts, Path, Query},
+    http::request::Parts,
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use utoipa::{IntoParams, ToSchema};
+
+use super::problem::Problem;
+use crate::{
+    api::{gql::scalars::shown, router::Public},
+    domain::{ChainId, pool::PoolId},
+    store::{Pin, reader::ReadError},
+};
+
+const LIMIT_DEFAULT: usize = 100;
+const LIMIT_MAX: usize = 1_000;
+
+/// The parts of a path.
+pub(super) struct InPath<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for InPath<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let found = Path::<T>::from_request_parts(parts, state).await;
+        found.map(|Path(found)| Self(found)).map_err(|e| Problem::bad(format!("the path cannot be read: {}", e.body_text())))
+    }
+}
+
+/// What stands behind the question mark. Names that are not known are refused: a filter that is misspelt must not be ignored.
+pub(super) struct InQuery<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for InQuery<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let found = Query::<T>::from_request_parts(parts, state).await;
+        found.map(|Query(found)| Self(found)).map_err(|e| Problem::bad(shown(&e.body_text())))
+    }
+}
+
+/// One page of a list.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PageParams {
+    /// How many, 1 to 1000; 100 where it is not said.
+    #[param(minimum = 1, maximum = 1000)]
+    pub(super) limit: Option<usize>,
+    /// Where the page begins: `cursor` of the page before, or follow its `Link`.
+    pub(super) cursor: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Order {
+    Asc,
+    #[default]
+    Desc,
+}
+
+pub(super) fn limit(given: Option<usize>) -> Result<usize, Problem> {
+    match given.unwrap_or(LIMIT_DEFAULT) {
+        limit @ 1..=LIMIT_MAX => Ok(limit),
+        other => Err(Problem::bad(format!("`limit` is 1 to {LIMIT_MAX}, not {other}"))),
+    }
+}
+
+/// The newest epoch of the chain in the path.
+pub(super) fn pin(public: &Public, chain: &str) -> Result<Arc<Pin>, Problem> {
+    let id: ChainId = chain.parse().map_err(|_| {
+        Problem::bad(format!("`{}` is no chain id: the path begins with /v1/ and the chain's EIP-155 number", shown(chain)))
+    })?;
+    let pin = public.reader.pin(Some(id))?;
+    if pin.head().block.is_none() {
+        return Err(ReadError::Starting.into());
+    }
+    Ok(Arc::new(pin))
+}
+
+pub(super) fn pool_id(text: &str) -> Result<PoolId, Problem> {
+    text.to_ascii_lowercase().parse().map_err(|_| {
+        Problem::bad(format!("`{}` is no pool id: give a 0x address (20 bytes) or a 0x pool id (32 bytes)", shown(text)))
+    })
+}
+
+pub(super) fn address(name: &str, text: &str) -> Result<Address, Problem> {
+    let wrong = || Problem::bad(format!("`{name}`: `{}` is no address: write 0x and 40 hexadecimal digits", shown(text)));
+    if !text.starts_with("0x") { Err(wrong()) } else { text.to_ascii_lowercase().parse().map_err(|_| wrong()) }
+}
+
+pub(super) fn hash(name: &str, text: &str) -> Result<B256, Problem> {
+    let wrong = || Problem::bad(format!("`{name}`: `{}` is no hash: write 0x and 64 hexadecimal digits", shown(text)));
+    if !text.starts_with("0x") { Err(wrong()) } else { text.to_ascii_lowercase().parse().map_err(|_| wrong()) }
+}

@@ -1,0 +1,204 @@
+//! REST, bytes in and bytes out.
+
+use axum::{
+    body::{Body, to_bytes},
+    http::{HeaderMap, Request, StatusCode},
+};
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+use super::world::*;
+use crate::api::{openapi, public_router};
+
+async fn get_with(world: &World, path: &str, tag: Option<&str>) -> (StatusCode, HeaderMap, Value) {
+    let mut request = Request::get(path).header("origin", "http://localhost:1");
+    if let Some(tag) = tag {
+        request = request.header("if-none-match", tag);
+    }
+    let response = public_router(world.state.clone()).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let body = to_bytes(body, usize::MAX).await.unwrap();
+    let value =
+        if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap_or_else(|e| panic!("{path}: {e}")) };
+    (parts.status, parts.headers, value)
+}
+
+async fn get(world: &World, path: &str) -> (StatusCode, HeaderMap, Value) {
+    get_with(world, path, None).await
+}
+
+/// A body that must be there.
+async fn data(world: &World, path: &str) -> Value {
+    let (status, headers, body) = get(world, path).await;
+    assert_eq!(status, StatusCode::OK, "{path}: {body}");
+    assert_eq!(headers["x-as-of-block"], world.tip().number.to_string(), "{path}");
+    assert_eq!(headers["x-as-of-block-hash"], format!("{:#x}", world.tip().hash), "{path}");
+    assert_eq!(headers["content-type"], "application/json");
+    body
+}
+
+fn path(rest: &str) -> String {
+    format!("/v1/{CHAIN}{rest}")
+}
+
+#[tokio::test]
+async fn an_idle_pool_is_304_for_fifty_blocks_each_time_with_a_fresh_as_of() {
+    let mut world = World::new();
+    world.mine(v2_swap(1_000_000, 1, 10_000_000, 20));
+    let pool = path(&format!("/pools/{PAIR:#x}"));
+    let (status, headers, body) = get(&world, &pool).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(body["reserve0"], "10000000");
+    let tag = headers["etag"].to_str().unwrap().to_owned();
+    let exposed = headers["access-control-expose-headers"].to_str().unwrap().to_lowercase();
+    assert!(["etag", "link", "x-as-of-block", "x-data-source"].iter().all(|name| exposed.contains(name)), "{exposed}");
+    for _ in 0..50 {
+        let tip = world.mine(Vec::new());
+        let (status, headers, body) = get_with(&world, &pool, Some(&format!("\"other\", {tag}"))).await;
+        assert_eq!((status, body), (StatusCode::NOT_MODIFIED, Value::Null));
+        assert_eq!(headers["x-as-of-block"], tip.number.to_string());
+        assert_eq!(headers["x-freshness"], "LIVE");
+        assert_eq!(headers["etag"], tag);
+    }
+    world.mine(v2_swap(1, 1, 10_000_001, 19));
+    let (status, headers, body) = get_with(&world, &pool, Some(&tag)).await;
+    assert_eq!((status, &body["reserve0"]), (StatusCode::OK, &json!("10000001")));
+    assert_ne!(headers["etag"], tag);
+    assert_eq!(get_with(&world, &pool, Some("*")).await.0, StatusCode::NOT_MODIFIED);
+}
+
+#[tokio::test]
+async fn lists_go_on_at_their_link_and_end() {
+    let mut world = World::new();
+    for i in 0..7 {
+        world.mine(v2_swap(1, 1, 10 + i, 10));
+    }
+    for (list, total) in [("/pools?limit=2", 3), ("/tokens?limit=1", 3), ("/swaps?limit=3", 7), ("/swaps?order=asc&limit=2", 7)] {
+        let (mut next, mut seen) = (path(list), Vec::new());
+        loop {
+            let (status, headers, body) = get(&world, &next).await;
+            assert_eq!(status, StatusCode::OK, "{next}: {body}");
+            seen.extend(body["data"].as_array().unwrap().iter().map(|item| item.get("id").unwrap_or(&item["address"]).clone()));
+            assert_eq!(body["cursor"].is_null(), headers.get("link").is_none());
+            let Some(link) = headers.get("link") else { break };
+            let link = link.to_str().unwrap();
+            next = link.strip_prefix('<').unwrap().strip_suffix(">; rel=\"next\"").unwrap().to_owned();
+        }
+        let mut once = seen.clone();
+        once.sort_by_key(ToString::to_string);
+        once.dedup();
+        assert_eq!((seen.len(), once.len()), (total, total), "{list}");
+    }
+}
+
+#[tokio::test]
+async fn a_poller_gets_each_swap_once_and_is_told_what_a_reorg_took() {
+    let mut world = World::new();
+    world.mine(v2_swap(1, 1, 10, 10));
+    let swaps = path("/swaps");
+    let start = data(&world, &format!("{swaps}?order=asc&limit=1")).await;
+    let first = start["data"][0].clone();
+    // A list's cursor is a position, too.
+    world.mine(v2_swap(1, 1, 11, 10));
+    let page = data(&world, &format!("{swaps}?order=asc&limit=1")).await;
+    let mut since = page["cursor"].as_str().unwrap().to_owned();
+    let mut have: Vec<Value> = vec![first];
+    let poll = async |world: &World, since: &mut String, have: &mut Vec<Value>| {
+        let body = data(world, &format!("{swaps}?since={since}&limit=2")).await;
+        if let Some(number) = body["rollbackTo"]["number"].as_u64() {
+            have.retain(|swap| swap["block"]["number"].as_u64().unwrap() <= number);
+        }
+        have.extend(body["data"].as_array().unwrap().iter().cloned());
+        let tag = since.clone();
+        *since = body["cursor"].as_str().unwrap().to_owned();
+        (body["data"].as_array().unwrap().len(), tag)
+    };
+    for i in 0..6 {
+        world.mine(v2_swap(1, 1, 12 + i, 10));
+    }
+    while poll(&world, &mut since, &mut have).await.0 > 0 {}
+    assert_eq!(have.len(), 8);
+    // Nothing new: the same cursor, so that an ETag holds.
+    let before = since.clone();
+    world.mine(Vec::new());
+    assert_eq!(poll(&world, &mut since, &mut have).await, (0, before.clone()));
+    assert_eq!(since, before);
+    // Three blocks are taken back, one of them empty; one swap comes again.
+    world.reorg(3, vec![v2_swap(7, 7, 99, 9), Vec::new(), Vec::new(), Vec::new()]);
+    while poll(&world, &mut since, &mut have).await.0 > 0 {}
+    let mut truth = data(&world, &format!("{swaps}?order=asc&limit=1000")).await["data"].take();
+    // How settled they are changes without them.
+    for swap in have.iter_mut().chain(truth.as_array_mut().unwrap()) {
+        swap["commitment"] = Value::Null;
+    }
+    assert_eq!(json!(have), truth);
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_a_problem_that_says_what_to_do() {
+    let world = World::new();
+    let pair = format!("{PAIR:#x}");
+    for (rest, status, says) in [
+        ("/v1/abc/pools".to_owned(), 400, "EIP-155"),
+        ("/v1/5/pools".to_owned(), 404, "chain 5"),
+        (path("/pools/0x12"), 400, "0x12"),
+        (path("/pools/%ff"), 400, "path"),
+        (path("/pools/0x00000000000000000000000000000000000000ff"), 404, "/pools"),
+        (path("/tokens/0x00000000000000000000000000000000000000ff"), 404, "trades"),
+        (path("/tokens/00000000000000000000000000000000000000ff"), 400, "40 hexadecimal digits"),
+        (path("/transactions/0x12"), 400, "64 hexadecimal digits"),
+        (path(&format!("/transactions/0x{}", "1".repeat(64))), 404, "transaction"),
+        (path("/pools?limit=0"), 400, "`limit`"),
+        (path("/pools?limit=1001"), 400, "`limit`"),
+        (path("/pools?limit=x"), 400, "limit"),
+        (path("/pools?cursor=zzz"), 400, "cursor"),
+        (path("/pools?protocol=uni"), 400, "UNISWAP_V2"),
+        (path("/pools?tokn=1"), 400, "tokn"),
+        (path("/swaps?since=AAAA"), 400, "`since`"),
+        (path("/swaps?order=up"), 400, "order"),
+        (path(&format!("/swaps?pool={pair}&token={pair}")), 400, "at most one"),
+        (path("/nothing"), 404, "/openapi.json"),
+        ("/v1".to_owned(), 404, "/openapi.json"),
+    ] {
+        let (found, headers, body) = get(&world, &rest).await;
+        assert_eq!(found.as_u16(), status, "{rest}: {body}");
+        assert_eq!(headers["content-type"], "application/problem+json", "{rest}");
+        assert_eq!((&body["status"], &body["type"]), (&json!(status), &json!("about:blank")), "{rest}");
+        assert!(body["detail"].as_str().unwrap().contains(says), "{rest}: {body}");
+        assert!(body["code"].is_string() && body["title"].is_string(), "{rest}");
+    }
+}
+
+#[tokio::test]
+async fn one_call_has_a_pool_with_its_tokens_and_what_happened() {
+    let mut world = World::new();
+    for i in 0..25 {
+        world.mine(v2_swap(1_000_000, 1, 10 + i, 10));
+    }
+    let overview = data(&world, &path(&format!("/pools/{PAIR:#x}/overview"))).await;
+    assert_eq!(overview["pool"], data(&world, &path(&format!("/pools/{PAIR:#x}"))).await);
+    assert_eq!((overview["swaps"].as_array().unwrap().len(), &overview["swapCount"]), (20, &json!(25)));
+    let newest = data(&world, &path(&format!("/pools/{PAIR:#x}/swaps?limit=20"))).await;
+    assert_eq!(overview["swaps"], newest["data"]);
+    let swap = &newest["data"][0];
+    assert_eq!(swap["amount0Raw"], "1000000");
+    let hash = swap["transactionHash"].as_str().unwrap();
+    let of_transaction = data(&world, &path(&format!("/transactions/{hash}"))).await;
+    assert!(of_transaction["data"].as_array().unwrap().contains(swap));
+}
+
+#[tokio::test]
+async fn the_document_names_every_route_and_is_openapi_3_1() {
+    let document: Value = serde_json::from_str(&openapi()).unwrap();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"), "{}", document["openapi"]);
+    let paths = document["paths"].as_object().unwrap();
+    assert!(paths.len() >= 14, "{:?}", paths.keys());
+    let world = World::new();
+    let (status, _, served) = get(&world, "/openapi.json").await;
+    assert_eq!((status, served), (StatusCode::OK, document.clone()));
+    for (path, item) in paths {
+        let operation = &item["get"];
+        assert!(operation["summary"].is_string() || operation["description"].is_string(), "{path}");
+        assert!(operation["responses"]["200"].is_object(), "{path}");
+    }
+}
