@@ -55,8 +55,12 @@ enum Command {
         #[arg(short, long, default_value = "swaptide.toml", value_name = "FILE")]
         config: PathBuf,
     },
-    /// Print the GraphQL schema (SDL)
-    Schema,
+    /// Print the GraphQL schema (SDL), or the OpenAPI document of REST
+    Schema {
+        /// The OpenAPI document instead
+        #[arg(long)]
+        openapi: bool,
+    },
     /// Ask a running engine whether it is up; ends with 0 (it is) or 1. For containers that have no shell
     Health {
         /// Its admin listener; an unspecified address means this machine
@@ -117,8 +121,8 @@ pub(crate) fn main() -> ExitCode {
             })
         }
         Command::Health { admin } => health(admin),
-        Command::Schema => {
-            print!("{}", api::sdl());
+        Command::Schema { openapi } => {
+            print!("{}", if openapi { api::openapi() } else { api::sdl() });
             Ok(ExitCode::SUCCESS)
         }
         Command::Doctor { config, json } => doctor(&config, json),

@@ -1,7 +1,7 @@
 //! The interface: GraphQL, its subscriptions, the live page, and the operator's endpoints.
 //!
 //! Read [`router`] first (the index of everything that can be asked), then [`gql`] (the schema), [`http`] and [`ws`] (its two
-//! transports). Everything is read through [`Reader`]; nothing here knows how it came to be. What is absent: REST, resuming a
+//! transports). Everything is read through [`Reader`]; nothing here knows how it came to be. What is absent: resuming a
 //! subscription at a cursor, grouping identical subscriptions.
 
 mod admin;

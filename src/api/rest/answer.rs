@@ -45,7 +45,7 @@ impl Answer {
     }
 
     /// True at an older block: a pool that is being rebuilt.
-    pub(super) fn as_of(self, as_of: BlockRef) -> Self {
+    pub(super) fn held_at(self, as_of: BlockRef) -> Self {
         Self { as_of, ..self }
     }
 

@@ -114,7 +114,7 @@ pub(super) async fn one(
     let view = pin.pool(&id).ok_or_else(|| no_pool(&id.to_string()))?;
     let answer = Answer::new(&pin, &headers, DataSource::Memory, &Pool::of(&pin, &view))?;
     Ok(match view.held_at {
-        Some(held_at) => answer.as_of(held_at),
+        Some(held_at) => answer.held_at(held_at),
         None => answer,
     })
 }
@@ -174,7 +174,7 @@ pub(super) async fn ticks(
     let next = cursor.as_ref().map(|cursor| format!("/v1/{}/pools/{id}/ticks?limit={limit}&cursor={cursor}", pin.chain()));
     let answer = Answer::new(&pin, &headers, DataSource::Memory, &Page { data, cursor })?.next(next);
     Ok(match view.held_at {
-        Some(held_at) => answer.as_of(held_at),
+        Some(held_at) => answer.held_at(held_at),
         None => answer,
     })
 }
