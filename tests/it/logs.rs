@@ -55,31 +55,23 @@ async fn text_logs_hold_no_secret_either() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_listed_pool_that_is_older_than_the_start_is_named() {
-    let folder = tempfile::tempdir().unwrap();
+async fn a_listed_pool_is_served_however_old_it_is_and_one_that_its_factory_does_not_know_is_named() {
     let mut devnet = Devnet::start(DevnetConfig::tiny()).await.unwrap();
     let pool = devnet.deployment.pools[0].address;
+    let stranger = devnet.deployment.pools[0].token0.address;
     devnet.fill(20, 2).await.unwrap();
-    let mut setup = Setup::of(&devnet, folder.path());
-    let factory = devnet.deployment.v2_factory;
-    setup.dexes.clear();
-    setup.extra_chain = format!(
-        "start_block = \"latest\"\nfinality = 4\n[[chain.dex]]\nname = \"v2\"\nprotocol = \"uniswap_v2\"\nfactory = \"{factory}\"\npools = [\"{pool}\"]\n"
-    );
-    let engine = Engine::start(&setup, folder.path()).await;
-    engine.at_head(&devnet).await;
-    let names = |line: &str| line.contains("start_block") && line.to_lowercase().contains(&format!("{pool:#x}"));
-    engine.says(names).await;
-    assert!(engine.terminate().await.success());
-
-    let other = tempfile::tempdir().unwrap();
-    setup.database = other.path().join("swaptide.db");
-    setup.extra_chain = setup.extra_chain.replace("\"latest\"", "0");
-    let engine = Engine::start(&setup, other.path()).await;
-    engine.at_head(&devnet).await;
-    assert_eq!(engine.state().await.pools.len(), 1);
-    // It would have been said before the next block.
-    devnet.mine().await.unwrap();
-    engine.at_head(&devnet).await;
-    assert!(!engine.log().lines().any(names), "it is there: {}", engine.log());
+    let names = |line: &str| line.contains("its factory does not know it") && line.contains(&format!("{stranger:#x}"));
+    for start in ["\"latest\"", "0"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut setup = Setup::of(&devnet, folder.path());
+        setup.dexes.truncate(1);
+        setup.extra_chain = format!("start_block = {start}\nfinality = 4");
+        setup.extra_dex = format!("pools = [\"{pool}\", \"{stranger}\"]");
+        let engine = Engine::start(&setup, folder.path()).await;
+        engine.at_head(&devnet).await;
+        assert_eq!(engine.state().await.pools.len(), 1);
+        engine.says(names).await;
+        assert!(!engine.log().contains(&format!("{pool:#x}")), "there is nothing to say of the other: {}", engine.log());
+        assert!(engine.terminate().await.success());
+    }
 }

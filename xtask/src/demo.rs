@@ -15,26 +15,38 @@ fn wants_mongod(args: &[String]) -> bool {
     args.iter().any(|a| a == "--store=mongodb") || args.windows(2).any(|pair| pair == ["--store", "mongodb"])
 }
 
+/// How the binaries are built: cargo's name of the profile, and of its folder.
+#[derive(Clone, Copy)]
+struct Profile {
+    name: &'static str,
+    folder: &'static str,
+}
+
+/// Fast, without the minutes that a release takes.
+const DEMO: Profile = Profile { name: "demo", folder: "demo" };
+/// What the tests are built with: in `ci` it is there already.
+const DEV: Profile = Profile { name: "dev", folder: "debug" };
+
 /// Builds and fetches, then becomes the demo with these arguments.
 pub(crate) fn demo(args: &[String]) -> Outcome {
-    exec(command(args)?)
+    exec(command(args, DEMO)?)
 }
 
 /// As `demo`, but comes back when it has ended: a step of `ci`.
 pub(crate) fn run(args: &[String]) -> Outcome {
-    run::must(&mut command(args)?)
+    run::must(&mut command(args, DEV)?)
 }
 
-fn command(args: &[String]) -> Outcome<Command> {
+fn command(args: &[String], profile: Profile) -> Outcome<Command> {
     demo_args::Args::parse(args.iter().cloned())?;
-    let (engine, demo) = prepare(wants_mongod(args))?;
+    let (engine, demo) = prepare(wants_mongod(args), profile)?;
     let mut command = Command::new(demo);
     command.arg("--engine").arg(engine).args(args).current_dir(repo());
     Ok(command)
 }
 
 /// The engine's and the demo's binary, with every part in place.
-fn prepare(with_mongod: bool) -> Outcome<(PathBuf, PathBuf)> {
+fn prepare(with_mongod: bool, profile: Profile) -> Outcome<(PathBuf, PathBuf)> {
     let progress = Progress::new(&["parts", "build"]);
     let (built_after_parts, fetched) = thread::scope(|scope| {
         let (ready, is_ready) = mpsc::channel();
@@ -44,19 +56,19 @@ fn prepare(with_mongod: bool) -> Outcome<(PathBuf, PathBuf)> {
             }
             parts::ensure(&progress).inspect(|_| drop(ready))
         });
-        let build = build(&progress, &is_ready);
+        let build = build(&progress, &is_ready, profile);
         let parts = parts.join().unwrap_or_else(|_| Err("fetching the parts panicked".to_owned()));
         (build, parts)
     });
     // GraphiQL's files are embedded when the engine's crate is compiled. On a cold start that is minutes after npm has
     // finished; where it was earlier, the crate (only it) is compiled again.
     if fetched?.vendor_changed && !built_after_parts? {
-        run::must(run::cargo().args(["clean", "--quiet", "--profile", "demo", "-p", "swaptide"]))?;
+        run::must(run::cargo().args(["clean", "--quiet", "--profile", profile.name, "-p", "swaptide"]))?;
         let (done, is_done) = mpsc::channel::<()>();
         drop(done);
-        build(&progress, &is_done)?;
+        build(&progress, &is_done, profile)?;
     }
-    let dir = target_dir().join("demo");
+    let dir = target_dir().join(profile.folder);
     Ok((
         dir.join(format!("swaptide{}", std::env::consts::EXE_SUFFIX)),
         dir.join(format!("swaptide-demo{}", std::env::consts::EXE_SUFFIX)),
@@ -64,9 +76,9 @@ fn prepare(with_mongod: bool) -> Outcome<(PathBuf, PathBuf)> {
 }
 
 /// Returns whether the engine's own crate was compiled after the parts were in place.
-fn build(progress: &Progress, parts_ready: &mpsc::Receiver<()>) -> Outcome<bool> {
+fn build(progress: &Progress, parts_ready: &mpsc::Receiver<()>, profile: Profile) -> Outcome<bool> {
     let mut cargo = run::cargo()
-        .args(["build", "--profile", "demo", "-p", "swaptide", "-p", "swaptide-demo", "--bins"])
+        .args(["build", "--profile", profile.name, "-p", "swaptide", "-p", "swaptide-demo", "--bins"])
         .envs([("CARGO_TERM_PROGRESS_WHEN", "always"), ("CARGO_TERM_PROGRESS_WIDTH", "100"), ("CARGO_TERM_COLOR", "never")])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
