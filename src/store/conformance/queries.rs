@@ -36,6 +36,24 @@ pub(crate) async fn a_time_range_includes_its_start_and_not_its_end(database: Da
     }
 }
 
+/// A creation says its tokens, too; what counts is the pool that it made.
+pub(crate) async fn a_creation_is_found_by_the_tokens_of_its_pool(database: Database) {
+    let (mut world, records, batch) = rich(&database).await;
+    world.write(&batch).await;
+    let mut more = world.grow(&records[5].block, 2, 0);
+    let tx = world.rng.hash();
+    for (record, variant) in more.iter_mut().zip([0, 5]) {
+        let mut row = world.rng.row(pool_id(1), 3, tx);
+        row.event.body = world.rng.body(variant);
+        (row.sync_log_index, row.after) = (None, None);
+        Arc::make_mut(record).rows = vec![row];
+    }
+    world.extend(&more).await;
+    let query = EventQuery { narrow: Narrow::Token(make::token(1)), ..all(EventKind::PoolCreated) };
+    assert!(world.oracle.events(&query).len() >= 2);
+    world.oracle.check_query(&world.store, query).await;
+}
+
 pub(crate) async fn pages_join_without_gap_or_double(database: Database) {
     let (mut world, records, batch) = rich(&database).await;
     world.write(&batch).await;

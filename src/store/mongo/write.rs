@@ -103,13 +103,14 @@ fn documents(
     canonical: bool,
     rows: impl IntoIterator<Item = impl std::ops::Deref<Target = EventRow>>,
 ) -> Result<Vec<RawDocumentBuf>> {
-    let tokens = |row: &EventRow| match row.event.body {
-        // Stored before the pool is, where the pool is older than the start.
+    // The pool's, as SQLite joins them; a creation is stored before its pool is where the pool is older than the start, and says them.
+    let said = |row: &EventRow| match row.event.body {
         EventBody::V2PairCreated { token0, token1, .. } | EventBody::V3PoolCreated { token0, token1, .. } => {
             Some((token0, token1))
         }
-        _ => store.tokens_of(chain, &row.event.pool),
+        _ => None,
     };
+    let tokens = |row: &EventRow| store.tokens_of(chain, &row.event.pool).or_else(|| said(row));
     rows.into_iter().map(|r| row::event(chain, block, &r, tokens(&r), canonical)).collect()
 }
 
