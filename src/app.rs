@@ -104,6 +104,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Exit
         metrics,
         board,
         origins: config.api.origins.clone(),
+        request_limit: api::RequestLimit {
+            per_second: config.api.requests_per_second,
+            burst: config.api.requests_burst,
+            trusted_proxies: config.api.trusted_proxies.clone(),
+        },
         ready,
         draining: draining.clone(),
         version: env!("CARGO_PKG_VERSION"),

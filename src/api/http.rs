@@ -110,6 +110,16 @@ fn with_query(request: Request) -> Result<Request, Refusal> {
     if request.query.trim().is_empty() { Err(Refusal::bad("there is no `query` in the request")) } else { Ok(request) }
 }
 
+/// Whether a path is answered in GraphQL's way.
+pub(super) fn owns(path: &str) -> bool {
+    path == "/graphql" || path == "/graphql/ws"
+}
+
+/// 429, in the shape that a client of GraphQL reads.
+pub(super) fn refusal(error: ApiError) -> Response {
+    refused(StatusCode::TOO_MANY_REQUESTS, Accept::Json, error)
+}
+
 /// What the client reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Accept {
@@ -156,15 +166,18 @@ impl Refusal {
     }
 
     fn into_response(self, accept: Accept) -> Response {
-        let error = async_graphql::Error::from(ApiError::new(Code::BadUserInput, self.message));
-        let errors =
-            vec![async_graphql::ServerError { locations: Vec::new(), ..error.into_server_error(async_graphql::Pos::default()) }];
-        let mut response = answer(self.status, accept, &Body::new(&GraphQlResponse::from_errors(errors), false));
+        let mut response = refused(self.status, accept, ApiError::new(Code::BadUserInput, self.message));
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
             response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, POST"));
         }
         response
     }
+}
+
+fn refused(status: StatusCode, accept: Accept, error: ApiError) -> Response {
+    let error = async_graphql::Error::from(error).into_server_error(async_graphql::Pos::default());
+    let errors = vec![async_graphql::ServerError { locations: Vec::new(), ..error }];
+    answer(status, accept, &Body::new(&GraphQlResponse::from_errors(errors), false))
 }
 
 /// A response without a `data` entry where nothing was executed.

@@ -8,6 +8,7 @@ mod admin;
 mod assets;
 pub(crate) mod gql;
 mod http;
+mod intake;
 mod origins;
 mod page;
 mod rest;
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use gql::sdl;
+pub use intake::RequestLimit;
 pub use rest::openapi;
 pub use router::{admin_router, public_router};
 pub use serve::serve;
@@ -37,6 +39,7 @@ pub struct ApiState {
     pub board: Board,
     /// Who may ask from a browser, for CORS and WebSockets alike: `http://localhost:*`, `https://*.example.org`, `*`.
     pub origins: Vec<String>,
+    pub request_limit: RequestLimit,
     /// True once every chain was at its head.
     pub ready: watch::Receiver<bool>,
     /// Cancelled when the process begins to stop: readiness goes off, WebSockets are closed with 1001.

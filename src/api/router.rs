@@ -6,6 +6,7 @@ use axum::{
     Router,
     extract::DefaultBodyLimit,
     http::{HeaderName, Method, header, request::Parts},
+    middleware::from_fn_with_state,
     routing::{any, get},
 };
 use tower_http::{
@@ -13,7 +14,13 @@ use tower_http::{
     cors::{AllowOrigin, CorsLayer},
 };
 
-use super::{ApiState, admin, gql, http, origins::Origins, page, rest, ws::Sockets};
+use super::{
+    ApiState, admin, gql, http,
+    intake::{self, Intake},
+    origins::Origins,
+    page, rest,
+    ws::Sockets,
+};
 use crate::{store::Reader, telemetry::Metrics};
 
 /// The largest request body: the longest useful query is a tenth of that.
@@ -41,6 +48,7 @@ pub fn public_router(state: Arc<ApiState>) -> Router {
         origins: origins.clone(),
         sockets: Sockets::new(state.metrics.clone(), state.draining.clone()),
     });
+    let intake = Arc::new(Intake::new(&state.request_limit, state.metrics.clone()));
     Router::new()
         .route("/", get(page::index))
         .route("/graphiql", get(page::graphiql))
@@ -52,6 +60,7 @@ pub fn public_router(state: Arc<ApiState>) -> Router {
         .fallback(page::not_found)
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .layer(CompressionLayer::new().compress_when(compressible()))
+        .layer(from_fn_with_state(intake, intake::intake))
         .layer(cors(origins))
         .with_state(public)
 }
@@ -81,6 +90,8 @@ fn cors(origins: Origins) -> CorsLayer {
             header::CONTENT_TYPE,
             header::AUTHORIZATION,
             header::IF_NONE_MATCH,
+            HeaderName::from_static("last-event-id"),
+            intake::REQUEST_ID,
             HeaderName::from_static("apollo-require-preflight"),
             HeaderName::from_static("x-requested-with"),
         ])
@@ -88,6 +99,7 @@ fn cors(origins: Origins) -> CorsLayer {
             header::ETAG,
             header::LINK,
             header::RETRY_AFTER,
+            intake::REQUEST_ID,
             rest::AS_OF_BLOCK,
             rest::AS_OF_HASH,
             rest::AS_OF_TIME,

@@ -1,6 +1,6 @@
 //! Serving until told to stop, and then stopping in good order.
 
-use std::{future::IntoFuture as _, io, time::Duration};
+use std::{future::IntoFuture as _, io, net::SocketAddr, time::Duration};
 
 use axum::Router;
 use tokio::net::TcpListener;
@@ -17,7 +17,9 @@ const GOODBYE: Duration = Duration::from_millis(250);
 /// When the listener fails.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
     let asked = shutdown.clone();
-    let server = axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned());
+    // With the peer's address: limits are per address.
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let server = axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned());
     let bounded = async move {
         asked.cancelled().await;
         tokio::time::sleep(DRAIN_MAX).await;

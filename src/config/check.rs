@@ -19,6 +19,13 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
             config.api.listen
         ));
     }
+    if config.api.requests_per_second > 0 && config.api.requests_burst == 0 {
+        return Err(
+            "`api.requests_burst` is 0, so that no request could be let in: leave it out, or set `api.requests_per_second` \
+                    = 0 for no limit"
+                .to_owned(),
+        );
+    }
     check_store(&config.store)?;
     if config.chain.is_empty() {
         return Err("no [[chain]] is configured: add one with `id`, `name`, `rpc` and a [[chain.dex]]".to_owned());

@@ -9,6 +9,7 @@ mod expand;
 use std::path::Path;
 
 use alloy::primitives::Address;
+use ipnet::IpNet;
 use serde::Deserialize;
 
 pub use check::is_websocket;
@@ -33,6 +34,13 @@ pub struct ApiConfig {
     pub listen: String,
     /// CORS and WebSocket `Origin`; `*` stands for anything within one part.
     pub origins: Vec<String>,
+    /// Requests that one address may send, on average; 0: no limit. An IPv6 address counts as its /64.
+    pub requests_per_second: u32,
+    /// Requests that it may send at once.
+    pub requests_burst: u32,
+    /// Whose `X-Forwarded-For` is believed.
+    #[serde(deserialize_with = "networks")]
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 impl Default for ApiConfig {
@@ -40,6 +48,9 @@ impl Default for ApiConfig {
         Self {
             listen: "127.0.0.1:8080".to_owned(),
             origins: vec!["http://localhost:*".to_owned(), "http://127.0.0.1:*".to_owned()],
+            requests_per_second: 50,
+            requests_burst: 500,
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -103,6 +114,16 @@ pub struct ChainConfig {
     pub wrapped_native: Option<Address>,
     #[serde(default)]
     pub dex: Vec<DexConfig>,
+}
+
+fn networks<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let network = |text: String| {
+        let one = || text.parse::<std::net::IpAddr>().map(IpNet::from);
+        text.parse::<IpNet>().or_else(|_| one()).map_err(|_| {
+            serde::de::Error::custom(format!("`{text}` is no network: write an address, or one with a prefix like 10.0.0.0/8"))
+        })
+    };
+    Vec::<String>::deserialize(deserializer)?.into_iter().map(network).collect()
 }
 
 /// An address that says what is wrong with it.

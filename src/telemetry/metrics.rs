@@ -37,6 +37,7 @@ pub struct Metrics {
     pub subscriptions: IntGauge,
     pub frames_sent_total: IntCounter,
     pub slow_consumers_total: IntCounter,
+    pub rate_limited_total: IntCounter,
     pub graphql_requests_total: IntCounterVec,
     pub graphql_seconds: Histogram,
 }
@@ -172,6 +173,7 @@ impl Metrics {
                 "swaptide_slow_consumers_total",
                 "Subscriptions ended because their reader was too slow",
             )?,
+            rate_limited_total: counter("swaptide_rate_limited_total", "Requests refused because their address asked too often")?,
             graphql_requests_total: counters("swaptide_graphql_requests_total", "GraphQL requests over HTTP", &["outcome"])?,
             graphql_seconds,
             registry: r,

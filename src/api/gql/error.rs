@@ -24,6 +24,8 @@ pub(crate) enum Code {
     Reorged,
     /// The subscriber did not read fast enough; the error carries its last cursor.
     SlowConsumer,
+    /// This address asks too often.
+    RateLimited,
     /// The store cannot answer now.
     UpstreamDown,
 }
@@ -38,6 +40,7 @@ impl Code {
             Self::CursorExpired => "CURSOR_EXPIRED",
             Self::Reorged => "REORGED",
             Self::SlowConsumer => "SLOW_CONSUMER",
+            Self::RateLimited => "RATE_LIMITED",
             Self::UpstreamDown => "UPSTREAM_DOWN",
         }
     }

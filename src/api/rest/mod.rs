@@ -86,6 +86,11 @@ async fn document_as_json(document: Arc<str>) -> Response {
     ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")], document.to_string()).into_response()
 }
 
+/// An error of what every request passes before it reaches a route.
+pub(super) fn problem(error: super::gql::error::ApiError) -> impl IntoResponse {
+    Problem::from(error)
+}
+
 /// Whether what is not there would be one of ours.
 pub(super) fn owns(path: &str) -> bool {
     path == "/v1" || path.starts_with("/v1/")

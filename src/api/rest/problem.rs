@@ -48,7 +48,7 @@ impl From<ApiError> for Problem {
             Code::BadUserInput | Code::ComplexityLimit => StatusCode::BAD_REQUEST,
             Code::StateStale | Code::UpstreamDown => StatusCode::SERVICE_UNAVAILABLE,
             Code::BlockPruned | Code::CursorExpired | Code::Reorged => StatusCode::GONE,
-            Code::SlowConsumer => StatusCode::TOO_MANY_REQUESTS,
+            Code::SlowConsumer | Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         };
         Self::new(status, error.code.as_str(), error.message)
     }

@@ -3,6 +3,7 @@
 mod admin;
 mod errors;
 mod http;
+mod intake;
 mod limits;
 mod paging;
 mod queries;

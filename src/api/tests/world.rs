@@ -158,6 +158,7 @@ impl World {
             metrics,
             board: Board::default(),
             origins: vec!["http://localhost:*".to_owned()],
+            request_limit: crate::api::RequestLimit::default(),
             ready: ready_rx,
             draining: CancellationToken::new(),
             version: "0.0.0-test",
