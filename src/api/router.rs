@@ -9,6 +9,7 @@ use axum::{
     middleware::from_fn_with_state,
     routing::{any, get},
 };
+use tokio::sync::Semaphore;
 use tower_http::{
     compression::{CompressionLayer, Predicate, predicate::NotForContentType},
     cors::{AllowOrigin, CorsLayer},
@@ -35,6 +36,8 @@ pub(super) struct Public {
     pub(super) metrics: Metrics,
     pub(super) origins: Origins,
     pub(super) sockets: Sockets,
+    /// Places for streams over HTTP.
+    pub(super) streams: Arc<Semaphore>,
 }
 
 /// `/`, `/graphql` and what the page needs: for everybody.
@@ -47,6 +50,7 @@ pub fn public_router(state: Arc<ApiState>) -> Router {
         metrics: state.metrics.clone(),
         origins: origins.clone(),
         sockets: Sockets::new(state.metrics.clone(), state.draining.clone()),
+        streams: Arc::new(Semaphore::new(rest::STREAMS_MAX)),
     });
     let intake = Arc::new(Intake::new(&state.request_limit, state.metrics.clone()));
     Router::new()

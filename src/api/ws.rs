@@ -59,6 +59,11 @@ impl Sockets {
     pub(super) fn new(metrics: Metrics, draining: CancellationToken) -> Self {
         Self { metrics, draining, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
     }
+
+    /// Cancelled when the process begins to stop.
+    pub(super) fn draining(&self) -> CancellationToken {
+        self.draining.clone()
+    }
 }
 
 /// Answers the upgrade, or says why not.

@@ -50,6 +50,8 @@ pub enum Standing {
     /// A reorg took its block back. `fork` is the highest block of its branch that is ours too, or what was final when it was made.
     TakenBack {
         fork: u64,
+        /// Its hash; `None` where nobody remembers the branch, and the fork is what was final then.
+        hash: Option<B256>,
     },
 }
 
@@ -140,7 +142,7 @@ impl Reader {
             };
             match (ours, parent) {
                 (true, _) if number == cursor.block_number => return Ok(Standing::Holds),
-                (true, _) => return Ok(Standing::TakenBack { fork: number }),
+                (true, _) => return Ok(Standing::TakenBack { fork: number, hash: Some(hash) }),
                 (false, Some(parent)) => (number, hash) = (number.saturating_sub(1), parent),
                 (false, None) => break,
             }
@@ -148,7 +150,7 @@ impl Reader {
         if cursor.block_number <= cursor.finalized_number {
             return Ok(Standing::Holds);
         }
-        Ok(Standing::TakenBack { fork: cursor.finalized_number })
+        Ok(Standing::TakenBack { fork: cursor.finalized_number, hash: None })
     }
 
     /// The parent of a block that was taken back; `None` where nobody remembers it.

@@ -57,9 +57,7 @@ impl Setup {
     pub fn toml(&self) -> String {
         let store = self.store_url.clone().unwrap_or_else(|| format!("sqlite:{}", self.database.display()));
         let (api, admin) = (&self.api_listen, &self.admin_listen);
-        // Tests ask as fast as they can.
-        let head =
-            format!("[api]\nlisten = {api:?}\nrequests_per_second = 0\n[admin]\nlisten = {admin:?}\n[store]\nurl = {store:?}\n");
+        let head = format!("[api]\nlisten = {api:?}\n[admin]\nlisten = {admin:?}\n[store]\nurl = {store:?}\n");
         let others = self.others.iter().map(Self::chain_toml);
         std::iter::once(self.chain_toml()).chain(others).fold(head, |text, chain| text + &chain)
     }
@@ -197,6 +195,8 @@ fn spawn(config: &Path, args: &[&str]) -> (Child, watch::Receiver<Vec<String>>) 
         .args(["run", "-c"])
         .arg(config)
         .args(args)
+        // Tests ask as fast as they can.
+        .env("SWAPTIDE__API__REQUESTS_PER_SECOND", "0")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

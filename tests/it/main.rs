@@ -28,3 +28,4 @@ mod odd;
 mod refuse;
 mod sources;
 mod state;
+mod stream;

@@ -55,6 +55,9 @@ async fn what_is_wrong_with_a_configuration_is_said_in_one_line() {
     refused(folder, &Setup { database: "/proc/swaptide.db".into(), ..good() }.toml(), &["/proc/swaptide.db"]).await;
     refused(folder, &toml.replace("sqlite:", "mysql:"), &["store.url", "sqlite:FILE"]).await;
     refused(folder, "[api]\nlisten = \"localhost\"\n", &["api.listen"]).await;
+    let proxies = "[api]\ntrusted_proxies = [\"10.0.0.0/33\"]\n";
+    refused(folder, proxies, &["bad.toml:2", "`10.0.0.0/33` is no network", "10.0.0.0/8"]).await;
+    refused(folder, "[api]\nrequests_burst = 0\n", &["requests_burst", "requests_per_second"]).await;
     refused(folder, "[api", &["bad.toml:1"]).await;
     refused(folder, &toml.replace("\"test\"", "\"${SWAPTIDE_TEST_NOT_SET}\""), &["SWAPTIDE_TEST_NOT_SET"]).await;
 

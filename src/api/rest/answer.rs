@@ -94,7 +94,7 @@ fn matches(known: &str, tag: &str) -> bool {
     known.trim() == "*" || known.split(',').any(|one| bare(one) == bare(tag))
 }
 
-fn freshness(freshness: Freshness) -> &'static str {
+pub(super) fn freshness(freshness: Freshness) -> &'static str {
     match freshness {
         Freshness::Live => "LIVE",
         Freshness::Delayed => "DELAYED",

@@ -178,7 +178,8 @@ pub(super) async fn transaction(
     let mut all = Vec::new();
     let mut source = DataSource::Memory;
     for kind in [EventKind::Swap, EventKind::Mint, EventKind::Burn] {
-        let query = EventQuery { newest_first: false, ..query(&pin, kind, Narrow::Transaction(hash), EventQuery::LIMIT_MAX) };
+        let query =
+            EventQuery { newest_first: false, ..event_query(&pin, kind, Narrow::Transaction(hash), EventQuery::LIMIT_MAX) };
         let found = public.reader.events(&pin, query).await?;
         if found.source != DataSource::Memory {
             source = found.source;
@@ -230,7 +231,7 @@ pub(super) async fn meta(
     Answer::new(&pin, &headers, DataSource::Memory, &chain)
 }
 
-fn query(pin: &Pin, kind: EventKind, narrow: Narrow, limit: usize) -> EventQuery {
+pub(super) fn event_query(pin: &Pin, kind: EventKind, narrow: Narrow, limit: usize) -> EventQuery {
     EventQuery {
         chain: pin.chain(),
         kind,
@@ -261,7 +262,8 @@ async fn answer(
         (None, None, Some(origin)) => Narrow::Origin(address("origin", origin)?),
         _ => return Err(Problem::bad("give at most one of `pool`, `token` and `origin`: each has an index of its own")),
     };
-    let all = EventQuery { time_from: wanted.from, time_to: wanted.to, ..query(pin, kind, narrow, limit.saturating_add(1)) };
+    let all =
+        EventQuery { time_from: wanted.from, time_to: wanted.to, ..event_query(pin, kind, narrow, limit.saturating_add(1)) };
     if let Some(since) = &wanted.since {
         if wanted.cursor.is_some() || wanted.order.is_some() {
             return Err(Problem::bad("`since` stands alone: it is always oldest first, and its answer has the next `since`"));
@@ -315,15 +317,9 @@ async fn since_cursor(
             pin.chain()
         )));
     }
-    let standing = public.reader.standing(pin, &from).await?;
-    let (after, rollback_to) = match standing {
-        Standing::Holds if from.next_log_index == 0 => (before_block(from.block_number), None),
-        Standing::Holds if from.next_log_index == Cursor::BLOCK_END => (before_block(from.block_number.saturating_add(1)), None),
-        Standing::Holds => {
-            let log_index = u64::from(from.next_log_index).saturating_sub(1);
-            (Place { block_number: from.block_number, log_index }, None)
-        }
-        Standing::TakenBack { fork } => (before_block(fork.saturating_add(1)), Some(Position { number: fork })),
+    let (after, rollback_to) = match public.reader.standing(pin, &from).await? {
+        Standing::Holds => (place_after(&from), None),
+        Standing::TakenBack { fork, .. } => (before_block(fork.saturating_add(1)), Some(Position { number: fork })),
     };
     let found = public.reader.events(pin, EventQuery { newest_first: false, after: Some(after), limit, ..all }).await?;
     let cursor = match found.events.last() {
@@ -334,6 +330,15 @@ async fn since_cursor(
     };
     let data = found.events.into_iter().map(|event| Event::of(pin, event)).collect();
     Answer::new(pin, headers, found.source, &Events { data, cursor: Some(cursor), rollback_to })
+}
+
+/// The last place that a cursor has seen, where it still holds.
+pub(super) fn place_after(cursor: &Cursor) -> Place {
+    match cursor.next_log_index {
+        0 => before_block(cursor.block_number),
+        Cursor::BLOCK_END => before_block(cursor.block_number.saturating_add(1)),
+        next => Place { block_number: cursor.block_number, log_index: u64::from(next).saturating_sub(1) },
+    }
 }
 
 /// After everything of the blocks below.

@@ -6,11 +6,13 @@
 
 mod answer;
 mod events;
+mod follow;
 mod model;
 mod overview;
 mod params;
 mod pools;
 mod problem;
+mod stream;
 mod tokens;
 
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) use self::answer::{AS_OF_BLOCK, AS_OF_HASH, AS_OF_TIME, DATA_SOURCE, FRESHNESS};
 use self::problem::Problem;
+pub(super) use self::stream::STREAMS_MAX;
 use super::router::Public;
 
 #[derive(OpenApi)]
@@ -44,7 +47,7 @@ use super::router::Public;
         (name = "tokens", description = "What tokens say of themselves"),
         (name = "events", description = "Swaps, mints and burns, in pages or since a cursor")
     ),
-    components(schemas(Problem))
+    components(schemas(Problem, follow::Frame))
 )]
 struct Document;
 
@@ -65,6 +68,7 @@ fn parts() -> (Router<Arc<Public>>, utoipa::openapi::OpenApi) {
         .routes(routes!(events::burns))
         .routes(routes!(events::transaction))
         .routes(routes!(events::activity))
+        .routes(routes!(stream::stream))
         .split_for_parts()
 }
 

@@ -10,5 +10,6 @@ mod queries;
 mod rest;
 mod schema;
 mod sockets;
+mod stream;
 mod subscriptions;
 mod world;

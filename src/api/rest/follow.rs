@@ -1,0 +1,411 @@
+//! What a stream says: everything after a cursor, from history as far as needed, then live, then from history again where the
+//! reader was too slow.
+//!
+//! A stream is always at one cursor. Each step reads what came after it on our chain; once that is nothing more, frames are taken
+//! from the topics, which were subscribed to before that last look. So there is no gap and no double between the two, and a reader
+//! that lost frames is back where a reconnecting one begins. What is absent: RETRACT after a break (ROLLBACK says the same in one
+//! line), pins that are held while a reader is awaited.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use alloy::primitives::B256;
+use axum::response::sse::Event as SseEvent;
+use serde::Serialize;
+use tokio::{
+    sync::{
+        broadcast::{Receiver, error::TryRecvError},
+        watch,
+    },
+    time::{Instant, sleep_until},
+};
+use utoipa::ToSchema;
+
+use super::{
+    answer::freshness,
+    events::{event_query, place_after},
+    model::{Block, Event, Pool},
+    problem::Problem,
+};
+use crate::{
+    domain::{ChainId, block::BlockRef, cursor::Cursor, event::EventKind},
+    store::{
+        Live, Pin, Reader,
+        query::{EventQuery, Narrow, Place},
+        reader::{ReadError, Standing},
+        topics::{self, FrameData, Topic},
+    },
+};
+
+/// Events of one step through history: about 0.5 MB of JSON.
+const STEP_EVENTS: usize = 500;
+/// A stream without news says so; also how soon a broken connection is noticed.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// A store that cannot answer is asked again.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// What one change of the chain did to one topic.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Frame {
+    /// `blocks:1`, `swaps:1`, `swaps:1:0x…`, `pool:1:0x…`; null in a HEARTBEAT, which is about all of them.
+    #[schema(value_type = Option<String>)]
+    topic: Option<Arc<str>>,
+    kind: FrameKind,
+    /// Where the whole stream is after this frame, the same as the message's `id`; null where further frames of the same change follow.
+    cursor: Option<String>,
+    /// The newest block once this frame is applied; of RETRACT and ROLLBACK the newest that is left.
+    block: Position,
+    /// LIVE, DELAYED or STALE.
+    freshness: &'static str,
+    data: Data,
+}
+
+/// What a frame does to what was sent before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub(super) enum FrameKind {
+    /// The state to start from: forget what you had of this topic.
+    Snapshot,
+    /// New things, oldest first. Of a pool: its new state.
+    Update,
+    /// Takes back what it lists, newest first. Of a pool: its state after a reorg.
+    Retract,
+    /// Drop everything above `block`: a reorg took it back while you were away.
+    Rollback,
+    /// Nothing happened.
+    Heartbeat,
+}
+
+/// A block, as far as it is known.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct Position {
+    number: u64,
+    /// Null where only the height is known, which is final then.
+    hash: Option<String>,
+}
+
+impl From<BlockRef> for Position {
+    fn from(block: BlockRef) -> Self {
+        Self { number: block.number, hash: (!block.hash.is_zero()).then(|| format!("{:#x}", block.hash)) }
+    }
+}
+
+/// Blocks, swaps or pools, as the topic says.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum Data {
+    Blocks(Vec<Block>),
+    Swaps(Vec<Event>),
+    Pools(Vec<Pool>),
+}
+
+/// One message of a stream.
+pub(super) enum Message {
+    Frame(Box<Frame>),
+    /// History cannot be read now; the stream goes on by itself.
+    Problem(Problem),
+}
+
+impl Message {
+    pub(super) fn into_event(self) -> SseEvent {
+        let (event, id, json) = match &self {
+            Self::Frame(frame) => (SseEvent::default(), frame.cursor.clone(), serde_json::to_string(frame)),
+            Self::Problem(problem) => (SseEvent::default().event("problem"), None, serde_json::to_string(problem)),
+        };
+        let event = id.into_iter().fold(event, SseEvent::id);
+        event.data(json.unwrap_or_else(|_| "{}".to_owned()))
+    }
+}
+
+/// A topic and its name.
+pub(super) struct Feed {
+    topic: Topic,
+    name: Arc<str>,
+}
+
+impl Feed {
+    pub(super) fn new(chain: ChainId, topic: Topic) -> Self {
+        let name = match topic {
+            Topic::Blocks => format!("blocks:{chain}"),
+            Topic::Swaps => format!("swaps:{chain}"),
+            Topic::PoolSwaps(pool) => format!("swaps:{chain}:{pool}"),
+            Topic::Pool(pool) => format!("pool:{chain}:{pool}"),
+        };
+        Self { topic, name: name.into() }
+    }
+
+    /// Which swaps it is about, if it is about swaps.
+    fn swaps(&self) -> Option<Narrow> {
+        match self.topic {
+            Topic::Swaps => Some(Narrow::All),
+            Topic::PoolSwaps(pool) => Some(Narrow::Pool(pool)),
+            Topic::Blocks | Topic::Pool(_) => None,
+        }
+    }
+}
+
+/// The topics' frames from a moment on.
+struct Listening {
+    frames: Vec<Receiver<Arc<topics::Frame>>>,
+    /// Taken, and of an epoch that may not be complete yet.
+    waiting: VecDeque<(usize, Arc<topics::Frame>)>,
+    /// What came up to this epoch was said.
+    epoch: u64,
+}
+
+/// One stream.
+pub(super) struct Follow {
+    reader: Reader,
+    live: Arc<Live>,
+    feeds: Vec<Feed>,
+    epochs: watch::Receiver<u64>,
+    /// Everything before it was said. `None`: it begins at the head.
+    cursor: Option<Cursor>,
+    listening: Option<Listening>,
+    heartbeat_at: Instant,
+    in_trouble: bool,
+}
+
+impl Follow {
+    pub(super) fn new(reader: Reader, live: Arc<Live>, feeds: Vec<Feed>, since: Option<Cursor>) -> Self {
+        let epochs = live.watch_epoch();
+        let heartbeat_at = now_and(HEARTBEAT);
+        Self { reader, live, feeds, epochs, cursor: since, listening: None, heartbeat_at, in_trouble: false }
+    }
+
+    /// The next messages, at least one. Cancel-safe: what was not returned is said the next time.
+    pub(super) async fn next(&mut self) -> Vec<Message> {
+        loop {
+            let (messages, wait) = match self.listening.take() {
+                Some(listening) => self.hear(listening),
+                None => self.catch_up().await,
+            };
+            if !messages.is_empty() {
+                self.heartbeat_at = now_and(HEARTBEAT);
+                return messages;
+            }
+            if !wait {
+                continue;
+            }
+            let until = if self.in_trouble { self.heartbeat_at.min(now_and(RETRY)) } else { self.heartbeat_at };
+            tokio::select! {
+                changed = self.epochs.changed() => if changed.is_err() {
+                    // The chain is gone: the process is stopping.
+                    std::future::pending::<()>().await;
+                },
+                () = sleep_until(until) => if Instant::now() >= self.heartbeat_at {
+                    self.heartbeat_at = now_and(HEARTBEAT);
+                    if let Some(heartbeat) = self.beat() {
+                        return vec![heartbeat];
+                    }
+                },
+            }
+        }
+    }
+
+    /// What came after the cursor, as far as one step goes; and whether to wait for the next commit before the next step.
+    async fn catch_up(&mut self) -> (Vec<Message>, bool) {
+        self.epochs.mark_unchanged();
+        // Listen first, look afterwards: nothing falls between.
+        let frames = self.feeds.iter().map(|feed| self.live.topics.subscribe(feed.topic)).collect();
+        let pin = Arc::new(self.live.pin());
+        let Some(head) = pin.head().block else { return (Vec::new(), true) };
+        let said = match self.cursor {
+            Some(cursor) => self.step(&pin, cursor).await,
+            None if !pin.head().at_head => return (Vec::new(), true),
+            None => Ok((self.of_blocks(&pin, Blocks::Snapshot(vec![head]), head).into_iter().collect(), pin.cursor(), true)),
+        };
+        let (mut messages, cursor, complete) = match said {
+            Ok(said) => said,
+            // Until what the cursor knows is here, too.
+            Err(ReadError::Ahead { .. } | ReadError::Starting) => return (Vec::new(), true),
+            Err(error) => {
+                let first = !std::mem::replace(&mut self.in_trouble, true);
+                return (first.then(|| Message::Problem(error.into())).into_iter().collect(), true);
+            }
+        };
+        self.in_trouble = false;
+        self.cursor = cursor.or(self.cursor);
+        if complete && pin.head().at_head {
+            messages.extend(self.snapshots(&pin, head));
+            self.listening = Some(Listening { frames, waiting: VecDeque::new(), epoch: pin.head().epoch });
+        }
+        self.name_the_place(&mut messages);
+        (messages, complete && self.listening.is_none())
+    }
+
+    /// Messages, the cursor after them, and whether that is all there is.
+    async fn step(&self, pin: &Arc<Pin>, from: Cursor) -> Result<(Vec<Message>, Option<Cursor>, bool), ReadError> {
+        if let Standing::TakenBack { fork, hash } = self.reader.standing(pin, &from).await? {
+            let block_hash = hash.unwrap_or(B256::ZERO);
+            // Where its hash is not known it is final, and a cursor at what was final when it was made always holds.
+            let finalized_number = if hash.is_some() { from.finalized_number } else { fork };
+            let left = Cursor { block_number: fork, block_hash, next_log_index: Cursor::BLOCK_END, finalized_number, ..from };
+            let block = BlockRef { number: fork, hash: block_hash, parent_hash: B256::ZERO, timestamp: 0 };
+            let told = self.feeds.iter().filter_map(|feed| {
+                let data = match feed.topic {
+                    Topic::Blocks => Data::Blocks(Vec::new()),
+                    Topic::Swaps | Topic::PoolSwaps(_) => Data::Swaps(Vec::new()),
+                    Topic::Pool(_) => return None,
+                };
+                Some(self.frame(pin, Some(feed), FrameKind::Rollback, block, data))
+            });
+            return Ok((told.collect(), Some(left), false));
+        }
+        let after = place_after(&from);
+        let query =
+            EventQuery { after: Some(after), newest_first: false, ..event_query(pin, EventKind::Swap, Narrow::All, STEP_EVENTS) };
+        let mut pages = Vec::new();
+        let mut end: Option<(Place, BlockRef)> = None;
+        for (at, narrow) in self.feeds.iter().enumerate().filter_map(|(at, feed)| Some((at, feed.swaps()?))) {
+            let events = self.reader.events(pin, EventQuery { narrow, ..query }).await?.events;
+            if events.len() == STEP_EVENTS
+                && let Some(last) = events.last()
+            {
+                let place = Place { block_number: last.block.number, log_index: last.row.log_index() };
+                // What one topic has not reached yet, no topic says.
+                end = Some(end.map_or((place, last.block), |end| if place < end.0 { (place, last.block) } else { end }));
+            }
+            pages.push((at, events));
+        }
+        let head = pin.head().block.ok_or(ReadError::Starting)?;
+        let mut messages: Vec<Message> = Vec::new();
+        let last_block = end.map_or(head.number, |(place, _)| place.block_number.saturating_sub(1));
+        messages.extend(self.of_blocks(pin, blocks_between(pin, &from, last_block), head));
+        for (at, mut events) in pages {
+            events.retain(|e| {
+                let place = Place { block_number: e.block.number, log_index: e.row.log_index() };
+                end.is_none_or(|(end, _)| place <= end)
+            });
+            let Some(last) = events.last().map(|event| event.block) else { continue };
+            let swaps = Data::Swaps(events.into_iter().map(|event| Event::of(pin, event)).collect());
+            messages.push(self.frame(pin, self.feeds.get(at), FrameKind::Update, last, swaps));
+        }
+        let cursor = match end {
+            None => pin.cursor(),
+            Some((place, block)) => Some(Cursor {
+                chain: pin.chain(),
+                block_number: block.number,
+                block_hash: block.hash,
+                next_log_index: u32::try_from(place.log_index.saturating_add(1)).unwrap_or(Cursor::BLOCK_END),
+                finalized_number: pin.head().finalized_number,
+            }),
+        };
+        Ok((messages, cursor, end.is_none()))
+    }
+
+    /// What the topics brought since; and whether to wait for more.
+    fn hear(&mut self, mut listening: Listening) -> (Vec<Message>, bool) {
+        // The epoch is announced after all of its frames: up to there nothing is missing.
+        let until = *self.epochs.borrow_and_update();
+        for (at, frames) in listening.frames.iter_mut().enumerate() {
+            loop {
+                match frames.try_recv() {
+                    Ok(frame) if frame.epoch <= listening.epoch => {}
+                    Ok(frame) => listening.waiting.push_back((at, frame)),
+                    Err(TryRecvError::Empty) => break,
+                    // Frames were lost, or single blocks left out: history has them.
+                    Err(TryRecvError::Lagged(_) | TryRecvError::Closed) => return (Vec::new(), false),
+                }
+            }
+        }
+        let mut ripe: Vec<_> = listening.waiting.iter().filter(|(_, frame)| frame.epoch <= until).cloned().collect();
+        listening.waiting.retain(|(_, frame)| frame.epoch > until);
+        listening.epoch = until;
+        // All that is taken back before anything that comes.
+        ripe.sort_by_key(|(_, frame)| (frame.epoch, frame.kind != topics::FrameKind::Retract));
+        let pin = Arc::new(self.live.pin());
+        if let Some((_, last)) = ripe.last() {
+            self.cursor = Some(last.cursor);
+        } else if pin.head().epoch == until {
+            self.cursor = pin.cursor().or(self.cursor);
+        }
+        let said = ripe.iter().map(|(at, frame)| {
+            let kind = match frame.kind {
+                topics::FrameKind::Snapshot => FrameKind::Snapshot,
+                topics::FrameKind::Update => FrameKind::Update,
+                topics::FrameKind::Retract => FrameKind::Retract,
+                topics::FrameKind::Rollback => FrameKind::Rollback,
+            };
+            self.frame(&pin, self.feeds.get(*at), kind, frame.block, data(&pin, &frame.data))
+        });
+        let mut messages: Vec<Message> = said.collect();
+        self.name_the_place(&mut messages);
+        self.listening = Some(listening);
+        (messages, true)
+    }
+
+    /// The state of every pool that is followed.
+    fn snapshots(&self, pin: &Arc<Pin>, head: BlockRef) -> Vec<Message> {
+        let pools = self.feeds.iter().filter_map(|feed| if let Topic::Pool(id) = feed.topic { Some((feed, id)) } else { None });
+        let told = pools.map(|(feed, id)| {
+            let data = Data::Pools(pin.pool(&id).iter().map(|view| Pool::of(pin, view)).collect());
+            self.frame(pin, Some(feed), FrameKind::Snapshot, head, data)
+        });
+        told.collect()
+    }
+
+    fn of_blocks(&self, pin: &Arc<Pin>, blocks: Blocks, head: BlockRef) -> Option<Message> {
+        let feed = self.feeds.iter().find(|feed| feed.topic == Topic::Blocks)?;
+        let (kind, blocks) = match blocks {
+            Blocks::All(blocks) if blocks.is_empty() => return None,
+            Blocks::All(blocks) => (FrameKind::Update, blocks),
+            Blocks::Snapshot(blocks) => (FrameKind::Snapshot, blocks),
+        };
+        let last = blocks.last().copied().unwrap_or(head);
+        Some(self.frame(pin, Some(feed), kind, last, Data::Blocks(blocks.into_iter().map(Block::from).collect())))
+    }
+
+    fn beat(&mut self) -> Option<Message> {
+        let pin = Arc::new(self.live.pin());
+        let block = pin.head().block?;
+        let mut beat = vec![self.frame(&pin, None, FrameKind::Heartbeat, block, Data::Blocks(Vec::new()))];
+        self.name_the_place(&mut beat);
+        beat.pop()
+    }
+
+    fn frame(&self, pin: &Pin, feed: Option<&Feed>, kind: FrameKind, block: BlockRef, data: Data) -> Message {
+        let (topic, freshness) = (feed.map(|feed| feed.name.clone()), freshness(pin.freshness()));
+        Message::Frame(Box::new(Frame { topic, kind, cursor: None, block: block.into(), freshness, data }))
+    }
+
+    /// The last message says where the stream is: whoever has it has all before it.
+    fn name_the_place(&self, messages: &mut [Message]) {
+        if let Some(Message::Frame(last)) = messages.last_mut() {
+            last.cursor = self.cursor.map(|cursor| cursor.encode());
+        }
+    }
+}
+
+fn now_and(later: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(later).unwrap_or(now)
+}
+
+fn data(pin: &Arc<Pin>, data: &FrameData) -> Data {
+    match data {
+        FrameData::Blocks(blocks) => Data::Blocks(blocks.iter().map(|block| (*block).into()).collect()),
+        FrameData::Swaps(swaps) => Data::Swaps(swaps.iter().map(|swap| Event::of(pin, swap.clone())).collect()),
+        FrameData::Pool(views) => Data::Pools(views.iter().map(|view| Pool::of(pin, view)).collect()),
+    }
+}
+
+/// A stretch of the chain.
+enum Blocks {
+    All(Vec<BlockRef>),
+    /// Memory does not have all of it: what there is of the newest, to start anew from.
+    Snapshot(Vec<BlockRef>),
+}
+
+/// Blocks after a cursor up to a height.
+fn blocks_between(pin: &Pin, from: &Cursor, last: u64) -> Blocks {
+    let whole = from.next_log_index == Cursor::BLOCK_END;
+    let first = if whole { from.block_number.saturating_add(1) } else { from.block_number };
+    let window = pin.head().window.iter().map(|record| record.block);
+    let blocks: Vec<BlockRef> = window.filter(|block| (first..=last).contains(&block.number)).collect();
+    let wanted = last.checked_sub(first).map_or(0, |n| n.saturating_add(1));
+    if u64::try_from(blocks.len()) == Ok(wanted) {
+        return Blocks::All(blocks);
+    }
+    Blocks::Snapshot(blocks.last().copied().or(pin.head().block.filter(|head| head.number <= last)).into_iter().collect())
+}
