@@ -76,6 +76,10 @@ where
         self.inner.events(query)
     }
 
+    fn pages(&self, queries: Vec<EventQuery>) -> BoxFuture<'_, Result<Vec<Vec<EventAt>>, StoreError>> {
+        self.inner.pages(queries)
+    }
+
     fn count(&self, query: EventQuery, cap: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
         self.inner.count(query, cap)
     }

@@ -71,6 +71,9 @@ macro_rules! history_conformance {
             a_time_range_includes_its_start_and_not_its_end
             a_creation_is_found_by_the_tokens_of_its_pool
             pages_join_without_gap_or_double
+            many_pages_at_once_are_what_each_is_alone
+            a_transaction_with_a_thousand_events_is_told_apart_from_others
+            memory_and_store_answer_many_pages_as_they_answer_each
             readers_see_whole_batches
         }
 

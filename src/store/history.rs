@@ -127,6 +127,10 @@ pub trait History: Send + Sync + 'static {
     /// At most `query.limit` events, newest or oldest first. Canonical ones only.
     fn events(&self, query: EventQuery) -> BoxFuture<'_, Result<Vec<EventAt>, StoreError>>;
 
+    /// Several pages, in the order asked, each as [`History::events`] answers it. One question to the store, however many there are:
+    /// one read transaction, or one command for each few hundred.
+    fn pages(&self, queries: Vec<EventQuery>) -> BoxFuture<'_, Result<Vec<Vec<EventAt>>, StoreError>>;
+
     /// Counts what `query` matches, but at most `cap`.
     fn count(&self, query: EventQuery, cap: u64) -> BoxFuture<'_, Result<u64, StoreError>>;
 

@@ -12,7 +12,7 @@ pub struct Place {
 }
 
 /// What narrows a query; at most one of them, because each has its own index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Narrow {
     #[default]
     All,
@@ -25,7 +25,7 @@ pub enum Narrow {
 
 /// Which parts of a row are wanted beside its key, its block and its decoded event. What is not wanted a store may leave where it
 /// is; the row then has `None` there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Fields {
     /// `EventRow::after`
     pub state_after: bool,
@@ -38,7 +38,7 @@ impl Fields {
 }
 
 /// Events of one kind in a half-open stretch of the chain, ordered by (block number, log index).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EventQuery {
     pub chain: ChainId,
     pub kind: EventKind,

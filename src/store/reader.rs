@@ -91,32 +91,30 @@ impl Reader {
 
     /// Events of this epoch's chain: recent ones from memory, older ones from the store, each exactly once.
     pub async fn events(&self, pin: &Pin, query: EventQuery) -> Result<Events, ReadError> {
-        if pin.head().block.is_none() {
-            return Err(ReadError::Starting);
+        let begun = Begun::new(pin, query)?;
+        match begun.older {
+            Some(older) => Ok(begun.finish(pin, Some((self.history.events(older).await?, self.history.source())))),
+            None => Ok(begun.finish(pin, None)),
         }
-        let query = EventQuery { limit: query.limit.min(EventQuery::LIMIT_MAX), ..query };
-        let floor = pin.head().window_floor;
-        let older = EventQuery { before: Some(before_floor(query.before, floor)), ..query };
-        if query.newest_first {
-            let mut events: Vec<EventAt> = recent(pin, &query).take(query.limit).collect();
-            if events.len() == query.limit || floor == 0 || query.after.is_some_and(|p| p.block_number >= floor) {
-                return Ok(Events { events, source: DataSource::Memory });
-            }
-            covered(pin)?;
-            let rest = EventQuery { limit: query.limit.saturating_sub(events.len()), ..older };
-            events.extend(self.history.events(rest).await?);
-            return Ok(Events { events, source: self.history.source() });
-        }
-        let mut events = Vec::new();
-        let mut source = DataSource::Memory;
-        if floor > 0 && query.after.is_none_or(|p| p.block_number < floor) {
-            covered(pin)?;
-            events = self.history.events(older).await?;
-            source = self.history.source();
-        }
-        let left = query.limit.saturating_sub(events.len());
-        events.extend(recent(pin, &query).take(left));
-        Ok(Events { events, source })
+    }
+
+    /// Several pages at once, each about its own pin: what [`Reader::events`] answers one by one, with at most one question to the
+    /// store. Where the store fails, those that memory answers alone are still answered.
+    pub async fn pages(&self, asked: &[(&Pin, EventQuery)]) -> Vec<Result<Events, ReadError>> {
+        let begun: Vec<_> = asked.iter().map(|(pin, query)| Begun::new(pin, *query)).collect();
+        let older: Vec<EventQuery> = begun.iter().flatten().filter_map(|page| page.older).collect();
+        let found = if older.is_empty() { Ok(Vec::new()) } else { self.history.pages(older).await };
+        let mut found = found.map(Vec::into_iter);
+        let finished = begun.into_iter().zip(asked).map(|(page, (pin, _))| {
+            let page = page?;
+            let older = match (page.older, &mut found) {
+                (None, _) => None,
+                (Some(_), Ok(pages)) => Some((pages.next().unwrap_or_default(), self.history.source())),
+                (Some(_), Err(error)) => return Err(error.clone().into()),
+            };
+            Ok(page.finish(pin, older))
+        });
+        finished.collect()
     }
 
     /// Where a cursor stands: in memory, else in the store, which keeps what was taken back for a day.
@@ -178,6 +176,52 @@ impl Reader {
     }
 }
 
+/// A page as far as memory knows it before the store is asked.
+struct Begun {
+    query: EventQuery,
+    /// Newest first: what the window has of it. Oldest first: nothing yet.
+    recent: Vec<EventAt>,
+    /// What to ask the store for; `None` where the window is enough.
+    older: Option<EventQuery>,
+}
+
+impl Begun {
+    fn new(pin: &Pin, query: EventQuery) -> Result<Self, ReadError> {
+        if pin.head().block.is_none() {
+            return Err(ReadError::Starting);
+        }
+        let query = EventQuery { limit: query.limit.min(EventQuery::LIMIT_MAX), ..query };
+        let floor = pin.head().window_floor;
+        let recent: Vec<EventAt> = if query.newest_first { recent(pin, &query).take(query.limit).collect() } else { Vec::new() };
+        let limit = query.limit.saturating_sub(recent.len());
+        if limit == 0 || !reaches_below(query.after, floor) {
+            return Ok(Self { query, recent, older: None });
+        }
+        covered(pin)?;
+        let older = EventQuery { before: Some(before_floor(query.before, floor)), limit, ..query };
+        Ok(Self { query, recent, older: Some(older) })
+    }
+
+    /// `older` is what the store answered, and which store it was.
+    fn finish(self, pin: &Pin, older: Option<(Vec<EventAt>, DataSource)>) -> Events {
+        let (older, source) = older.unwrap_or((Vec::new(), DataSource::Memory));
+        let Self { query, recent: newest, .. } = self;
+        let mut events = newest;
+        events.extend(older);
+        if !query.newest_first {
+            let left = query.limit.saturating_sub(events.len());
+            events.extend(recent(pin, &query).take(left));
+        }
+        Events { events, source }
+    }
+}
+
+/// Whether something below the window can lie after this place.
+fn reaches_below(after: Option<Place>, floor: u64) -> bool {
+    let last = floor.checked_sub(1).map(|number| Place { block_number: number, log_index: u64::MAX });
+    last.is_some_and(|last| after.is_none_or(|after| after < last))
+}
+
 /// The hash of our block at this height, where the window has it.
 fn in_window(pin: &Pin, number: u64) -> Option<B256> {
     let window = &pin.head().window;
@@ -203,7 +247,10 @@ fn before_floor(before: Option<Place>, floor: u64) -> Place {
 
 /// Matches in the window of the pinned epoch, in the query's order, without its limit.
 fn recent<'a>(pin: &'a Pin, query: &'a EventQuery) -> Box<dyn Iterator<Item = EventAt> + Send + 'a> {
-    let records = pin.head().window.iter().filter(move |r| in_time(r, query));
+    let window = &pin.head().window;
+    let from = query.after.map_or(0, |after| window.partition_point(|r| r.block.number < after.block_number));
+    let to = query.before.map_or(window.len(), |before| window.partition_point(|r| r.block.number <= before.block_number));
+    let records = window.get(from..to).unwrap_or_default().iter().filter(move |r| in_time(r, query));
     let event = move |r: &'a Arc<BlockRecord>, row: &'a EventRow| EventAt {
         chain: r.chain,
         block: r.block,

@@ -86,8 +86,8 @@ async fn the_store_is_asked_for_what_is_selected_and_no_more() {
     ] {
         let fragment = if selection.contains("...F") { "fragment F on Swap { origin }" } else { "" };
         world.data(&format!("{{ swaps {{ {selection} }} }} {fragment}")).await;
-        let asked = world.history.asked.lock().unwrap().take().unwrap();
-        assert_eq!(asked.fields, Fields { state_after, enrichment }, "{selection}");
+        let asked = std::mem::take(&mut *world.history.batches.lock().unwrap());
+        assert_eq!(asked[0][0].fields, Fields { state_after, enrichment }, "{selection}");
     }
 }
 

@@ -148,8 +148,13 @@ impl World {
 
     pub(super) fn over(chains: Vec<Arc<Live>>) -> Self {
         let history = Arc::new(ListHistory::default());
+        Self::reading(chains, history.clone(), history)
+    }
+
+    /// What is older than the window is read from `store`.
+    pub(super) fn reading(chains: Vec<Arc<Live>>, store: Arc<dyn History>, history: Arc<ListHistory>) -> Self {
         let live = chains[0].clone();
-        let reader = Reader::new(chains, history.clone());
+        let reader = Reader::new(chains, store);
         let metrics = Metrics::new().unwrap();
         let (ready, ready_rx) = watch::channel(false);
         let core = Core { reader: reader.clone(), metrics: metrics.clone(), version: "0.0.0-test" };
@@ -176,6 +181,20 @@ impl World {
 
     pub(super) fn tip(&self) -> BlockRef {
         self.chain.last().unwrap().0.block
+    }
+
+    /// Blocks without events, until everything so far is in the store only.
+    pub(super) fn bury(&mut self) {
+        for _ in 0..70 {
+            let tip = self.mine(Vec::new());
+            self.live.set_durable(tip.number, tip.hash, self.live.head().reverts);
+        }
+        assert!(self.live.head().window.iter().all(|record| record.rows.is_empty()));
+        self.history.batches.lock().unwrap().clear();
+    }
+
+    pub(super) fn records(&self) -> Vec<Arc<BlockRecord>> {
+        self.chain.iter().map(|(record, _)| record.clone()).collect()
     }
 
     pub(super) fn mine(&mut self, steps: Vec<Step>) -> BlockRef {
@@ -305,8 +324,8 @@ fn tokens(as_of: BlockRef) -> Vec<Arc<TokenMeta>> {
 pub(super) struct ListHistory {
     records: Mutex<Vec<Arc<BlockRecord>>>,
     broken: Mutex<bool>,
-    /// What was asked for last.
-    pub(super) asked: Mutex<Option<EventQuery>>,
+    /// What was asked for, one entry for each question.
+    pub(super) batches: Mutex<Vec<Vec<EventQuery>>>,
 }
 
 impl ListHistory {
@@ -379,11 +398,22 @@ impl History for ListHistory {
     }
 
     fn events(&self, query: EventQuery) -> BoxFuture<'_, Result<Vec<EventAt>, StoreError>> {
-        *self.asked.lock().unwrap() = Some(query);
+        self.batches.lock().unwrap().push(vec![query]);
         ready(self.matching(&query).map(|mut found| {
             found.truncate(query.limit);
             found
         }))
+    }
+
+    fn pages(&self, queries: Vec<EventQuery>) -> BoxFuture<'_, Result<Vec<Vec<EventAt>>, StoreError>> {
+        self.batches.lock().unwrap().push(queries.clone());
+        let page = |query: EventQuery| {
+            self.matching(&query).map(|mut found| {
+                found.truncate(query.limit);
+                found
+            })
+        };
+        ready(queries.into_iter().map(page).collect())
     }
 
     fn count(&self, query: EventQuery, cap: u64) -> BoxFuture<'_, Result<u64, StoreError>> {

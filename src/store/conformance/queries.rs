@@ -1,19 +1,20 @@
 //! What readers are told.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use alloy::primitives::Address;
 
 use super::{
     Database, World, all,
-    make::{self, CHAIN, genesis, pool_id},
+    make::{self, CHAIN, genesis, pool, pool_id},
     rich,
 };
 use crate::{
     domain::{event::EventKind, record::BlockRecord},
     store::{
-        history::History,
-        query::{EventQuery, Narrow, Place},
+        Commit, Live, PoolStatus, PoolView, Reader,
+        history::{DataSource, History, WriteBatch},
+        query::{EventQuery, Fields, Narrow, Place},
     },
 };
 
@@ -76,6 +77,95 @@ pub(crate) async fn pages_join_without_gap_or_double(database: Database) {
             assert_eq!(pages, expected);
         }
     }
+}
+
+/// Some hundreds of queries of every kind, those of transactions several times over.
+fn queries(world: &mut World) -> Vec<EventQuery> {
+    let known = world.oracle.all();
+    let transactions: Vec<_> = known.iter().flat_map(|r| &r.rows).map(|row| row.event.raw.tx_hash).collect();
+    let mut queries: Vec<EventQuery> = (0..400).map(|_| world.rng.query(&known)).collect();
+    for (n, hash) in transactions.into_iter().enumerate() {
+        let fields = if n.is_multiple_of(3) { Fields::default() } else { Fields::ALL };
+        let of =
+            EventQuery { narrow: Narrow::Transaction(hash), fields, newest_first: n.is_multiple_of(2), ..all(EventKind::Swap) };
+        queries.push(EventQuery { limit: n % 4, ..of });
+        queries.push(EventQuery { kind: EventKind::Mint, ..of });
+    }
+    queries
+}
+
+pub(crate) async fn many_pages_at_once_are_what_each_is_alone(database: Database) {
+    let (mut world, records, batch) = rich(&database).await;
+    world.write(&batch).await;
+    let more = world.grow(&records[5].block, 30, 12);
+    world.extend(&more).await;
+    // What was taken back is in none of them.
+    let revert = more[25..].iter().rev().map(|r| r.block.hash).collect();
+    let batch = WriteBatch { revert, head: Some(more[24].block), ..world.batch() };
+    world.write(&batch).await;
+    let queries = queries(&mut world);
+    let mut alone = Vec::new();
+    for query in &queries {
+        alone.push(world.store.events(*query).await.unwrap());
+    }
+    assert!(alone.iter().filter(|page| !page.is_empty()).count() > 300);
+    for size in [0, 1, 2, 7, queries.len()] {
+        let pages = world.store.pages(queries[..size].to_vec()).await.unwrap();
+        assert_eq!(pages, alone[..size], "{size} at once");
+    }
+}
+
+pub(crate) async fn a_transaction_with_a_thousand_events_is_told_apart_from_others(database: Database) {
+    let mut world = World::new(&database).await;
+    let mut base = world.grow(&genesis(), 2, 0);
+    let (large, small) = (world.rng.hash(), world.rng.hash());
+    let rows = (0..1_300).map(|n| {
+        let mut row = world.rng.row(pool_id(0), 2 * n + 1, if n == 700 { small } else { large });
+        row.event.body = world.rng.body(2);
+        (row.sync_log_index, row.after) = (None, None);
+        row
+    });
+    Arc::make_mut(&mut base[1]).rows = rows.collect();
+    world.extend(&base).await;
+    let of =
+        |hash, limit, newest_first| EventQuery { narrow: Narrow::Transaction(hash), limit, newest_first, ..all(EventKind::Swap) };
+    let queries = vec![of(large, 3, true), of(small, 5, false), of(large, 4, false), of(large, EventQuery::LIMIT_MAX, true)];
+    for queries in [queries[..3].to_vec(), queries] {
+        let expected: Vec<_> = queries.iter().map(|query| world.oracle.events(query)).collect();
+        assert_eq!(world.store.pages(queries).await.unwrap(), expected);
+    }
+}
+
+/// The window begins in the middle of what is stored.
+pub(crate) async fn memory_and_store_answer_many_pages_as_they_answer_each(database: Database) {
+    let (mut world, records, batch) = rich(&database).await;
+    world.write(&batch).await;
+    let more = world.grow(&records[5].block, 30, 12);
+    world.extend(&more).await;
+    let live = Arc::new(Live::new(CHAIN, "local", 2, Duration::from_secs(15)));
+    let view = |n| {
+        let meta = pool(n, records[0].block);
+        let (state, updated) = (world.rng.state(), records[0].block);
+        (meta.id, Some(Arc::new(PoolView { meta, state, status: PoolStatus::Live, held_at: None, updated })))
+    };
+    let window = more[15..].to_vec();
+    let (head, floor) = (more[29].block, more[15].block.number);
+    let views = (0..make::POOLS).map(view).collect();
+    live.restore(Commit { extended: window, head: Some(head), views, ..Commit::default() }, head.number, floor);
+    let pin = live.pin();
+    let reader = Reader::new([live], world.store.clone());
+    let queries = queries(&mut world);
+    let asked: Vec<_> = queries.iter().map(|query| (&pin, *query)).collect();
+    let mut sources = (0, 0);
+    for (found, query) in reader.pages(&asked).await.into_iter().zip(&queries) {
+        let (found, alone) = (found.unwrap(), reader.events(&pin, *query).await.unwrap());
+        assert_eq!((&found.events, found.source), (&alone.events, alone.source), "{query:?}");
+        if query.fields == Fields::ALL {
+            assert_eq!(found.events, world.oracle.events(query), "{query:?}");
+        }
+        *(if found.source == DataSource::Memory { &mut sources.0 } else { &mut sources.1 }) += 1;
+    }
+    assert!(sources.0 > 50 && sources.1 > 50, "of both: {sources:?}");
 }
 
 pub(crate) async fn readers_see_whole_batches(database: Database) {

@@ -141,9 +141,12 @@ async fn run(database: &Database, steps: &[Step], seed: u64) {
     world.oracle.check_replay(&world.store).await;
     let known = world.oracle.all();
     let mut rng = Rng(seed);
-    for _ in 0..40 {
-        world.oracle.check_query(&world.store, rng.query(&known)).await;
+    let queries: Vec<_> = (0..40).map(|_| rng.query(&known)).collect();
+    for query in &queries {
+        world.oracle.check_query(&world.store, *query).await;
     }
+    let alone: Vec<_> = queries.iter().map(|query| world.oracle.events(query)).collect();
+    assert_eq!(world.store.pages(queries).await.unwrap(), alone);
 }
 
 /// The pools that trade are created in a block that is final.

@@ -2,7 +2,7 @@
 //!
 //! Read in this order: `docs/data-model.md` (what is kept, and why each index is there), [`schema`] (collections, indexes,
 //! versions), [`key`] (an `_id` is a place in the chain), [`mod@write`] and [`plan`] (one batch), [`query`] (the closed set of questions, one
-//! index each), [`read`] (what a restart needs), [`connect`] (which server, how patiently).
+//! index each), [`mod@pages`] (many of them in one command), [`read`] (what a restart needs), [`connect`] (which server, how patiently).
 //!
 //! What is absent: any deletion on a revert, any query without an index, any sort that an index does not give.
 
@@ -11,6 +11,7 @@ mod connect;
 mod error;
 mod inspect;
 mod key;
+mod pages;
 mod plan;
 mod query;
 mod read;
@@ -226,6 +227,10 @@ impl History for MongoHistory {
         Box::pin(async move { query::events(&self.store, &query).await.map_err(Failure::told) })
     }
 
+    fn pages(&self, queries: Vec<EventQuery>) -> BoxFuture<'_, std::result::Result<Vec<Vec<EventAt>>, StoreError>> {
+        Box::pin(async move { pages::pages(&self.store, &queries).await.map_err(Failure::told) })
+    }
+
     fn count(&self, query: EventQuery, cap: u64) -> BoxFuture<'_, std::result::Result<u64, StoreError>> {
         Box::pin(async move { query::count(&self.store, &query, cap).await.map_err(Failure::told) })
     }
@@ -244,4 +249,4 @@ impl History for MongoHistory {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

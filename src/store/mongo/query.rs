@@ -22,7 +22,7 @@ use crate::{
 /// How a query is asked.
 pub(super) struct Asked {
     pub(super) filter: Document,
-    pub(super) hint: Hint,
+    pub(super) index: &'static str,
 }
 
 pub(super) fn hint(name: &str) -> Hint {
@@ -42,7 +42,7 @@ pub(super) fn asked(query: &EventQuery, after: Option<Place>, before: Option<Pla
             (doc! { "tx_prefix": prefix, "_id": range, "tx": binary(hash.as_slice()), "canonical": true }, "tx")
         }
     };
-    Asked { filter, hint: hint(index) }
+    Asked { filter, index }
 }
 
 pub(super) async fn events(store: &Store, query: &EventQuery) -> Result<Vec<EventAt>> {
@@ -51,11 +51,11 @@ pub(super) async fn events(store: &Store, query: &EventQuery) -> Result<Vec<Even
     if limit == 0 {
         return Ok(Vec::new());
     }
-    let Asked { filter, hint } = asked(query, after, before);
+    let Asked { filter, index } = asked(query, after, before);
     let mut cursor = store
         .collection(EVENTS)
         .find(filter)
-        .hint(hint)
+        .hint(hint(index))
         .sort(doc! { "_id": if query.newest_first { -1 } else { 1 } })
         .limit(i64::try_from(limit).unwrap_or(i64::MAX))
         // All of a page in one answer: the default is 101 documents.
@@ -74,12 +74,12 @@ pub(super) async fn count(store: &Store, query: &EventQuery, cap: u64) -> Result
     if cap == 0 {
         return Ok(0);
     }
-    let Asked { filter, hint } = asked(query, after, before);
-    Ok(store.collection(EVENTS).count_documents(filter).hint(hint).limit(cap).await?)
+    let Asked { filter, index } = asked(query, after, before);
+    Ok(store.collection(EVENTS).count_documents(filter).hint(hint(index)).limit(cap).await?)
 }
 
 /// The stretch that a query asks for, both ends exclusive. Outer `None`: nothing can match.
-async fn places(store: &Store, query: &EventQuery) -> Result<Option<(Option<Place>, Option<Place>)>> {
+pub(super) async fn places(store: &Store, query: &EventQuery) -> Result<Option<(Option<Place>, Option<Place>)>> {
     let (mut after, mut before) = (query.after, query.before);
     if let Some(from) = query.time_from {
         let Some(number) = first_block_at(store, query, from).await? else { return Ok(None) };

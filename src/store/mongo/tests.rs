@@ -26,10 +26,10 @@ history_conformance!(fresh, 12);
 
 /// `MONGODB_URI`, or a mongod that the tests of a process share while any of them runs.
 #[derive(Clone)]
-struct Server(Option<Arc<Mongod>>);
+pub(crate) struct Server(Option<Arc<Mongod>>);
 
 impl Server {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         static SHARED: tokio::sync::Mutex<Weak<Mongod>> = tokio::sync::Mutex::const_new(Weak::new());
         if given_uri().is_some() {
             return Self(None);
@@ -44,7 +44,7 @@ impl Server {
     }
 
     /// An empty database.
-    fn database(&self) -> String {
+    pub(crate) fn database(&self) -> String {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("swaptide_test_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         match (&self.0, given_uri()) {
@@ -144,14 +144,10 @@ async fn every_query_walks_one_index_in_its_order() {
     let history = open(&uri).await;
     history.claim(CHAIN, GENESIS).await.unwrap();
     let store = &history.store;
-    let name = |hint: mongodb::options::Hint| match hint {
-        mongodb::options::Hint::Name(name) => name,
-        _ => unreachable!("indexes are named"),
-    };
     for asked_for in queries() {
         let asked = query::asked(&asked_for, asked_for.after, asked_for.before);
         let sort = doc! { "_id": if asked_for.newest_first { -1 } else { 1 } };
-        let find = doc! { "find": schema::EVENTS, "filter": asked.filter, "sort": sort, "limit": 50, "hint": name(asked.hint) };
+        let find = doc! { "find": schema::EVENTS, "filter": asked.filter, "sort": sort, "limit": 50, "hint": asked.index };
         let stages = explained(store, find).await;
         assert!(stages.iter().any(|s| s == "IXSCAN"), "{asked_for:?}: {stages:?}");
         assert!(!stages.iter().any(|s| s == "COLLSCAN" || s.starts_with("SORT")), "{asked_for:?}: {stages:?}");
@@ -167,6 +163,53 @@ async fn every_query_walks_one_index_in_its_order() {
         let stages = explained(store, find.clone()).await;
         assert!(stages.iter().any(|s| s == "IXSCAN"), "{find}: {stages:?}");
         assert!(!stages.iter().any(|s| s == "COLLSCAN" || s == "SORT"), "{find}: {stages:?}");
+    }
+}
+
+/// A hint reaches the first branch only; the others have to find their index themselves.
+#[tokio::test]
+async fn every_branch_of_a_command_walks_one_index_in_its_order() {
+    let server = Server::start().await;
+    let uri = server.database();
+    let mut world = World::new(&server.suite(uri.clone())).await;
+    let mut records = world.grow(&genesis(), 60, 12);
+    let first = Arc::make_mut(&mut records[0]);
+    first.created = (0..make::TRADED).map(|n| pool(n, first.block)).collect();
+    let batch = WriteBatch { head: records.last().map(|r| r.block), records, ..world.batch() };
+    world.write(&batch).await;
+    let store = open(&uri).await.store;
+    let mut asked = queries();
+    // Some that share a branch.
+    asked.extend((0..20).map(|n| EventQuery { narrow: Narrow::Transaction(B256::repeat_byte(n)), ..all(EventKind::Burn) }));
+    let (pipeline, index) = pages::pipeline_of(&asked).unwrap();
+    let command = doc! { "aggregate": schema::EVENTS, "pipeline": pipeline, "hint": index, "cursor": {} };
+    let explained = store.database.run_command(doc! { "explain": command, "verbosity": "queryPlanner" }).await.unwrap();
+    let mut plans = Vec::new();
+    winning_plans(&Bson::Document(explained), &mut plans);
+    // Those of transactions share one for each kind.
+    let alone = asked.iter().filter(|query| !matches!(query.narrow, Narrow::Transaction(_)));
+    let mut expected: Vec<&str> = alone.map(|query| query::asked(query, None, None).index).chain(["tx"; 3]).collect();
+    let mut walked: Vec<String> = Vec::new();
+    for plan in plans {
+        let (mut found, text) = (Vec::new(), plan.to_string());
+        stages(&plan, &mut found);
+        walked.extend(text.split("\"indexName\": \"").nth(1).map(|rest| rest.split('"').next().unwrap().to_owned()));
+        assert!(!found.iter().any(|s| s == "COLLSCAN" || s.starts_with("SORT") && s != "SORT_MERGE"), "{text}");
+    }
+    expected.sort_unstable();
+    walked.sort_unstable();
+    assert_eq!(walked, expected);
+}
+
+fn winning_plans(found: &Bson, plans: &mut Vec<Bson>) {
+    match found {
+        Bson::Document(document) => {
+            for (name, value) in document {
+                if name == "winningPlan" { plans.push(value.clone()) } else { winning_plans(value, plans) }
+            }
+        }
+        Bson::Array(array) => array.iter().for_each(|value| winning_plans(value, plans)),
+        _ => {}
     }
 }
 

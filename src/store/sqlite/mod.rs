@@ -134,6 +134,11 @@ impl History for SqliteHistory {
         Box::pin(async move { self.shared.connections()?.read(move |tx| query::events(tx, &query)).await })
     }
 
+    fn pages(&self, queries: Vec<EventQuery>) -> BoxFuture<'_, Result<Vec<Vec<EventAt>>, StoreError>> {
+        let pages = move |tx: &rusqlite::Transaction<'_>| queries.iter().map(|query| query::events(tx, query)).collect();
+        Box::pin(async move { self.shared.connections()?.read(pages).await })
+    }
+
     fn count(&self, query: EventQuery, cap: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
         Box::pin(async move { self.shared.connections()?.read(move |tx| query::count(tx, &query, cap)).await })
     }
