@@ -128,6 +128,12 @@ pub(super) fn token_id(id: &ID) -> Result<Address, ApiError> {
     })
 }
 
+pub(super) fn transaction_id(id: &ID) -> Result<B256, ApiError> {
+    id.to_ascii_lowercase().parse().map_err(|_| {
+        ApiError::input(format!("`{}` is no transaction: give its hash, 0x and 64 hex digits", super::scalars::shown(id)))
+    })
+}
+
 macro_rules! event_where {
     ($name:ident, $doc:literal) => {
         #[doc = $doc]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use alloy::primitives::{Address, I256, U256};
-use async_graphql::{ID, MergedObject, Object, SimpleObject};
+use async_graphql::{ID, MergedObject, Object};
 
 use super::{
     block::{BlockRef, Commitment},
@@ -11,6 +11,7 @@ use super::{
     pool::Pool,
     scalars::{AddressScalar, BigDecimal, BigInt, Timestamp},
     token::{Token, decimals},
+    transaction::Transaction,
 };
 use crate::{
     domain::{
@@ -24,21 +25,6 @@ use crate::{
 
 /// How far a retracted event's pool is searched for among the blocks that were taken back with it.
 const ORPHANS_SEARCHED_BLOCKS: usize = 256;
-
-/// The transaction that an event is in.
-#[derive(Debug, Clone, SimpleObject)]
-pub(crate) struct Transaction {
-    /// Hash of the transaction, `0x` and 64 hex digits.
-    id: ID,
-    /// Height of the block it is in.
-    block_number: u64,
-    /// Time of the block it is in, seconds since 1970.
-    timestamp: Timestamp,
-    /// Gas that it used. Null until it has been looked up.
-    gas_used: Option<BigInt>,
-    /// Wei that it paid for each. Null until it has been looked up.
-    gas_price: Option<BigInt>,
-}
 
 /// One event with what is needed to read it. Cheap to clone.
 #[derive(Clone)]
@@ -56,6 +42,10 @@ impl At {
 
     pub(in crate::api) fn event(&self) -> &EventAt {
         &self.event
+    }
+
+    pub(super) fn pin(&self) -> &Arc<Pin> {
+        &self.pin
     }
 
     pub(in crate::api) fn meta(&self) -> Option<&PoolMeta> {
@@ -191,18 +181,6 @@ impl EventFields {
         self.0.event.block.into()
     }
 
-    /// The transaction it is in.
-    async fn transaction(&self) -> Transaction {
-        let event = &self.0.event;
-        Transaction {
-            id: ID(format!("{:#x}", event.row.event.raw.tx_hash)),
-            block_number: event.block.number,
-            timestamp: Timestamp(event.block.timestamp),
-            gas_used: event.row.enrichment.map(|e| U256::from(e.gas_used).into()),
-            gas_price: event.row.enrichment.map(|e| e.gas_price_wei.into()),
-        }
-    }
-
     /// Index of its log within the block, from 0.
     async fn log_index(&self) -> u64 {
         self.0.event.row.log_index()
@@ -211,12 +189,6 @@ impl EventFields {
     /// Time of its block, seconds since 1970.
     async fn timestamp(&self) -> Timestamp {
         Timestamp(self.0.event.block.timestamp)
-    }
-
-    /// The pool as it is now (its `asOf` says when), not as it was. Null where the block that created it was taken back.
-    async fn pool(&self) -> Option<Pool> {
-        let At { pin, event, .. } = &self.0;
-        pin.pool(&event.row.event.pool).map(|view| Pool::new(pin, view))
     }
 
     /// The pool's token with the smaller address. Null only where the pool is not known any more.
@@ -385,33 +357,61 @@ impl BurnFields {
     }
 }
 
+/// What leads from an event to lists of events. A part of its own for each type: the engine builds a type out of parts that are
+/// complete, and this one is complete only when the three types are.
+macro_rules! links {
+    ($name:ident) => {
+        /// What an event belongs to.
+        pub(crate) struct $name(At);
+
+        /// What an event belongs to.
+        #[Object]
+        impl $name {
+            /// The transaction it is in.
+            async fn transaction(&self) -> Transaction {
+                Transaction::of(self.0.clone())
+            }
+
+            /// The pool as it is now (its `asOf` says when), not as it was. Null where the block that created it was taken back.
+            async fn pool(&self) -> Option<Pool> {
+                let At { pin, event, .. } = &self.0;
+                pin.pool(&event.row.event.pool).map(|view| Pool::new(pin, view))
+            }
+        }
+    };
+}
+
+links!(SwapLinks);
+links!(MintLinks);
+links!(BurnLinks);
+
 /// An exchange of one of the pool's tokens for the other.
 #[derive(MergedObject)]
-pub(crate) struct Swap(EventFields, SwapFields);
+pub(crate) struct Swap(EventFields, SwapLinks, SwapFields);
 
 /// Liquidity put into a pool.
 #[derive(MergedObject)]
-pub(crate) struct Mint(EventFields, PositionFields);
+pub(crate) struct Mint(EventFields, MintLinks, PositionFields);
 
 /// Liquidity taken out of a pool.
 #[derive(MergedObject)]
-pub(crate) struct Burn(EventFields, PositionFields, BurnFields);
+pub(crate) struct Burn(EventFields, BurnLinks, PositionFields, BurnFields);
 
 impl From<At> for Swap {
     fn from(at: At) -> Self {
-        Self(EventFields(at.clone()), SwapFields(at))
+        Self(EventFields(at.clone()), SwapLinks(at.clone()), SwapFields(at))
     }
 }
 
 impl From<At> for Mint {
     fn from(at: At) -> Self {
-        Self(EventFields(at.clone()), PositionFields(at))
+        Self(EventFields(at.clone()), MintLinks(at.clone()), PositionFields(at))
     }
 }
 
 impl From<At> for Burn {
     fn from(at: At) -> Self {
-        Self(EventFields(at.clone()), PositionFields(at.clone()), BurnFields(at))
+        Self(EventFields(at.clone()), BurnLinks(at.clone()), PositionFields(at.clone()), BurnFields(at))
     }
 }
 

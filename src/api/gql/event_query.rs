@@ -1,24 +1,27 @@
-//! A page of events: arguments become one of the closed set of queries.
+//! Events of a list: arguments, or the place in the query, become one of the closed set of queries.
 
 use std::sync::Arc;
 
-use async_graphql::Context;
+use async_graphql::{Context, Lookahead};
 
 use super::{
     args::EventFilter,
     block::OrderDirection,
     connection::{Page, Total, first},
-    core::core,
     cursor,
     error::ApiError,
     event::At,
     heights::BlockHeight,
+    loader,
     pins::pin,
     scalars::Cursor,
 };
 use crate::{
     domain::{ChainId, event::EventKind},
-    store::query::{EventQuery, Fields},
+    store::{
+        Pin,
+        query::{EventQuery, Fields, Narrow, Place},
+    },
 };
 
 pub(super) struct Asked {
@@ -37,7 +40,8 @@ pub(super) async fn page<N: From<At>>(ctx: &Context<'_>, asked: Asked) -> Result
     let pin = pin(ctx, asked.chain).await?;
     BlockHeight::check(asked.block, &pin)?;
     let newest_first = asked.direction == OrderDirection::Desc;
-    let fields = fields(ctx);
+    let list = ctx.look_ahead();
+    let fields = fields(&[list.field("nodes"), list.field("edges").field("node")]);
     let all = EventQuery {
         chain: pin.chain(),
         kind: asked.kind,
@@ -52,18 +56,56 @@ pub(super) async fn page<N: From<At>>(ctx: &Context<'_>, asked: Asked) -> Result
     };
     let place = asked.after.as_ref().map(|c| cursor::place(&pin, c, newest_first)).transpose()?;
     let query = if newest_first { EventQuery { before: place, ..all } } else { EventQuery { after: place, ..all } };
-    let found = core(ctx)?.reader.events(&pin, query).await?;
-    let items = found.events.into_iter().map(|event| (cursor::of_event(&pin, &event), N::from(At::new(&pin, event)))).collect();
+    let found = loader::page(ctx, &pin, query).await?;
+    let items = found.into_iter().map(|at| (cursor::of_event(&pin, at.event()), N::from(at))).collect();
     Ok(Page::new(items, count, place.is_some(), Total::events(Arc::clone(&pin), all)))
 }
 
-/// What of the rows is selected, by whatever alias or fragment, so that a store reads no more than that.
-fn fields(ctx: &Context<'_>) -> Fields {
-    let page = ctx.look_ahead();
-    let selected =
-        |name: &str| page.field("nodes").field(name).exists() || page.field("edges").field("node").field(name).exists();
-    let transactions = || [page.field("nodes"), page.field("edges").field("node")].map(|node| node.field("transaction"));
-    let paid = |name: &str| transactions().iter().any(|transaction| transaction.field(name).exists());
+/// The events of a nested list. Nothing but its place in the query narrows it, so it has no cursors: whoever wants to turn pages asks
+/// the root list with the same condition in `where`.
+pub(super) async fn nested<N: From<At>>(
+    ctx: &Context<'_>,
+    pin: &Arc<Pin>,
+    kind: EventKind,
+    (narrow, within): (Narrow, Within),
+    (count, direction): (i32, OrderDirection),
+) -> Result<Vec<N>, ApiError> {
+    let query = EventQuery {
+        chain: pin.chain(),
+        kind,
+        narrow,
+        after: within.after,
+        before: within.before,
+        time_from: None,
+        time_to: None,
+        newest_first: direction == OrderDirection::Desc,
+        fields: fields(&[ctx.look_ahead()]),
+        limit: first(count)?,
+    };
+    Ok(loader::page(ctx, pin, query).await?.into_iter().map(N::from).collect())
+}
+
+/// A stretch of the chain, both ends exclusive.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Within {
+    after: Option<Place>,
+    before: Option<Place>,
+}
+
+impl Within {
+    /// One block.
+    pub(super) fn block(number: u64) -> Self {
+        Self {
+            after: number.checked_sub(1).map(|before| Place { block_number: before, log_index: u64::MAX }),
+            before: number.checked_add(1).map(|next| Place { block_number: next, log_index: 0 }),
+        }
+    }
+}
+
+/// What of the rows is selected under these nodes, by whatever alias or fragment, so that a store reads no more than that.
+fn fields(nodes: &[Lookahead<'_>]) -> Fields {
+    let selected = |name: &str| nodes.iter().any(|node| node.field(name).exists());
+    let paid = |name: &str| nodes.iter().any(|node| node.field("transaction").field(name).exists());
     Fields {
         state_after: ["reserve0After", "reserve1After", "liquidityAfter"].into_iter().any(selected),
         enrichment: selected("origin") || ["gasUsed", "gasPrice"].into_iter().any(paid),

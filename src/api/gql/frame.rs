@@ -54,11 +54,16 @@ pub(super) struct Envelope {
 }
 
 macro_rules! frame {
-    ($name:ident, $data:ty, $doc:literal) => {
+    ($name:ident, $data:ty, $most:literal, $doc:literal) => {
         #[doc = $doc]
         pub(crate) struct $name {
             pub(super) envelope: Envelope,
             pub(super) data: Vec<$data>,
+        }
+
+        impl $name {
+            /// So many things a frame is counted as: nobody asks for a number of them.
+            const COUNTED: usize = $most;
         }
 
         #[doc = $doc]
@@ -93,6 +98,7 @@ macro_rules! frame {
 
             /// What the frame brings or takes back. Of pools: their new state, also in a RETRACT; empty where there is no such pool,
             /// or not any more.
+            #[graphql(complexity = "Self::COUNTED.saturating_mul(child_complexity).saturating_add(1)")]
             async fn data(&self) -> &[$data] {
                 &self.data
             }
@@ -100,9 +106,10 @@ macro_rules! frame {
     };
 }
 
-frame!(BlockEvent, BlockRef, "Blocks that joined the chain, or were taken back. One frame per change of the chain.");
-frame!(SwapEvent, Swap, "Swaps that happened, or were taken back. One frame per change of the chain that has any.");
-frame!(PoolEvent, Pool, "A pool's new state. One frame per change of the chain that touched it.");
+frame!(BlockEvent, BlockRef, 1, "Blocks that joined the chain, or were taken back. One frame per change of the chain.");
+// A busy block has some hundred swaps.
+frame!(SwapEvent, Swap, 100, "Swaps that happened, or were taken back. One frame per change of the chain that has any.");
+frame!(PoolEvent, Pool, 1, "A pool's new state. One frame per change of the chain that touched it.");
 
 pub(super) fn blocks(envelope: Envelope, frame: &Frame) -> BlockEvent {
     let data = match &frame.data {

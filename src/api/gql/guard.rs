@@ -18,6 +18,7 @@ use super::{
     core::Core,
     error::{ApiError, Code},
     heights, limits,
+    loader::Loader,
     pins::Pins,
 };
 use crate::store::Pin;
@@ -63,6 +64,7 @@ impl Extension for Guard {
         limits::check_document(document).map_err(refused)?;
         let wanted = heights::wanted(document, operation_name.as_deref(), &variables);
         request.data.insert(Pins::new(wanted));
+        request.data.insert(Loader::default());
         Ok(request)
     }
 

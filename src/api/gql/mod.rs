@@ -13,6 +13,7 @@ mod frame;
 mod guard;
 mod heights;
 mod limits;
+mod loader;
 mod meta;
 mod pins;
 mod pool;
@@ -20,6 +21,7 @@ mod query;
 pub(in crate::api) mod scalars;
 mod subscription;
 pub(in crate::api) mod token;
+mod transaction;
 
 use std::sync::Arc;
 

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use async_graphql::{ID, Object};
+use async_graphql::{Context, ID, Object};
 
 use super::{
-    block::{BlockRef, DataSource, PoolStatus, Protocol},
+    block::{BlockRef, DataSource, OrderDirection, PoolStatus, Protocol},
     connection::{FIRST_DEFAULT, Page, Total, connection, first, page_cost},
     cursor,
     error::ApiError,
+    event::{At, Burn, Mint, Swap},
+    event_query::{self, Within},
     query::nullable,
     scalars::{AddressScalar, BigDecimal, BigInt, Bytes, Cursor, Timestamp},
     token::{Token, decimals},
@@ -16,10 +18,11 @@ use super::{
 use crate::{
     domain::{
         block,
+        event::EventKind,
         pool::{PoolId, PoolState, V2State, V3State},
         price::{Ratio, tick_ratio, token1_per_token0},
     },
-    store::{Pin, PoolView},
+    store::{Pin, PoolView, query::Narrow},
 };
 
 /// One pool as of one block.
@@ -206,6 +209,39 @@ impl Pool {
         Ok(TickConnection(self.tick_page(first, after.as_ref())?))
     }
 
+    /// Its newest swaps, as of the block of the answer. A list to look at: to turn pages, ask `swaps(where: { pool: … })`.
+    #[graphql(complexity = "page_cost(first, child_complexity)")]
+    async fn swaps(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How many, 1 to 1000", default_with = "FIRST_DEFAULT")] first: i32,
+        #[graphql(desc = "Newest first unless `asc`", default_with = "OrderDirection::Desc")] order_direction: OrderDirection,
+    ) -> async_graphql::Result<Vec<Swap>> {
+        Ok(self.events(ctx, EventKind::Swap, first, order_direction).await?)
+    }
+
+    /// Liquidity put into it, newest first, as of the block of the answer. To turn pages, ask `mints(where: { pool: … })`.
+    #[graphql(complexity = "page_cost(first, child_complexity)")]
+    async fn mints(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How many, 1 to 1000", default_with = "FIRST_DEFAULT")] first: i32,
+        #[graphql(desc = "Newest first unless `asc`", default_with = "OrderDirection::Desc")] order_direction: OrderDirection,
+    ) -> async_graphql::Result<Vec<Mint>> {
+        Ok(self.events(ctx, EventKind::Mint, first, order_direction).await?)
+    }
+
+    /// Liquidity taken out of it, newest first, as of the block of the answer. To turn pages, ask `burns(where: { pool: … })`.
+    #[graphql(complexity = "page_cost(first, child_complexity)")]
+    async fn burns(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How many, 1 to 1000", default_with = "FIRST_DEFAULT")] first: i32,
+        #[graphql(desc = "Newest first unless `asc`", default_with = "OrderDirection::Desc")] order_direction: OrderDirection,
+    ) -> async_graphql::Result<Vec<Burn>> {
+        Ok(self.events(ctx, EventKind::Burn, first, order_direction).await?)
+    }
+
     /// How far the state can be trusted.
     async fn status(&self) -> PoolStatus {
         self.view.status.into()
@@ -223,6 +259,17 @@ impl Pool {
 }
 
 impl Pool {
+    async fn events<N: From<At>>(
+        &self,
+        ctx: &Context<'_>,
+        kind: EventKind,
+        first: i32,
+        direction: OrderDirection,
+    ) -> Result<Vec<N>, ApiError> {
+        let of_pool = (Narrow::Pool(self.view.meta.id), Within::default());
+        event_query::nested(ctx, &self.pin, kind, of_pool, (first, direction)).await
+    }
+
     fn tick_page(&self, count: i32, after: Option<&Cursor>) -> Result<Page<Tick>, ApiError> {
         let count = first(count)?;
         let after = match after {

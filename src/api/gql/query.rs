@@ -18,6 +18,7 @@ use super::{
     pool::{Pool, PoolConnection},
     scalars::Cursor,
     token::{Token, TokenConnection},
+    transaction::Transaction,
 };
 use crate::{
     domain::{event::EventKind, pool::PoolId, token::TokenMeta},
@@ -179,6 +180,24 @@ impl Query {
         let filter = filter.try_into()?;
         let asked = Asked { kind: EventKind::Burn, chain: chain_id, first, after, filter, direction: order_direction, block };
         Ok(BurnConnection(event_query::page(ctx, asked).await?))
+    }
+
+    /// One transaction; null where no event of it is known.
+    #[graphql(complexity = "child_complexity + EventKind::ALL.len()")]
+    async fn transaction(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "EIP-155 chain id; may be left out where one chain is configured")] chain_id: Option<u64>,
+        #[graphql(desc = "The transaction's hash, `0x` and 64 hex digits, any case")] id: ID,
+        #[graphql(desc = "The block that the answer must be of")] block: Option<BlockHeight>,
+    ) -> Option<Result<Transaction>> {
+        let found = async {
+            let hash = args::transaction_id(&id)?;
+            let pin = pin(ctx, chain_id).await?;
+            BlockHeight::check(block, &pin)?;
+            Transaction::find(ctx, &pin, hash).await
+        };
+        nullable(found.await)
     }
 
     /// What this server knows of a chain, and how new it is.

@@ -5,6 +5,8 @@ mod errors;
 mod http;
 mod intake;
 mod limits;
+mod nested;
+mod nested_mongo;
 mod paging;
 mod queries;
 mod rest;
