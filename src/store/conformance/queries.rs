@@ -154,7 +154,15 @@ pub(crate) async fn memory_and_store_answer_many_pages_as_they_answer_each(datab
     live.restore(Commit { extended: window, head: Some(head), views, ..Commit::default() }, head.number, floor);
     let pin = live.pin();
     let reader = Reader::new([live], world.store.clone());
-    let queries = queries(&mut world);
+    let mut queries = queries(&mut world);
+    // Places around the window's floor.
+    for (block_number, log_index) in (floor - 2..floor + 2).flat_map(|n| [0, 1, 9, 15, u64::MAX].map(|log| (n, log))) {
+        let place = Some(Place { block_number, log_index });
+        for newest_first in [true, false] {
+            let beside = EventQuery { newest_first, ..all(EventKind::Swap) };
+            queries.extend([EventQuery { after: place, ..beside }, EventQuery { before: place, ..beside }]);
+        }
+    }
     let asked: Vec<_> = queries.iter().map(|query| (&pin, *query)).collect();
     let mut sources = (0, 0);
     for (found, query) in reader.pages(&asked).await.into_iter().zip(&queries) {

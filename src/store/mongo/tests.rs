@@ -184,8 +184,10 @@ async fn every_branch_of_a_command_walks_one_index_in_its_order() {
     let (pipeline, index) = pages::pipeline_of(&asked).unwrap();
     let command = doc! { "aggregate": schema::EVENTS, "pipeline": pipeline, "hint": index, "cursor": {} };
     let explained = store.database.run_command(doc! { "explain": command, "verbosity": "queryPlanner" }).await.unwrap();
-    let mut plans = Vec::new();
-    winning_plans(&Bson::Document(explained), &mut plans);
+    let explained = Bson::Document(explained);
+    let (mut plans, mut rivals) = (Vec::new(), Vec::new());
+    every("winningPlan", &explained, &mut plans);
+    every("rejectedPlans", &explained, &mut rivals);
     // Those of transactions share one for each kind.
     let alone = asked.iter().filter(|query| !matches!(query.narrow, Narrow::Transaction(_)));
     let mut expected: Vec<&str> = alone.map(|query| query::asked(query, None, None).index).chain(["tx"; 3]).collect();
@@ -199,16 +201,25 @@ async fn every_branch_of_a_command_walks_one_index_in_its_order() {
     expected.sort_unstable();
     walked.sort_unstable();
     assert_eq!(walked, expected);
+    // And no other index could be taken for it: each would have to sort.
+    let rivals: Vec<&Bson> = rivals.iter().flat_map(|plans| plans.as_array().unwrap()).collect();
+    assert!(!rivals.is_empty());
+    for rival in rivals {
+        let mut found = Vec::new();
+        stages(rival, &mut found);
+        assert!(found.iter().any(|s| s == "SORT"), "{rival}");
+    }
 }
 
-fn winning_plans(found: &Bson, plans: &mut Vec<Bson>) {
+/// Every value under this name, however deep.
+fn every(name: &str, found: &Bson, into: &mut Vec<Bson>) {
     match found {
         Bson::Document(document) => {
-            for (name, value) in document {
-                if name == "winningPlan" { plans.push(value.clone()) } else { winning_plans(value, plans) }
+            for (key, value) in document {
+                if key == name { into.push(value.clone()) } else { every(name, value, into) }
             }
         }
-        Bson::Array(array) => array.iter().for_each(|value| winning_plans(value, plans)),
+        Bson::Array(array) => array.iter().for_each(|value| every(name, value, into)),
         _ => {}
     }
 }
