@@ -60,7 +60,9 @@ impl IntoResponse for Answer {
         let unchanged = self.known.as_ref().and_then(|known| known.to_str().ok()).is_some_and(|known| matches(known, &tag));
         let mut response = if unchanged { StatusCode::NOT_MODIFIED.into_response() } else { self.body.into_response() };
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if !unchanged {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
         // Kept, and asked about every time.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert(AS_OF_BLOCK, HeaderValue::from(self.as_of.number));

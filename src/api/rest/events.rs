@@ -8,10 +8,12 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     answer::Answer,
+    document::{CursorRefusals, Refusals},
     model::{Block, Chain, Event, Page},
-    params::{InPath, InQuery, Order, PageParams, address, hash, limit, pin, pool_id},
+    params::{InPath, InQuery, OfAccount, OfPool, OfTransaction, OnChain, Order, PageParams, address, hash, limit, pin, pool_id},
     pools::no_pool,
     problem::Problem,
+    text,
 };
 use crate::{
     api::{
@@ -20,7 +22,7 @@ use crate::{
     },
     domain::{cursor::Cursor, event::EventKind},
     store::{
-        Freshness, Pin,
+        Pin,
         history::DataSource,
         query::{EventQuery, Fields, Narrow, Place},
         reader::Standing,
@@ -36,19 +38,26 @@ pub(super) struct Wanted {
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// Where the page begins: `cursor` of the page before, or follow its `Link`.
+    #[param(pattern = "^[0-9A-Za-z_-]+$", max_length = 200)]
     cursor: Option<String>,
-    /// For pollers: what came after this `cursor`, oldest first. Not together with `cursor` and `order`.
+    /// For pollers: what came after this `cursor`, oldest first; `head` begins now, with a cursor and no data. Not together with
+    /// `cursor` and `order`.
+    #[param(pattern = "^[0-9A-Za-z_-]+$", max_length = 200)]
     since: Option<String>,
     /// `asc` or `desc`; `desc` where it is not said.
     #[param(inline)]
     order: Option<Order>,
     /// Only events of this pool.
+    #[param(pattern = "^0x([0-9a-fA-F]{40}|[0-9a-fA-F]{64})$")]
     pool: Option<String>,
     /// Only events of pools that trade this token, on either side.
+    #[param(pattern = "^0x[0-9a-fA-F]{40}$")]
     token: Option<String>,
     /// Only events of transactions that this account signed, as far as that has been looked up.
+    #[param(pattern = "^0x[0-9a-fA-F]{40}$")]
     origin: Option<String>,
     /// Only events of blocks at or after this time, seconds since 1970.
+    #[param(example = 1_760_000_000)]
     from: Option<u64>,
     /// Only events of blocks before this time.
     to: Option<u64>,
@@ -58,9 +67,10 @@ pub(super) struct Wanted {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Events {
+    #[schema(max_items = 1000)]
     data: Vec<Event>,
     /// With `since`: pass it as `since` the next time. In a list: for the next page, null on the last one.
-    cursor: Option<String>,
+    cursor: Option<text::Cursor>,
     /// With `since`: a reorg took back the cursor's block. Drop every event that you have of blocks above this one; `data` goes on from
     /// there.
     rollback_to: Option<Position>,
@@ -72,58 +82,55 @@ pub(super) struct Position {
     number: u64,
 }
 
+/// What is said of all three lists.
+const LIST: &str = "A page, newest first unless `order` says otherwise; or, with `since`, what came after a cursor, oldest first. Where a \
+                    reorg took that cursor's block back, `rollbackTo` says which block is still right: drop what you have above it.";
+
 macro_rules! list {
-    ($name:ident, $path:literal, $kind:expr, $doc:literal) => {
-        #[doc = $doc]
+    ($name:ident, $path:literal, $id:literal, $kind:expr, $summary:literal) => {
         #[utoipa::path(
-            get, path = $path, tag = "events",
-            params(("chainId" = u64, Path, description = "EIP-155 number"), Wanted),
-            responses(
-                (status = 200, description = "A page, or what came since the cursor", body = Events),
-                (status = 304, description = "Unchanged since the ETag in `If-None-Match`"),
-                (status = "4XX", description = "What is wrong with the request", body = Problem, content_type = "application/problem+json"),
-                (status = 503, description = "Not ready, or history cannot be read now: see `Retry-After`", body = Problem, content_type = "application/problem+json"),
-            )
-        )]
+                                    get, path = $path, operation_id = $id, tag = "events", summary = $summary, description = LIST,
+                                    params(OnChain, Wanted),
+                                    responses(
+                                        (status = 200, description = "A page, or what came since the cursor", body = Events),
+                                        CursorRefusals
+                                    )
+                                )]
         pub(super) async fn $name(
             State(public): State<Arc<Public>>,
-            InPath(chain): InPath<String>,
+            InPath(at): InPath<OnChain>,
             InQuery(wanted): InQuery<Wanted>,
             headers: HeaderMap,
         ) -> Result<Answer, Problem> {
-            let pin = pin(&public, &chain)?;
+            let pin = pin(&public, &at.chain_id)?;
             answer(&public, &pin, &headers, stringify!($name), $kind, wanted).await
         }
     };
 }
 
-list!(swaps, "/v1/{chainId}/swaps", EventKind::Swap, "Swaps.");
-list!(mints, "/v1/{chainId}/mints", EventKind::Mint, "Liquidity put into pools.");
-list!(burns, "/v1/{chainId}/burns", EventKind::Burn, "Liquidity taken out of pools.");
+list!(swaps, "/v1/{chainId}/swaps", "listSwaps", EventKind::Swap, "Swaps.");
+list!(mints, "/v1/{chainId}/mints", "listMints", EventKind::Mint, "Liquidity put into pools.");
+list!(burns, "/v1/{chainId}/burns", "listBurns", EventKind::Burn, "Liquidity taken out of pools.");
 
 /// The swaps of one pool, newest first.
+///
+/// The same as `/swaps?pool=`, and a problem where there is no such pool.
 #[utoipa::path(
-    get, path = "/v1/{chainId}/pools/{id}/swaps", tag = "events",
-    params(
-        ("chainId" = u64, Path, description = "EIP-155 number"),
-        ("id" = String, Path, description = "The pool's address, any case"),
-        PageParams
-    ),
+    get, path = "/v1/{chainId}/pools/{id}/swaps", operation_id = "listPoolSwaps", tag = "events",
+    params(OfPool, PageParams),
     responses(
         (status = 200, description = "A page of swaps", body = Events),
-        (status = 304, description = "Unchanged since the ETag in `If-None-Match`"),
-        (status = "4XX", description = "What is wrong with the request, or no such pool", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Not ready, or history cannot be read now: see `Retry-After`", body = Problem, content_type = "application/problem+json"),
+        CursorRefusals
     )
 )]
 pub(super) async fn of_pool(
     State(public): State<Arc<Public>>,
-    InPath((chain, id)): InPath<(String, String)>,
+    InPath(at): InPath<OfPool>,
     InQuery(page): InQuery<PageParams>,
     headers: HeaderMap,
 ) -> Result<Answer, Problem> {
-    let pin = pin(&public, &chain)?;
-    let id = pool_id(&id)?;
+    let pin = pin(&public, &at.chain_id)?;
+    let id = pool_id(&at.id)?;
     if pin.pool(&id).is_none() {
         return Err(no_pool(&id.to_string()));
     }
@@ -131,50 +138,46 @@ pub(super) async fn of_pool(
     answer(&public, &pin, &headers, "swaps", EventKind::Swap, wanted).await
 }
 
-/// What an account did: the swaps of transactions that it signed, newest first, as far as signers have been looked up.
+/// The swaps of transactions that an account signed, newest first.
+///
+/// As far as signers have been looked up: that happens behind everything else.
 #[utoipa::path(
-    get, path = "/v1/{chainId}/accounts/{address}/activity", tag = "events",
-    params(
-        ("chainId" = u64, Path, description = "EIP-155 number"),
-        ("address" = String, Path, description = "The account, any case"),
-        PageParams
-    ),
+    get, path = "/v1/{chainId}/accounts/{address}/activity", operation_id = "getAccountActivity", tag = "events",
+    params(OfAccount, PageParams),
     responses(
         (status = 200, description = "A page of swaps", body = Events),
-        (status = 304, description = "Unchanged since the ETag in `If-None-Match`"),
-        (status = "4XX", description = "What is wrong with the request", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Not ready, or history cannot be read now: see `Retry-After`", body = Problem, content_type = "application/problem+json"),
+        CursorRefusals
     )
 )]
 pub(super) async fn activity(
     State(public): State<Arc<Public>>,
-    InPath((chain, account)): InPath<(String, String)>,
+    InPath(at): InPath<OfAccount>,
     InQuery(page): InQuery<PageParams>,
     headers: HeaderMap,
 ) -> Result<Answer, Problem> {
-    let pin = pin(&public, &chain)?;
-    let account = address("address", &account)?;
+    let pin = pin(&public, &at.chain_id)?;
+    let account = address("address", &at.address)?;
     let wanted = Wanted { limit: page.limit, cursor: page.cursor, origin: Some(format!("{account:#x}")), ..Wanted::default() };
     answer(&public, &pin, &headers, "swaps", EventKind::Swap, wanted).await
 }
 
 /// The swaps, mints and burns of one transaction, in their order.
+///
+/// Only transactions with an event of a followed pool are known.
 #[utoipa::path(
-    get, path = "/v1/{chainId}/transactions/{hash}", tag = "events",
-    params(("chainId" = u64, Path, description = "EIP-155 number"), ("hash" = String, Path, description = "The transaction's hash")),
+    get, path = "/v1/{chainId}/transactions/{hash}", operation_id = "getTransaction", tag = "events",
+    params(OfTransaction),
     responses(
         (status = 200, description = "Its events", body = Page<Event>),
-        (status = 304, description = "Unchanged since the ETag in `If-None-Match`"),
-        (status = "4XX", description = "What is wrong with the request, or no event of it is known", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Not ready, or history cannot be read now: see `Retry-After`", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn transaction(
     State(public): State<Arc<Public>>,
-    InPath((chain, text)): InPath<(String, String)>,
+    InPath(at): InPath<OfTransaction>,
     headers: HeaderMap,
 ) -> Result<Answer, Problem> {
-    let (pin, hash) = (pin(&public, &chain)?, hash("hash", &text)?);
+    let (pin, hash) = (pin(&public, &at.chain_id)?, hash("hash", &at.hash)?);
     let mut all = Vec::new();
     let mut source = DataSource::Memory;
     for kind in [EventKind::Swap, EventKind::Mint, EventKind::Burn] {
@@ -195,33 +198,29 @@ pub(super) async fn transaction(
 }
 
 /// How new this server is on this chain.
+///
+/// The newest block is in the body, so this ETag changes with each block.
 #[utoipa::path(
-    get, path = "/v1/{chainId}/_meta", tag = "chain",
-    params(("chainId" = u64, Path, description = "EIP-155 number")),
+    get, path = "/v1/{chainId}/_meta", operation_id = "getMeta", tag = "chain",
+    params(OnChain),
     responses(
         (status = 200, description = "The chain as it is here", body = Chain),
-        (status = 304, description = "Unchanged since the ETag in `If-None-Match`"),
-        (status = "4XX", description = "What is wrong with the request", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Not ready yet: see `Retry-After`", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn meta(
     State(public): State<Arc<Public>>,
-    InPath(chain): InPath<String>,
+    InPath(at): InPath<OnChain>,
     headers: HeaderMap,
 ) -> Result<Answer, Problem> {
-    let pin = pin(&public, &chain)?;
+    let pin = pin(&public, &at.chain_id)?;
     let (head, live) = (pin.head(), pin.live());
     let tip = head.block.map_or(0, |b| b.number);
     let chain = Chain {
         chain_id: pin.chain(),
         name: live.chain_name.clone(),
         block: head.block.map(Block::from),
-        freshness: match pin.freshness() {
-            Freshness::Live => "LIVE",
-            Freshness::Delayed => "DELAYED",
-            Freshness::Stale => "STALE",
-        },
+        freshness: pin.freshness().into(),
         at_head: head.at_head,
         safe_block: tip.saturating_sub(live.confirmations).max(head.finalized_number),
         finalized_block: head.finalized_number,
@@ -262,6 +261,11 @@ async fn answer(
         (None, None, Some(origin)) => Narrow::Origin(address("origin", origin)?),
         _ => return Err(Problem::bad("give at most one of `pool`, `token` and `origin`: each has an index of its own")),
     };
+    for (name, time) in [("from", wanted.from), ("to", wanted.to)] {
+        if time.is_some_and(|time| i64::try_from(time).is_err()) {
+            return Err(Problem::bad(format!("`{name}` is in seconds since 1970")));
+        }
+    }
     let all =
         EventQuery { time_from: wanted.from, time_to: wanted.to, ..event_query(pin, kind, narrow, limit.saturating_add(1)) };
     if let Some(since) = &wanted.since {
@@ -297,8 +301,11 @@ async fn answer(
         format!("/v1/{}/{name}?{}", pin.chain(), query.finish())
     });
     let data = events.into_iter().map(|event| Event::of(pin, event)).collect();
-    Ok(Answer::new(pin, headers, found.source, &Events { data, cursor, rollback_to: None })?.next(next))
+    Ok(Answer::new(pin, headers, found.source, &Events { data, cursor: cursor.map(Into::into), rollback_to: None })?.next(next))
 }
+
+/// In place of a cursor: whoever has none yet. It is shorter than any cursor.
+const HEAD: &str = "head";
 
 /// What a poller does not have yet; where its cursor was taken back, from where its branch left ours.
 async fn since_cursor(
@@ -309,6 +316,10 @@ async fn since_cursor(
     since: &str,
     limit: usize,
 ) -> Result<Answer, Problem> {
+    if since == HEAD {
+        let cursor = pin.cursor().map(|cursor| cursor.encode().into());
+        return Answer::new(pin, headers, DataSource::Memory, &Events { data: Vec::new(), cursor, rollback_to: None });
+    }
     let from = Cursor::decode(since).map_err(|e| Problem::bad(format!("`since`: {e}")))?;
     if from.chain != pin.chain() {
         return Err(Problem::bad(format!(
@@ -329,7 +340,7 @@ async fn since_cursor(
         None => pin.cursor().map_or_else(|| since.to_owned(), |cursor| cursor.encode()),
     };
     let data = found.events.into_iter().map(|event| Event::of(pin, event)).collect();
-    Answer::new(pin, headers, found.source, &Events { data, cursor: Some(cursor), rollback_to })
+    Answer::new(pin, headers, found.source, &Events { data, cursor: Some(cursor.into()), rollback_to })
 }
 
 /// The last place that a cursor has seen, where it still holds.

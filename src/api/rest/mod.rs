@@ -5,6 +5,7 @@
 //! absent: prices in dollars, candles, quotes, everything about NFTs.
 
 mod answer;
+mod document;
 mod events;
 mod follow;
 mod model;
@@ -13,43 +14,25 @@ mod params;
 mod pools;
 mod problem;
 mod stream;
+mod text;
 mod tokens;
+mod words;
 
 use std::sync::Arc;
 
 use axum::{
     Router,
-    http::header,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
-use utoipa::OpenApi;
+use utoipa::OpenApi as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) use self::answer::{AS_OF_BLOCK, AS_OF_HASH, AS_OF_TIME, DATA_SOURCE, FRESHNESS};
-use self::problem::Problem;
+use self::{document::Document, problem::Problem};
 pub(super) use self::stream::STREAMS_MAX;
 use super::router::Public;
-
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "Swaptide",
-        description = "State, history and metadata of the pools that this server follows.\n\nEvery answer is true at one block: `X-As-Of-Block` \
-                       and `X-As-Of-Block-Hash` name it, `X-Freshness` says whether it is as new as it should be (LIVE, DELAYED, STALE). The \
-                       `ETag` covers the data and not the block: send it back as `If-None-Match`, and an unchanged answer is a 304 with \
-                       fresh as-of headers. Amounts are decimal strings: `…Raw` in raw units, all others in the token's own unit.",
-        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
-    ),
-    tags(
-        (name = "chain", description = "How new this server is"),
-        (name = "pools", description = "Live state, and what happened in it"),
-        (name = "tokens", description = "What tokens say of themselves"),
-        (name = "events", description = "Swaps, mints and burns, in pages or since a cursor")
-    ),
-    components(schemas(Problem, follow::Frame))
-)]
-struct Document;
 
 /// The routes, and the document that describes them.
 fn parts() -> (Router<Arc<Public>>, utoipa::openapi::OpenApi) {
@@ -75,15 +58,18 @@ fn parts() -> (Router<Arc<Public>>, utoipa::openapi::OpenApi) {
 /// The OpenAPI document, as `swaptide schema --openapi` prints it.
 #[must_use]
 pub fn openapi() -> String {
-    let mut text = parts().1.to_pretty_json().unwrap_or_default();
-    text.push('\n');
-    text
+    format!("{:#}\n", document::complete(&parts().1))
 }
 
 pub(super) fn router() -> Router<Arc<Public>> {
-    let (routes, document) = parts();
-    let document: Arc<str> = document.to_json().unwrap_or_default().into();
-    routes.route("/openapi.json", get(move || document_as_json(document.clone())))
+    let (routes, described) = parts();
+    let document: Arc<str> = document::complete(&described).to_string().into();
+    routes.route("/openapi.json", get(move || document_as_json(document.clone()))).method_not_allowed_fallback(wrong_method)
+}
+
+/// The router adds `Allow`.
+async fn wrong_method() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "everything here is read: ask with GET or HEAD")
 }
 
 async fn document_as_json(document: Arc<str>) -> Response {
@@ -102,5 +88,5 @@ pub(super) fn owns(path: &str) -> bool {
 
 pub(super) fn nothing(path: &str) -> Response {
     let path = super::gql::scalars::shown(path);
-    Problem::not_found(format!("there is nothing at {path}: /openapi.json lists every path")).into_response()
+    Problem::not_found(format!("there is nothing at {path}: /docs and /openapi.json list every path")).into_response()
 }

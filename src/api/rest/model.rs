@@ -1,45 +1,51 @@
-//! What is written as JSON. Names follow the GraphQL schema; every amount is a string.
+//! What is written as JSON. Names follow the GraphQL schema; every amount is a string. Every field is always written: what is not
+//! there is null.
 
 use std::sync::Arc;
 
-use alloy::primitives::Address;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::{
+    text::{Address, Cursor, Decimal, EventId, Hash, PoolKey, Signed, Unsigned},
+    words::{Commitment, Freshness, Kind, PoolStatus, Protocol, TokenFlag},
+};
 use crate::{
     api::gql::{event::At, token::decimals},
     domain::{
-        block::{BlockRef, Commitment},
-        event::{EventBody, EventKind},
-        pool::{PoolState, Protocol},
+        block::BlockRef,
+        event::EventBody,
+        pool::PoolState,
         price::{self, Ratio, token1_per_token0},
-        record::event_id,
-        token::{TokenFlag, TokenMeta},
+        token::{self, TokenMeta},
     },
-    store::{Pin, PoolStatus, PoolView},
+    store::{Pin, PoolView},
 };
 
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Page<T> {
+    #[schema(max_items = 1000)]
     pub(super) data: Vec<T>,
     /// For the next page; null on the last one.
-    pub(super) cursor: Option<String>,
+    pub(super) cursor: Option<Cursor>,
 }
 
 /// A block. The hash names it; a number alone does not survive a reorg.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Block {
+    #[schema(example = 23_456_789)]
     number: u64,
-    hash: String,
+    hash: Hash,
     /// Seconds since 1970.
+    #[schema(example = 1_760_000_000)]
     timestamp: u64,
 }
 
 impl From<BlockRef> for Block {
     fn from(block: BlockRef) -> Self {
-        Self { number: block.number, hash: format!("{:#x}", block.hash), timestamp: block.timestamp }
+        Self { number: block.number, hash: block.hash.into(), timestamp: block.timestamp }
     }
 }
 
@@ -47,32 +53,38 @@ impl From<BlockRef> for Block {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Token {
-    address: String,
+    address: Address,
+    #[schema(example = 1)]
     chain_id: u64,
+    /// Text of a stranger: escape it before you show it.
+    #[schema(example = "WETH")]
     symbol: Option<String>,
+    /// Text of a stranger: escape it before you show it.
+    #[schema(example = "Wrapped Ether")]
     name: Option<String>,
     /// Null where the contract does not say: then nothing of it has a price.
+    #[schema(minimum = 0, maximum = 255, example = 18)]
     decimals: Option<u8>,
     /// Raw units, at `metadataAsOf`.
-    total_supply: Option<String>,
+    total_supply: Option<Unsigned>,
     /// What is odd about it; empty for a well-behaved token.
-    flags: Vec<String>,
+    flags: Vec<TokenFlag>,
     /// The block its contract was asked at.
     metadata_as_of: Option<Block>,
 }
 
 impl Token {
-    pub(super) fn of(pin: &Pin, address: Address) -> Self {
+    pub(super) fn of(pin: &Pin, address: alloy::primitives::Address) -> Self {
         match pin.token(&address) {
             Some(meta) => Self::known(&meta),
             None => Self {
-                address: format!("{address:#x}"),
+                address: address.into(),
                 chain_id: pin.chain(),
                 symbol: None,
                 name: None,
                 decimals: None,
                 total_supply: None,
-                flags: vec![flag(TokenFlag::MetadataPending).to_owned()],
+                flags: vec![token::TokenFlag::MetadataPending.into()],
                 metadata_as_of: None,
             },
         }
@@ -80,30 +92,15 @@ impl Token {
 
     pub(super) fn known(meta: &TokenMeta) -> Self {
         Self {
-            address: format!("{:#x}", meta.address),
+            address: meta.address.into(),
             chain_id: meta.chain,
             symbol: meta.symbol.clone(),
             name: meta.name.clone(),
             decimals: meta.decimals,
-            total_supply: meta.total_supply.map(|supply| supply.to_string()),
-            flags: meta.flags.iter().map(|f| flag(*f).to_owned()).collect(),
+            total_supply: meta.total_supply.map(Into::into),
+            flags: meta.flags.iter().map(|flag| (*flag).into()).collect(),
             metadata_as_of: Some(meta.as_of.into()),
         }
-    }
-}
-
-fn flag(flag: TokenFlag) -> &'static str {
-    match flag {
-        TokenFlag::MetadataPending => "METADATA_PENDING",
-        TokenFlag::NoCode => "NO_CODE",
-        TokenFlag::NameMissing => "NAME_MISSING",
-        TokenFlag::SymbolMissing => "SYMBOL_MISSING",
-        TokenFlag::SymbolBytes32 => "SYMBOL_BYTES32",
-        TokenFlag::NameBytes32 => "NAME_BYTES32",
-        TokenFlag::TextMended => "TEXT_MENDED",
-        TokenFlag::DecimalsMissing => "DECIMALS_MISSING",
-        TokenFlag::DecimalsAbsurd => "DECIMALS_ABSURD",
-        TokenFlag::TotalSupplyMissing => "TOTAL_SUPPLY_MISSING",
     }
 }
 
@@ -111,38 +108,43 @@ fn flag(flag: TokenFlag) -> &'static str {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Pool {
-    /// The contract's address, lowercase.
-    id: String,
+    id: PoolKey,
+    #[schema(example = 1)]
     chain_id: u64,
-    protocol: &'static str,
+    protocol: Protocol,
     /// Name of the exchange in this server's configuration.
+    #[schema(example = "uniswap-v3")]
     dex: String,
-    factory: String,
+    factory: Address,
     token0: Token,
     token1: Token,
     /// Swap fee in hundredths of a basis point: 3000 is 0.30 %.
+    #[schema(maximum = 1_000_000, example = 3000)]
     fee_tier: u32,
+    /// V3: every tick that can be initialised is a multiple of it.
+    #[schema(minimum = 1, maximum = 16_383, example = 60)]
     tick_spacing: Option<i32>,
     /// V3: in-range liquidity.
-    liquidity: Option<String>,
+    liquidity: Option<Unsigned>,
     /// V3: sqrt(token1 per token0) in raw units, Q64.96; 0 until initialised.
-    sqrt_price: Option<String>,
+    sqrt_price: Option<Unsigned>,
     /// V3: null until initialised.
+    #[schema(minimum = -887_272, maximum = 887_272, example = 194_280)]
     tick: Option<i32>,
     /// V2, raw units.
-    reserve0: Option<String>,
+    reserve0: Option<Unsigned>,
     /// V2, raw units.
-    reserve1: Option<String>,
-    /// token0 per token1.
-    token0_price: Option<String>,
-    /// token1 per token0.
-    token1_price: Option<String>,
-    /// LIVE, REBUILDING or FAULTED.
-    status: &'static str,
+    reserve1: Option<Unsigned>,
+    /// token0 per token1; null where there is no price.
+    token0_price: Option<Decimal>,
+    /// token1 per token0; null where there is no price.
+    token1_price: Option<Decimal>,
+    status: PoolStatus,
     /// Where it is not LIVE: the block at which this state is true.
     held_at: Option<Block>,
     /// Null where the pool is older than what this server has read.
     created_at_block_number: Option<u64>,
+    /// Seconds since 1970; null where the number is.
     created_at_timestamp: Option<u64>,
 }
 
@@ -156,23 +158,23 @@ impl Pool {
             PoolState::V3(state) => (None, Some(state)),
         };
         Self {
-            id: meta.id.to_string(),
+            id: meta.id.into(),
             chain_id: meta.chain,
-            protocol: protocol(meta.protocol),
+            protocol: meta.protocol.into(),
             dex: meta.dex.clone(),
-            factory: format!("{:#x}", meta.factory),
+            factory: meta.factory.into(),
             token0: Token::of(pin, meta.token0),
             token1: Token::of(pin, meta.token1),
             fee_tier: meta.fee_pips,
             tick_spacing: meta.tick_spacing,
-            liquidity: v3.map(|s| s.liquidity.to_string()),
-            sqrt_price: v3.map(|s| s.sqrt_price_x96.to_string()),
+            liquidity: v3.map(|s| s.liquidity.into()),
+            sqrt_price: v3.map(|s| s.sqrt_price_x96.into()),
             tick: v3.filter(|s| s.is_initialized()).map(|s| s.tick),
-            reserve0: v2.map(|s| s.reserve0.to_string()),
-            reserve1: v2.map(|s| s.reserve1.to_string()),
-            token0_price: ratio.and_then(Ratio::inverse).and_then(Ratio::decimal),
-            token1_price: ratio.and_then(Ratio::decimal),
-            status: status(view.status),
+            reserve0: v2.map(|s| s.reserve0.into()),
+            reserve1: v2.map(|s| s.reserve1.into()),
+            token0_price: ratio.and_then(Ratio::inverse).and_then(Ratio::decimal).map(Decimal),
+            token1_price: ratio.and_then(Ratio::decimal).map(Decimal),
+            status: view.status.into(),
             held_at: view.held_at.map(Into::into),
             created_at_block_number: meta.creation().map(|block| block.number),
             created_at_timestamp: meta.creation().map(|block| block.timestamp),
@@ -180,71 +182,70 @@ impl Pool {
     }
 }
 
-pub(super) fn protocol(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::UniswapV2 => "UNISWAP_V2",
-        Protocol::UniswapV3 => "UNISWAP_V3",
-    }
-}
-
-fn status(status: PoolStatus) -> &'static str {
-    match status {
-        PoolStatus::Live => "LIVE",
-        PoolStatus::Rebuilding => "REBUILDING",
-        PoolStatus::Faulted => "FAULTED",
-    }
-}
-
 /// An initialised tick of a V3 pool.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Tick {
+    #[schema(minimum = -887_272, maximum = 887_272, example = 194_280)]
     pub(super) tick_idx: i32,
-    pub(super) liquidity_gross: String,
+    /// Of all positions that begin or end here.
+    pub(super) liquidity_gross: Unsigned,
     /// What is added to the in-range liquidity when the price crosses upwards.
-    pub(super) liquidity_net: String,
+    pub(super) liquidity_net: Signed,
 }
 
 /// A swap, mint or burn.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Event {
-    /// `chainId:blockHash:logIndex`: a transaction that is mined again after a reorg gets a new one.
-    id: String,
-    /// SWAP, MINT or BURN.
-    kind: &'static str,
+    id: EventId,
+    kind: Kind,
+    #[schema(example = 1)]
     chain_id: u64,
     block: Block,
-    transaction_hash: String,
+    transaction_hash: Hash,
+    /// Its place in the block.
+    #[schema(example = 7)]
     log_index: u64,
-    pool: String,
+    pool: PoolKey,
     /// Null only where the pool is not known any more.
-    token0: Option<String>,
-    token1: Option<String>,
+    token0: Option<Address>,
+    /// Null only where the pool is not known any more.
+    token1: Option<Address>,
     /// Who called the pool: usually a router.
-    sender: Option<String>,
-    recipient: Option<String>,
+    sender: Option<Address>,
+    /// Who got what came out of it.
+    recipient: Option<Address>,
     /// Who signed the transaction; null until it has been looked up.
-    origin: Option<String>,
-    gas_used: Option<String>,
-    /// Wei.
-    gas_price: Option<String>,
+    origin: Option<Address>,
+    /// Of the whole transaction; null until it has been looked up.
+    gas_used: Option<Unsigned>,
+    /// Wei; null until it has been looked up.
+    gas_price: Option<Unsigned>,
     /// In token0's own unit. Swap: positive into the pool, negative out of it; mint and burn: how much. Null where decimals are not known.
-    amount0: Option<String>,
-    amount1: Option<String>,
-    amount0_raw: Option<String>,
-    amount1_raw: Option<String>,
+    amount0: Option<Decimal>,
+    /// In token1's own unit, as `amount0`.
+    amount1: Option<Decimal>,
+    /// As `amount0`, in raw units.
+    amount0_raw: Option<Signed>,
+    /// As `amount1`, in raw units.
+    amount1_raw: Option<Signed>,
     /// V3 swap: after it.
-    sqrt_price_x96: Option<String>,
+    sqrt_price_x96: Option<Unsigned>,
+    /// V3 swap: after it.
+    #[schema(minimum = -887_272, maximum = 887_272, example = 194_280)]
     tick: Option<i32>,
     /// V3 mint and burn: whose position.
-    owner: Option<String>,
+    owner: Option<Address>,
+    /// V3 mint and burn: where the position begins.
+    #[schema(minimum = -887_272, maximum = 887_272, example = 193_200)]
     tick_lower: Option<i32>,
+    /// V3 mint and burn: where the position ends.
+    #[schema(minimum = -887_272, maximum = 887_272, example = 195_600)]
     tick_upper: Option<i32>,
     /// V3 mint and burn: how much liquidity.
-    liquidity: Option<String>,
-    /// LATEST, SAFE or FINALIZED.
-    commitment: &'static str,
+    liquidity: Option<Unsigned>,
+    commitment: Commitment,
 }
 
 impl Event {
@@ -253,47 +254,38 @@ impl Event {
         let event = at.event();
         let raw = &event.row.event.raw;
         let amounts = at.amounts();
-        let hex = |address: Address| format!("{address:#x}");
         let (sqrt_price_x96, tick) = match &event.row.event.body {
-            EventBody::V3Swap { sqrt_price_x96, tick, .. } => (Some(sqrt_price_x96.to_string()), Some(*tick)),
+            EventBody::V3Swap { sqrt_price_x96, tick, .. } => (Some((*sqrt_price_x96).into()), Some(*tick)),
             _ => (None, None),
         };
         let position = at.position();
         let meta = at.meta();
         Self {
-            id: event_id(event.chain, &event.block.hash, raw.log_index),
-            kind: match event.row.kind() {
-                EventKind::Mint => "MINT",
-                EventKind::Burn => "BURN",
-                _ => "SWAP",
-            },
+            id: EventId::new(event.chain, &event.block, raw.log_index),
+            kind: event.row.kind().into(),
             chain_id: event.chain,
             block: event.block.into(),
-            transaction_hash: format!("{:#x}", raw.tx_hash),
+            transaction_hash: raw.tx_hash.into(),
             log_index: raw.log_index,
-            pool: event.row.event.pool.to_string(),
-            token0: meta.map(|meta| hex(meta.token0)),
-            token1: meta.map(|meta| hex(meta.token1)),
-            sender: at.sender().map(hex),
-            recipient: at.recipient().map(hex),
-            origin: event.row.enrichment.map(|e| hex(e.origin)),
-            gas_used: event.row.enrichment.map(|e| e.gas_used.to_string()),
-            gas_price: event.row.enrichment.map(|e| e.gas_price_wei.to_string()),
-            amount0: amounts.zip(at.decimals0()).and_then(|((amount, _), decimals)| price::amount(amount, decimals)),
-            amount1: amounts.zip(at.decimals1()).and_then(|((_, amount), decimals)| price::amount(amount, decimals)),
-            amount0_raw: amounts.map(|(amount, _)| amount.to_string()),
-            amount1_raw: amounts.map(|(_, amount)| amount.to_string()),
+            pool: event.row.event.pool.into(),
+            token0: meta.map(|meta| meta.token0.into()),
+            token1: meta.map(|meta| meta.token1.into()),
+            sender: at.sender().map(Into::into),
+            recipient: at.recipient().map(Into::into),
+            origin: event.row.enrichment.map(|e| e.origin.into()),
+            gas_used: event.row.enrichment.map(|e| e.gas_used.into()),
+            gas_price: event.row.enrichment.map(|e| e.gas_price_wei.into()),
+            amount0: amounts.zip(at.decimals0()).and_then(|((amount, _), decimals)| price::amount(amount, decimals)).map(Decimal),
+            amount1: amounts.zip(at.decimals1()).and_then(|((_, amount), decimals)| price::amount(amount, decimals)).map(Decimal),
+            amount0_raw: amounts.map(|(amount, _)| amount.into()),
+            amount1_raw: amounts.map(|(_, amount)| amount.into()),
             sqrt_price_x96,
             tick,
-            owner: position.map(|(owner, ..)| hex(owner)),
+            owner: position.map(|(owner, ..)| owner.into()),
             tick_lower: position.map(|(_, lower, ..)| lower),
             tick_upper: position.map(|(_, _, upper, _)| upper),
-            liquidity: position.map(|(.., liquidity)| liquidity.to_string()),
-            commitment: match pin.commitment(event.block.number) {
-                Commitment::Latest => "LATEST",
-                Commitment::Safe => "SAFE",
-                Commitment::Finalized => "FINALIZED",
-            },
+            liquidity: position.map(|(.., liquidity)| liquidity.into()),
+            commitment: pin.commitment(event.block.number).into(),
         }
     }
 }
@@ -302,16 +294,22 @@ impl Event {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Chain {
+    #[schema(example = 1)]
     pub(super) chain_id: u64,
+    /// What this server's configuration calls it.
+    #[schema(example = "ethereum")]
     pub(super) name: String,
     /// The newest block; null before the first one arrived.
     pub(super) block: Option<Block>,
-    /// LIVE, DELAYED or STALE.
-    pub(super) freshness: &'static str,
+    pub(super) freshness: Freshness,
+    /// False while history is being read.
     pub(super) at_head: bool,
+    /// Blocks up to here count as SAFE.
     pub(super) safe_block: u64,
+    /// Blocks up to here cannot be taken back.
     pub(super) finalized_block: u64,
     /// The newest block that is in the store.
     pub(super) durable_block: u64,
+    /// How many pools are followed.
     pub(super) pools: usize,
 }

@@ -8,8 +8,9 @@ use utoipa::ToSchema;
 
 use super::{
     answer::Answer,
+    document::Refusals,
     model::{Event, Pool},
-    params::{InPath, pin, pool_id},
+    params::{InPath, OfPool, pin, pool_id},
     pools::no_pool,
     problem::Problem,
 };
@@ -33,33 +34,37 @@ const OTHERS: usize = 10;
 pub(super) struct Overview {
     pool: Pool,
     /// The newest 20.
+    #[schema(max_items = 20)]
     swaps: Vec<Event>,
     /// The newest 10.
+    #[schema(max_items = 10)]
     mints: Vec<Event>,
     /// The newest 10.
+    #[schema(max_items = 10)]
     burns: Vec<Event>,
     /// How many there are; 10000 where there are at least so many.
+    #[schema(maximum = 10_000)]
     swap_count: u64,
 }
 
 /// A pool's state, tokens and latest events in one call.
+///
+/// Everything in it is true at the same block.
 #[utoipa::path(
-    get, path = "/v1/{chainId}/pools/{id}/overview", tag = "pools",
-    params(("chainId" = u64, Path, description = "EIP-155 number"), ("id" = String, Path, description = "The pool's address, any case")),
+    get, path = "/v1/{chainId}/pools/{id}/overview", operation_id = "getPoolOverview", tag = "pools",
+    params(OfPool),
     responses(
         (status = 200, description = "The overview", body = Overview),
-        (status = 304, description = "Unchanged since the ETag in `If-None-Match`"),
-        (status = "4XX", description = "What is wrong with the request, or no such pool", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Not ready yet: see `Retry-After`", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn overview(
     State(public): State<Arc<Public>>,
-    InPath((chain, id)): InPath<(String, String)>,
+    InPath(at): InPath<OfPool>,
     headers: HeaderMap,
 ) -> Result<Answer, Problem> {
-    let pin = pin(&public, &chain)?;
-    let id = pool_id(&id)?;
+    let pin = pin(&public, &at.chain_id)?;
+    let id = pool_id(&at.id)?;
     let view = pin.pool(&id).ok_or_else(|| no_pool(&id.to_string()))?;
     let (swaps, mints, burns, swap_count) = tokio::try_join!(
         latest(&public.reader, &pin, id, EventKind::Swap, SWAPS),

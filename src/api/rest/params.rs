@@ -40,8 +40,74 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for InQuery
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let found = Query::<T>::from_request_parts(parts, state).await;
-        found.map(|Query(found)| Self(found)).map_err(|e| Problem::bad(shown(&e.body_text())))
+        found.map(|Query(found)| Self(found)).map_err(|e| {
+            let text = e.body_text();
+            // What says nothing is left out, so that there is room for what helps.
+            Problem::bad(shown(text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text)))
+        })
     }
+}
+
+/// `/v1/{chainId}/…`
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Path)]
+pub(super) struct OnChain {
+    /// EIP-155 number of a chain that this server follows.
+    #[param(value_type = u64, example = 31337)]
+    pub(super) chain_id: String,
+}
+
+/// `…/pools/{id}…`
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Path)]
+pub(super) struct OfPool {
+    /// EIP-155 number of a chain that this server follows.
+    #[param(value_type = u64, example = 31337)]
+    pub(super) chain_id: String,
+    /// The pool's address, in upper or lower case.
+    #[param(pattern = "^0x([0-9a-fA-F]{40}|[0-9a-fA-F]{64})$", example = "0x88e6A0c2dDD26FEEb64F039a2c41296FcB3f5640")]
+    pub(super) id: String,
+}
+
+/// `…/tokens/{address}…`
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Path)]
+pub(super) struct OfToken {
+    /// EIP-155 number of a chain that this server follows.
+    #[param(value_type = u64, example = 31337)]
+    pub(super) chain_id: String,
+    /// The token's address, in upper or lower case.
+    #[param(pattern = "^0x[0-9a-fA-F]{40}$", example = "0xC02aaA39b223FE8D0A0e5C4F27eAD9083C756Cc2")]
+    pub(super) address: String,
+}
+
+/// `…/accounts/{address}…`
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Path)]
+pub(super) struct OfAccount {
+    /// EIP-155 number of a chain that this server follows.
+    #[param(value_type = u64, example = 31337)]
+    pub(super) chain_id: String,
+    /// The account's address, in upper or lower case.
+    #[param(pattern = "^0x[0-9a-fA-F]{40}$", example = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266")]
+    pub(super) address: String,
+}
+
+/// `…/transactions/{hash}`
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Path)]
+pub(super) struct OfTransaction {
+    /// EIP-155 number of a chain that this server follows.
+    #[param(value_type = u64, example = 31337)]
+    pub(super) chain_id: String,
+    /// The transaction's hash, in upper or lower case.
+    #[param(pattern = "^0x[0-9a-fA-F]{64}$", example = "0x88df016429689c079f3b2f6ad39fa052532c56795b733da78a91ebe6a713944b")]
+    pub(super) hash: String,
 }
 
 /// One page of a list.
@@ -53,6 +119,7 @@ pub(super) struct PageParams {
     #[param(minimum = 1, maximum = 1000)]
     pub(super) limit: Option<usize>,
     /// Where the page begins: `cursor` of the page before, or follow its `Link`.
+    #[param(pattern = "^[0-9A-Za-z_-]+$", max_length = 200)]
     pub(super) cursor: Option<String>,
 }
 
@@ -84,9 +151,9 @@ pub(super) fn pin(public: &Public, chain: &str) -> Result<Arc<Pin>, Problem> {
 }
 
 pub(super) fn pool_id(text: &str) -> Result<PoolId, Problem> {
-    text.to_ascii_lowercase().parse().map_err(|_| {
-        Problem::bad(format!("`{}` is no pool id: give a 0x address (20 bytes) or a 0x pool id (32 bytes)", shown(text)))
-    })
+    let wrong =
+        || Problem::bad(format!("`{}` is no pool id: give a 0x address (20 bytes) or a 0x pool id (32 bytes)", shown(text)));
+    if !text.starts_with("0x") { Err(wrong()) } else { text.to_ascii_lowercase().parse().map_err(|_| wrong()) }
 }
 
 pub(super) fn address(name: &str, text: &str) -> Result<Address, Problem> {

@@ -8,9 +8,11 @@ use utoipa::IntoParams;
 
 use super::{
     answer::Answer,
-    model::{Page, Pool, Tick, protocol},
-    params::{InPath, InQuery, PageParams, address, limit, pin, pool_id},
+    document::Refusals,
+    model::{Page, Pool, Tick},
+    params::{InPath, InQuery, OfPool, OnChain, PageParams, address, limit, pin, pool_id},
     problem::Problem,
+    words::Protocol,
 };
 use crate::{
     api::{
@@ -30,39 +32,39 @@ pub(super) struct Wanted {
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// Where the page begins: `cursor` of the page before, or follow its `Link`.
+    #[param(pattern = "^[0-9A-Za-z_-]+$", max_length = 200)]
     cursor: Option<String>,
     /// Only pools that trade this token, on either side.
+    #[param(pattern = "^0x[0-9a-fA-F]{40}$")]
     token: Option<String>,
-    /// Only UNISWAP_V2 or UNISWAP_V3.
-    protocol: Option<String>,
+    /// Only pools of this protocol.
+    #[param(inline)]
+    protocol: Option<Protocol>,
     /// Only pools of the exchange with this name in the server's configuration.
+    #[param(example = "uniswap-v3")]
     dex: Option<String>,
 }
 
 /// Pools, by their id.
+///
+/// State is of the block in the headers; pools that are being rebuilt say in `heldAt` what block theirs is of.
 #[utoipa::path(
-    get, path = "/v1/{chainId}/pools", tag = "pools",
-    params(("chainId" = u64, Path, description = "EIP-155 number"), Wanted),
+    get, path = "/v1/{chainId}/pools", operation_id = "listPools", tag = "pools",
+    params(OnChain, Wanted),
     responses(
         (status = 200, description = "A page of pools", body = Page<Pool>),
-        (status = 304, description = "Unchanged since the ETag in `If-None-Match`"),
-        (status = "4XX", description = "What is wrong with the request", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Not ready yet: see `Retry-After`", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn list(
     State(public): State<Arc<Public>>,
-    InPath(chain): InPath<String>,
+    InPath(at): InPath<OnChain>,
     InQuery(wanted): InQuery<Wanted>,
     headers: HeaderMap,
 ) -> Result<Answer, Problem> {
-    let pin = pin(&public, &chain)?;
+    let pin = pin(&public, &at.chain_id)?;
     let limit = limit(wanted.limit)?;
     let token = wanted.token.as_deref().map(|token| address("token", token)).transpose()?;
-    if let Some(other) = wanted.protocol.as_deref().filter(|p| !["UNISWAP_V2", "UNISWAP_V3"].contains(p)) {
-        let other = crate::api::gql::scalars::shown(other);
-        return Err(Problem::bad(format!("`protocol` is UNISWAP_V2 or UNISWAP_V3, not {other}")));
-    }
     let after = match &wanted.cursor {
         Some(text) => Some(pool_id(&cursor::decode_key("pool", &Cursor(text.clone()))?)?),
         None => None,
@@ -72,7 +74,7 @@ pub(super) async fn list(
         let meta = &view.meta;
         after.is_none_or(|after| meta.id > after)
             && token.is_none_or(|token| meta.token0 == token || meta.token1 == token)
-            && wanted.protocol.as_deref().is_none_or(|wanted| wanted == protocol(meta.protocol))
+            && wanted.protocol.is_none_or(|wanted| wanted == meta.protocol.into())
             && wanted.dex.as_ref().is_none_or(|dex| *dex == meta.dex)
     });
     views.sort_unstable_by_key(|view| view.meta.id);
@@ -82,35 +84,38 @@ pub(super) async fn list(
     let next = cursor.as_ref().map(|cursor| {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         query.append_pair("limit", &limit.to_string()).append_pair("cursor", cursor);
-        for (name, value) in [("token", &wanted.token), ("protocol", &wanted.protocol), ("dex", &wanted.dex)] {
+        if let Some(protocol) = wanted.protocol {
+            query.append_pair("protocol", protocol.word());
+        }
+        for (name, value) in [("token", &wanted.token), ("dex", &wanted.dex)] {
             if let Some(value) = value {
                 query.append_pair(name, value);
             }
         }
         format!("/v1/{}/pools?{}", pin.chain(), query.finish())
     });
-    let page = Page { data: views.iter().map(|view| Pool::of(&pin, view)).collect(), cursor };
+    let page = Page { data: views.iter().map(|view| Pool::of(&pin, view)).collect(), cursor: cursor.map(Into::into) };
     Ok(Answer::new(&pin, &headers, DataSource::Memory, &page)?.next(next))
 }
 
 /// One pool's state.
+///
+/// An idle pool keeps its ETag while blocks arrive: poll with `If-None-Match`, and a 304 says that it is still so at a newer block.
 #[utoipa::path(
-    get, path = "/v1/{chainId}/pools/{id}", tag = "pools",
-    params(("chainId" = u64, Path, description = "EIP-155 number"), ("id" = String, Path, description = "The pool's address, any case")),
+    get, path = "/v1/{chainId}/pools/{id}", operation_id = "getPool", tag = "pools",
+    params(OfPool),
     responses(
         (status = 200, description = "The pool", body = Pool),
-        (status = 304, description = "Unchanged since the ETag in `If-None-Match`"),
-        (status = "4XX", description = "What is wrong with the request, or no such pool", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Not ready yet: see `Retry-After`", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn one(
     State(public): State<Arc<Public>>,
-    InPath((chain, id)): InPath<(String, String)>,
+    InPath(at): InPath<OfPool>,
     headers: HeaderMap,
 ) -> Result<Answer, Problem> {
-    let pin = pin(&public, &chain)?;
-    let id = pool_id(&id)?;
+    let pin = pin(&public, &at.chain_id)?;
+    let id = pool_id(&at.id)?;
     let view = pin.pool(&id).ok_or_else(|| no_pool(&id.to_string()))?;
     let answer = Answer::new(&pin, &headers, DataSource::Memory, &Pool::of(&pin, &view))?;
     Ok(match view.held_at {
@@ -123,29 +128,25 @@ pub(super) fn no_pool(id: &str) -> Problem {
     Problem::not_found(format!("no pool {id} is followed on this chain: /v1/{{chainId}}/pools lists those that are"))
 }
 
-/// The initialised ticks of a V3 pool, ascending; none for V2.
+/// The initialised ticks of a V3 pool, ascending.
+///
+/// A pool of V2 has none.
 #[utoipa::path(
-    get, path = "/v1/{chainId}/pools/{id}/ticks", tag = "pools",
-    params(
-        ("chainId" = u64, Path, description = "EIP-155 number"),
-        ("id" = String, Path, description = "The pool's address, any case"),
-        PageParams
-    ),
+    get, path = "/v1/{chainId}/pools/{id}/ticks", operation_id = "listTicks", tag = "pools",
+    params(OfPool, PageParams),
     responses(
         (status = 200, description = "A page of ticks", body = Page<Tick>),
-        (status = 304, description = "Unchanged since the ETag in `If-None-Match`"),
-        (status = "4XX", description = "What is wrong with the request, or no such pool", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Not ready yet: see `Retry-After`", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn ticks(
     State(public): State<Arc<Public>>,
-    InPath((chain, id)): InPath<(String, String)>,
+    InPath(at): InPath<OfPool>,
     InQuery(page): InQuery<PageParams>,
     headers: HeaderMap,
 ) -> Result<Answer, Problem> {
-    let pin = pin(&public, &chain)?;
-    let (id, limit) = (pool_id(&id)?, limit(page.limit)?);
+    let pin = pin(&public, &at.chain_id)?;
+    let (id, limit) = (pool_id(&at.id)?, limit(page.limit)?);
     let view = pin.pool(&id).ok_or_else(|| no_pool(&id.to_string()))?;
     let after = match &page.cursor {
         Some(text) => {
@@ -163,8 +164,8 @@ pub(super) async fn ticks(
             .take(limit.saturating_add(1))
             .map(|(index, tick)| Tick {
                 tick_idx: *index,
-                liquidity_gross: tick.liquidity_gross.to_string(),
-                liquidity_net: tick.liquidity_net.to_string(),
+                liquidity_gross: tick.liquidity_gross.into(),
+                liquidity_net: tick.liquidity_net.into(),
             })
             .collect(),
     };
@@ -172,7 +173,7 @@ pub(super) async fn ticks(
     data.truncate(limit);
     let cursor = data.last().filter(|_| more).map(|tick| cursor::encode_key("tick", &tick.tick_idx.to_string()).0);
     let next = cursor.as_ref().map(|cursor| format!("/v1/{}/pools/{id}/ticks?limit={limit}&cursor={cursor}", pin.chain()));
-    let answer = Answer::new(&pin, &headers, DataSource::Memory, &Page { data, cursor })?.next(next);
+    let answer = Answer::new(&pin, &headers, DataSource::Memory, &Page { data, cursor: cursor.map(Into::into) })?.next(next);
     Ok(match view.held_at {
         Some(held_at) => answer.held_at(held_at),
         None => answer,

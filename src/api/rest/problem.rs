@@ -17,14 +17,37 @@ use crate::{
 pub(super) struct Problem {
     /// Always `about:blank`: `code` says what kind it is.
     #[serde(rename = "type")]
+    #[schema(pattern = "^about:blank$", example = "about:blank")]
     kind: &'static str,
     /// The status in words.
+    #[schema(example = "Bad Request")]
     title: &'static str,
+    /// The status of the answer.
+    #[schema(minimum = 400, maximum = 599, example = 400)]
     status: u16,
     /// What is wrong, and what to do.
+    #[schema(example = "`limit` is 1 to 1000, not 0")]
     detail: String,
-    #[schema(value_type = String)]
+    #[schema(value_type = ProblemCode)]
     code: &'static str,
+}
+
+/// What a program can act on. The same names as GraphQL's `extensions.code`, and those that only HTTP needs.
+#[derive(ToSchema)]
+#[schema(rename_all = "SCREAMING_SNAKE_CASE")]
+#[expect(dead_code, reason = "it is read by the document only; a test holds each problem to it")]
+enum ProblemCode {
+    BadUserInput,
+    NotFound,
+    MethodNotAllowed,
+    RateLimited,
+    ComplexityLimit,
+    StateStale,
+    BlockPruned,
+    CursorExpired,
+    Reorged,
+    SlowConsumer,
+    UpstreamDown,
 }
 
 impl Problem {

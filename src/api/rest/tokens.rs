@@ -6,8 +6,9 @@ use axum::{extract::State, http::HeaderMap};
 
 use super::{
     answer::Answer,
+    document::Refusals,
     model::{Page, Pool, Token},
-    params::{InPath, InQuery, PageParams, address, limit, pin},
+    params::{InPath, InQuery, OfToken, OnChain, PageParams, address, limit, pin},
     problem::Problem,
 };
 use crate::{
@@ -19,23 +20,23 @@ use crate::{
 };
 
 /// Tokens that pools trade, by address.
+///
+/// Names and symbols are what the contracts say: anybody may call a token `USDC`.
 #[utoipa::path(
-    get, path = "/v1/{chainId}/tokens", tag = "tokens",
-    params(("chainId" = u64, Path, description = "EIP-155 number"), PageParams),
+    get, path = "/v1/{chainId}/tokens", operation_id = "listTokens", tag = "tokens",
+    params(OnChain, PageParams),
     responses(
         (status = 200, description = "A page of tokens", body = Page<Token>),
-        (status = 304, description = "Unchanged since the ETag in `If-None-Match`"),
-        (status = "4XX", description = "What is wrong with the request", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Not ready yet: see `Retry-After`", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn list(
     State(public): State<Arc<Public>>,
-    InPath(chain): InPath<String>,
+    InPath(at): InPath<OnChain>,
     InQuery(page): InQuery<PageParams>,
     headers: HeaderMap,
 ) -> Result<Answer, Problem> {
-    let (pin, limit) = (pin(&public, &chain)?, limit(page.limit)?);
+    let (pin, limit) = (pin(&public, &at.chain_id)?, limit(page.limit)?);
     let after = match &page.cursor {
         Some(text) => Some(address("cursor", &cursor::decode_key("token", &Cursor(text.clone()))?)?),
         None => None,
@@ -47,27 +48,27 @@ pub(super) async fn list(
     tokens.truncate(limit);
     let cursor = tokens.last().filter(|_| more).map(|token| cursor::encode_key("token", &format!("{:#x}", token.address)).0);
     let next = cursor.as_ref().map(|cursor| format!("/v1/{}/tokens?limit={limit}&cursor={cursor}", pin.chain()));
-    let page = Page { data: tokens.iter().map(|token| Token::known(token)).collect(), cursor };
+    let page = Page { data: tokens.iter().map(|token| Token::known(token)).collect(), cursor: cursor.map(Into::into) };
     Ok(Answer::new(&pin, &headers, DataSource::Memory, &page)?.next(next))
 }
 
 /// One token.
+///
+/// Only tokens that a followed pool trades are known.
 #[utoipa::path(
-    get, path = "/v1/{chainId}/tokens/{address}", tag = "tokens",
-    params(("chainId" = u64, Path, description = "EIP-155 number"), ("address" = String, Path, description = "The token's address, any case")),
+    get, path = "/v1/{chainId}/tokens/{address}", operation_id = "getToken", tag = "tokens",
+    params(OfToken),
     responses(
         (status = 200, description = "The token", body = Token),
-        (status = 304, description = "Unchanged since the ETag in `If-None-Match`"),
-        (status = "4XX", description = "What is wrong with the request, or no pool trades it", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Not ready yet: see `Retry-After`", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn one(
     State(public): State<Arc<Public>>,
-    InPath((chain, token)): InPath<(String, String)>,
+    InPath(at): InPath<OfToken>,
     headers: HeaderMap,
 ) -> Result<Answer, Problem> {
-    let (pin, token) = (pin(&public, &chain)?, address("address", &token)?);
+    let (pin, token) = (pin(&public, &at.chain_id)?, address("address", &at.address)?);
     let known = pin.token(&token).ok_or_else(|| no_token(&format!("{token:#x}")))?;
     Answer::new(&pin, &headers, DataSource::Memory, &Token::known(&known))
 }
@@ -77,22 +78,22 @@ fn no_token(token: &str) -> Problem {
 }
 
 /// The pools that trade a token, by their id.
+///
+/// The same as `/pools?token=`, with as many as one page has; where there are more, `Link` goes on there.
 #[utoipa::path(
-    get, path = "/v1/{chainId}/tokens/{address}/pools", tag = "tokens",
-    params(("chainId" = u64, Path, description = "EIP-155 number"), ("address" = String, Path, description = "The token's address, any case")),
+    get, path = "/v1/{chainId}/tokens/{address}/pools", operation_id = "listTokenPools", tag = "tokens",
+    params(OfToken),
     responses(
         (status = 200, description = "All of its pools, 1000 at most", body = Page<Pool>),
-        (status = 304, description = "Unchanged since the ETag in `If-None-Match`"),
-        (status = "4XX", description = "What is wrong with the request, or no pool trades it", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Not ready yet: see `Retry-After`", body = Problem, content_type = "application/problem+json"),
+        Refusals
     )
 )]
 pub(super) async fn pools(
     State(public): State<Arc<Public>>,
-    InPath((chain, token)): InPath<(String, String)>,
+    InPath(at): InPath<OfToken>,
     headers: HeaderMap,
 ) -> Result<Answer, Problem> {
-    let (pin, token) = (pin(&public, &chain)?, address("address", &token)?);
+    let (pin, token) = (pin(&public, &at.chain_id)?, address("address", &at.address)?);
     if pin.token(&token).is_none() {
         return Err(no_token(&format!("{token:#x}")));
     }
@@ -104,6 +105,6 @@ pub(super) async fn pools(
     views.truncate(limit);
     let cursor = views.last().filter(|_| more).map(|view| cursor::encode_key("pool", &view.meta.id.to_string()).0);
     let next = cursor.as_ref().map(|cursor| format!("/v1/{}/pools?token={token:#x}&limit={limit}&cursor={cursor}", pin.chain()));
-    let page = Page { data: views.iter().map(|view| Pool::of(&pin, view)).collect(), cursor };
+    let page = Page { data: views.iter().map(|view| Pool::of(&pin, view)).collect(), cursor: cursor.map(Into::into) };
     Ok(Answer::new(&pin, &headers, DataSource::Memory, &page)?.next(next))
 }

@@ -7,6 +7,7 @@ mod intake;
 mod limits;
 mod nested;
 mod nested_mongo;
+mod openapi;
 mod paging;
 mod queries;
 mod rest;

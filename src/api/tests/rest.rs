@@ -1,5 +1,7 @@
 //! REST, bytes in and bytes out.
 
+use std::{sync::Arc, time::Duration};
+
 use axum::{
     body::{Body, to_bytes},
     http::{HeaderMap, Request, StatusCode},
@@ -7,11 +9,12 @@ use axum::{
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use super::world::*;
-use crate::api::{openapi, public_router};
+use super::{openapi, world::*};
+use crate::{api::public_router, store::Live};
 
-async fn get_with(world: &World, path: &str, tag: Option<&str>) -> (StatusCode, HeaderMap, Value) {
-    let mut request = Request::get(path).header("origin", "http://localhost:1");
+/// Every answer that a test here sees is held against the document.
+async fn send(world: &World, method: &str, path: &str, tag: Option<&str>) -> (StatusCode, HeaderMap, Value) {
+    let mut request = Request::builder().method(method).uri(path).header("origin", "http://localhost:1");
     if let Some(tag) = tag {
         request = request.header("if-none-match", tag);
     }
@@ -20,7 +23,16 @@ async fn get_with(world: &World, path: &str, tag: Option<&str>) -> (StatusCode, 
     let body = to_bytes(body, usize::MAX).await.unwrap();
     let value =
         if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap_or_else(|e| panic!("{path}: {e}")) };
+    openapi::check(
+        openapi::served(),
+        &openapi::Answer { method, path, status: parts.status, headers: &parts.headers, body: &value },
+    )
+    .unwrap_or_else(|problems| panic!("{method} {path} is not what the document says: {problems:#?}\n{value:#}"));
     (parts.status, parts.headers, value)
+}
+
+async fn get_with(world: &World, path: &str, tag: Option<&str>) -> (StatusCode, HeaderMap, Value) {
+    send(world, "GET", path, tag).await
 }
 
 async fn get(world: &World, path: &str) -> (StatusCode, HeaderMap, Value) {
@@ -135,6 +147,22 @@ async fn a_poller_gets_each_swap_once_and_is_told_what_a_reorg_took() {
 }
 
 #[tokio::test]
+async fn a_poller_without_a_cursor_begins_at_the_head() {
+    let mut world = World::new();
+    world.mine(v2_swap(1, 1, 10, 10));
+    let begin = data(&world, &path("/swaps?since=head")).await;
+    assert_eq!(begin["data"], json!([]));
+    let since = path(&format!("/swaps?since={}", begin["cursor"].as_str().unwrap()));
+    assert_eq!(data(&world, &since).await["data"], json!([]));
+    world.mine(v2_swap(2, 1, 11, 10));
+    assert_eq!(data(&world, &since).await["data"][0]["amount0Raw"], "2");
+    // Its block is taken back, and with it what came after.
+    world.reorg(2, vec![v2_swap(3, 1, 12, 10)]);
+    let after = data(&world, &since).await;
+    assert_eq!((&after["rollbackTo"], &after["data"][0]["amount0Raw"]), (&json!({ "number": 1 }), &json!("3")));
+}
+
+#[tokio::test]
 async fn what_is_wrong_is_a_problem_that_says_what_to_do() {
     let world = World::new();
     let pair = format!("{PAIR:#x}");
@@ -156,6 +184,8 @@ async fn what_is_wrong_is_a_problem_that_says_what_to_do() {
         (path("/pools?tokn=1"), 400, "tokn"),
         (path("/swaps?since=AAAA"), 400, "`since`"),
         (path("/swaps?order=up"), 400, "order"),
+        (path("/swaps?from=9223372036854775808"), 400, "`from`"),
+        (path("/pools/%00"), 400, "pool id"),
         (path(&format!("/swaps?pool={pair}&token={pair}")), 400, "at most one"),
         (path("/nothing"), 404, "/openapi.json"),
         ("/v1".to_owned(), 404, "/openapi.json"),
@@ -188,17 +218,68 @@ async fn one_call_has_a_pool_with_its_tokens_and_what_happened() {
 }
 
 #[tokio::test]
-async fn the_document_names_every_route_and_is_openapi_3_1() {
-    let document: Value = serde_json::from_str(&openapi()).unwrap();
-    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"), "{}", document["openapi"]);
-    let paths = document["paths"].as_object().unwrap();
-    assert!(paths.len() >= 14, "{:?}", paths.keys());
+async fn every_path_is_read_only_and_says_so() {
     let world = World::new();
-    let (status, _, served) = get(&world, "/openapi.json").await;
-    assert_eq!((status, served), (StatusCode::OK, document.clone()));
-    for (path, item) in paths {
-        let operation = &item["get"];
-        assert!(operation["summary"].is_string() || operation["description"].is_string(), "{path}");
-        assert!(operation["responses"]["200"].is_object(), "{path}");
+    for template in openapi::served()["paths"].as_object().unwrap().keys() {
+        let path = template
+            .replace("{chainId}", &CHAIN.to_string())
+            .replace("{id}", &format!("{PAIR:#x}"))
+            .replace("{address}", &format!("{USDC:#x}"))
+            .replace("{hash}", &format!("0x{}", "1".repeat(64)));
+        for method in ["POST", "PUT", "PATCH", "DELETE", "TRACE", "BREW"] {
+            let (status, headers, body) = send(&world, method, &path, None).await;
+            assert_eq!(
+                (status, &headers["allow"]),
+                (StatusCode::METHOD_NOT_ALLOWED, &"GET,HEAD".parse().unwrap()),
+                "{method} {path}"
+            );
+            assert_eq!(
+                (&headers["content-type"], &body["code"]),
+                (&"application/problem+json".parse().unwrap(), &json!("METHOD_NOT_ALLOWED"))
+            );
+        }
+        let (get, head) = (get(&world, &path).await, send(&world, "HEAD", &path, None).await);
+        assert_eq!((head.0, head.2), (get.0, Value::Null), "{path}");
+        assert_eq!(head.1.get("etag"), get.1.get("etag"), "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_pool_of_v3_and_what_happens_in_it_fit_the_document() {
+    let mut world = World::new();
+    world.mine(initialize(96, 0));
+    world.mine(v3_mint(-10, 20, 1_000));
+    world.mine(v3_swap(96));
+    world.mine(v2_swap(0, 0, 10, 10));
+    for (rest, expected) in [("/ticks?limit=1", 1), ("/swaps", 1), ("/ticks", 2)] {
+        let page = data(&world, &path(&format!("/pools/{POOL:#x}{rest}"))).await;
+        assert_eq!(page["data"].as_array().unwrap().len(), expected, "{rest}: {page}");
+    }
+    assert_eq!(data(&world, &path(&format!("/pools/{POOL:#x}/overview"))).await["mints"][0]["tickLower"], -10);
+    for list in ["/mints", "/burns", "/pools?protocol=UNISWAP_V3", "/_meta"] {
+        data(&world, &path(list)).await;
+    }
+    for rest in [format!("/tokens/{ODD:#x}"), format!("/tokens/{ODD:#x}/pools"), format!("/accounts/{TRADER:#x}/activity")] {
+        data(&world, &path(&rest)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_yet_and_what_is_gone_fit_the_document() {
+    let mut world = World::new();
+    for i in 0..3 {
+        world.mine(v2_swap(1, 1, 10 + i, 10));
+    }
+    let page = data(&world, &path("/swaps?limit=1")).await;
+    world.reorg(3, (0..4).map(|_| Vec::new()).collect());
+    let (status, _, body) = get(&world, &path(&format!("/swaps?limit=1&cursor={}", page["cursor"].as_str().unwrap()))).await;
+    assert_eq!((status, &body["code"]), (StatusCode::GONE, &json!("REORGED")));
+    // A chain of which no block has arrived, beside one that is there.
+    let other = |id| Arc::new(Live::new(id, "other", 2, Duration::from_secs(15)));
+    let starting = World::over(vec![other(CHAIN), other(7)]);
+    let (status, headers, body) = get(&starting, "/v1/7/pools").await;
+    assert_eq!(
+        (status, &headers["retry-after"], &body["code"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &"2".parse().unwrap(), &json!("UPSTREAM_DOWN"))
+    );
 }

@@ -1,0 +1,203 @@
+//! The OpenAPI document: what the handlers say of themselves, and what is true of every answer and is therefore said once, here.
+//!
+//! Objects are closed and their fields required, because every field is always written and no other is: a test holds each answer to
+//! that. What is absent: servers (the document is served by the one it is about) and security (everything here is public).
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use utoipa::{
+    IntoResponses, OpenApi,
+    openapi::{Ref, RefOr, Response},
+};
+
+use super::{
+    problem::Problem,
+    words::{Freshness, Kind},
+};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Swaptide",
+        description = "State, history and metadata of the pools that this server follows.\n\nEvery answer is true at one block: `X-As-Of-Block` \
+                       and `X-As-Of-Block-Hash` name it, `X-Freshness` says whether it is as new as it should be. The `ETag` covers the data \
+                       and not the block: send it back as `If-None-Match`, and an unchanged answer is a 304 with fresh as-of headers. \
+                       Amounts are decimal strings: `…Raw` in raw units, all others in the token's own unit.\n\nA poller asks for `since` \
+                       and passes the `cursor` of each answer with the next request; `rollbackTo` says what a reorg took back. `HEAD` is \
+                       answered wherever `GET` is.",
+        license(name = "MIT OR Apache-2.0")
+    ),
+    tags(
+        (name = "chain", description = "How new this server is"),
+        (name = "pools", description = "Live state, and what happened in it"),
+        (name = "tokens", description = "What tokens say of themselves"),
+        (name = "events", description = "Swaps, mints and burns, in pages or since a cursor")
+    ),
+    components(schemas(Problem, Freshness, Kind, follow::Frame))
+)]
+pub(super) struct Document;
+
+/// What every operation may answer beside its data.
+pub(super) struct Refusals;
+
+impl IntoResponses for Refusals {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        references(&["304", "400", "404", "429", "503"])
+    }
+}
+
+/// The same where a cursor names a block: it may be gone.
+pub(super) struct CursorRefusals;
+
+impl IntoResponses for CursorRefusals {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        references(&["304", "400", "404", "410", "429", "503"])
+    }
+}
+
+fn references(statuses: &[&str]) -> BTreeMap<String, RefOr<Response>> {
+    let named = SHARED.iter().filter(|(status, ..)| statuses.contains(status));
+    named.map(|(status, name, ..)| ((*status).to_owned(), RefOr::Ref(Ref::from_response_name(*name)))).collect()
+}
+
+/// Status, name, description, headers that it has, headers that it may have. 304 has no body, all others are problems.
+const SHARED: [(&str, &str, &str, &[&str]); 6] = [
+    ("304", "NotModified", "Unchanged since the ETag in `If-None-Match`; the headers are of now", &AS_OF),
+    ("400", "BadRequest", "What is wrong with the request, and what to write", &[]),
+    ("404", "NotFound", "This chain is not followed, or nothing has this name there", &[]),
+    ("410", "Gone", "A reorg took back the block of the cursor: read again from a page before it, or use `since`", &[]),
+    ("429", "TooManyRequests", "Too much at once: come back after `Retry-After`", &["Retry-After"]),
+    ("503", "Unavailable", "Not ready yet, or history cannot be read now: come back after `Retry-After`", &["Retry-After"]),
+];
+
+/// The headers of every answer that has data, or could have.
+const AS_OF: [&str; 6] = ["ETag", "X-As-Of-Block", "X-As-Of-Block-Hash", "X-As-Of-Timestamp", "X-Data-Source", "X-Freshness"];
+
+fn headers() -> Value {
+    let whole = |example: u64| json!({ "type": "integer", "format": "int64", "minimum": 0, "example": example });
+    json!({
+        "ETag": {
+            "description": "Of the data alone: it stays while blocks arrive that change nothing of it.",
+            "required": true, "schema": { "type": "string", "pattern": "^W/\"[0-9a-f]{16}\"$" }
+        },
+        "Link": {
+            "description": "The next page, as `rel=\"next\"`; absent on the last one.",
+            "schema": { "type": "string", "pattern": "^</v1/[^>]+>; rel=\"next\"$" }
+        },
+        "Retry-After": { "description": "Seconds until it is worth another try.", "required": true, "schema": whole(2) },
+        "X-As-Of-Block": { "description": "The block that the answer is true at.", "required": true, "schema": whole(23_456_789) },
+        "X-As-Of-Block-Hash": {
+            "description": "Its hash: a number alone does not survive a reorg.",
+            "required": true, "schema": { "type": "string", "pattern": "^0x[0-9a-f]{64}$" }
+        },
+        "X-As-Of-Timestamp": { "description": "Its time, seconds since 1970.", "required": true, "schema": whole(1_760_000_000) },
+        "X-Data-Source": {
+            "description": "Where the data was read.",
+            "required": true, "schema": { "type": "string", "enum": ["memory", "sqlite", "mongodb"] }
+        },
+        "X-Freshness": {
+            "description": "Whether that block is as new as it should be.",
+            "required": true, "schema": { "$ref": "#/components/schemas/Freshness" }
+        }
+    })
+}
+
+/// The whole document, from what the handlers say.
+pub(super) fn complete(described: &utoipa::openapi::OpenApi) -> Value {
+    let mut document = serde_json::to_value(described).unwrap_or_default();
+    let objects =
+        document.pointer_mut("/components/schemas").and_then(Value::as_object_mut).map(std::mem::take).unwrap_or_default();
+    let (texts, mut schemas): (Map<_, _>, Map<_, _>) = objects.into_iter().partition(|(_, schema)| is_text(schema));
+    schemas.values_mut().for_each(close);
+    let responses = SHARED.iter().map(|(status, name, description, headers)| {
+        let content = json!({ "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } });
+        let content = if *status == "304" { json!({}) } else { content };
+        ((*name).to_owned(), json!({ "description": description, "headers": header_refs(headers), "content": content }))
+    });
+    document["components"] = json!({
+        "schemas": schemas,
+        "responses": Value::Object(responses.collect()),
+        "headers": headers(),
+        "parameters": { "IfNoneMatch": {
+            "name": "If-None-Match", "in": "header", "required": false, "schema": { "type": "string" },
+            "description": "The `ETag` of an answer that you have: an unchanged one is a 304 without a body."
+        } }
+    });
+    for operation in
+        document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut).filter_map(|item| item.get_mut("get"))
+    {
+        finish_operation(operation);
+    }
+    inline(&mut document, &texts);
+    document
+}
+
+fn header_refs(names: &[&str]) -> Value {
+    let refs = names.iter().map(|name| ((*name).to_owned(), json!({ "$ref": format!("#/components/headers/{name}") })));
+    Value::Object(refs.collect())
+}
+
+/// The headers of its data, and the one that a client may send.
+fn finish_operation(operation: &mut Value) {
+    let pages = operation["parameters"].as_array().is_some_and(|all| all.iter().any(|p| p["name"] == "cursor"));
+    let Some(ok) = operation.pointer_mut("/responses/200").filter(|ok| ok.pointer("/content/application~1json").is_some()) else {
+        return;
+    };
+    let mut names = AS_OF.to_vec();
+    names.extend(pages.then_some("Link"));
+    ok["headers"] = header_refs(&names);
+    if let Some(parameters) = operation["parameters"].as_array_mut() {
+        parameters.push(json!({ "$ref": "#/components/parameters/IfNoneMatch" }));
+    }
+}
+
+/// One of `text.rs`: a string with a pattern.
+fn is_text(schema: &Value) -> bool {
+    schema["type"] == "string" && schema.get("pattern").is_some()
+}
+
+/// Every field is written, and no other.
+fn close(schema: &mut Value) {
+    let Some(properties) = schema["properties"].as_object() else { return };
+    let names: Vec<String> = properties.keys().cloned().collect();
+    schema["required"] = json!(names);
+    schema["additionalProperties"] = json!(false);
+}
+
+/// Puts the shape of a text where it is used, so that a reader and a generator see a string, and not a reference to one: a field
+/// that may be null is a string or null, and not one of two schemas.
+fn inline(value: &mut Value, texts: &Map<String, Value>) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| inline(item, texts)),
+        Value::Object(fields) => {
+            if let Some(Value::Array(options)) = fields.get_mut("oneOf") {
+                let other = options.iter().find(|option| option["type"] != "null").cloned().unwrap_or_default();
+                let nullable = options.len() == 2 && options.iter().any(|option| option["type"] == "null");
+                match shape(&other, texts) {
+                    Some(mut text) if nullable => {
+                        text.insert("type".to_owned(), json!(["string", "null"]));
+                        *fields = text;
+                    }
+                    // What a field is for stands beside the two schemas, and not in one of them.
+                    _ => {
+                        let said = options.iter_mut().find_map(|option| option.as_object_mut()?.remove("description"));
+                        fields.extend(said.map(|description| ("description".to_owned(), description)));
+                    }
+                }
+            } else if let Some(text) = shape(&Value::Object(fields.clone()), texts) {
+                *fields = text;
+            }
+            fields.values_mut().for_each(|field| inline(field, texts));
+        }
+        _ => {}
+    }
+}
+
+/// The text that is referred to, with what the reference says of its own.
+fn shape(reference: &Value, texts: &Map<String, Value>) -> Option<Map<String, Value>> {
+    let name = reference["$ref"].as_str()?.strip_prefix("#/components/schemas/")?;
+    let mut text = texts.get(name)?.as_object()?.clone();
+    text.extend(reference.as_object()?.iter().filter(|(key, _)| *key != "$ref").map(|(key, said)| (key.clone(), said.clone())));
+    Some(text)
+}

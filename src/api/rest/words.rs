@@ -1,0 +1,96 @@
+//! Closed sets, as they are written. The names are a contract; a new one in the domain does not compile until it has a name here.
+#![expect(clippy::use_self, reason = "the domain's type and ours have variants of the same names")]
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    domain::{block, event::EventKind, pool, token},
+    store,
+};
+
+macro_rules! words {
+    ($(#[$about:meta])* $name:ident of $domain:ty { $($(#[$doc:meta])* $word:ident),+ $(,)? }) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+        #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+        pub(super) enum $name {
+            $($(#[$doc])* $word),+
+        }
+
+        impl From<$domain> for $name {
+            fn from(domain: $domain) -> Self {
+                match domain {
+                    $(<$domain>::$word => Self::$word),+
+                }
+            }
+        }
+    };
+}
+
+words! {
+    /// Whether the numbers are as new as they should be: LIVE; DELAYED, a block is late; STALE, blocks have stopped coming.
+    Freshness of store::Freshness { Live, Delayed, Stale }
+}
+
+words! {
+    /// LIVE: true at the block of the answer. REBUILDING and FAULTED: true at `heldAt`, and for the second until the server is restarted.
+    PoolStatus of store::PoolStatus { Live, Rebuilding, Faulted }
+}
+
+words! {
+    /// The events and the arithmetic that a pool follows.
+    Protocol of pool::Protocol { UniswapV2, UniswapV3 }
+}
+
+words! {
+    /// How settled a block is: LATEST may be taken back, SAFE is a few blocks deep, FINALIZED stays.
+    Commitment of block::Commitment { Latest, Safe, Finalized }
+}
+
+words! {
+    /// What is odd about a token.
+    TokenFlag of token::TokenFlag {
+        MetadataPending,
+        NoCode,
+        NameMissing,
+        SymbolMissing,
+        SymbolBytes32,
+        NameBytes32,
+        TextMended,
+        DecimalsMissing,
+        DecimalsAbsurd,
+        TotalSupplyMissing,
+    }
+}
+
+impl Protocol {
+    /// As it is written.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::UniswapV2 => "UNISWAP_V2",
+            Self::UniswapV3 => "UNISWAP_V3",
+        }
+    }
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[schema(as = EventKind)]
+pub(super) enum Kind {
+    Swap,
+    Mint,
+    Burn,
+}
+
+impl From<EventKind> for Kind {
+    /// Only these three are asked for.
+    fn from(kind: EventKind) -> Self {
+        match kind {
+            EventKind::Mint => Self::Mint,
+            EventKind::Burn => Self::Burn,
+            _ => Self::Swap,
+        }
+    }
+}
