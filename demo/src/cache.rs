@@ -49,6 +49,31 @@ pub fn mongod_dir(repo: &Path) -> io::Result<PathBuf> {
     pinned_dir(repo, "mongod", Path::new("demo"), &[PIP_FILE])
 }
 
+/// Where the pins of Schemathesis are, beside what the test gives it.
+pub const SCHEMATHESIS: &str = "tests/it/openapi";
+
+/// The folder that holds Schemathesis for exactly its pins, and for this Python: some of its packages are compiled for one.
+///
+/// # Errors
+/// When the pins cannot be read, or there is no Python that is new enough.
+pub fn schemathesis_dir(repo: &Path) -> io::Result<PathBuf> {
+    let python = python_version().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, NO_PYTHON))?;
+    pinned_dir(repo, &format!("schemathesis-py{}.{}", python.0, python.1), Path::new(SCHEMATHESIS), &[PIP_FILE])
+}
+
+/// One line for where it is absent.
+pub const NO_PYTHON: &str = "no Python 3.11 or newer on PATH, and Schemathesis, which tests the OpenAPI document, needs it: install python3 and python3-pip";
+
+/// The first `python3` on PATH, where it is 3.11 or newer.
+fn python_version() -> Option<(u32, u32)> {
+    let say = "import sys; print(*sys.version_info[:2])";
+    let output = std::process::Command::new(on_path("python3")?).args(["-c", say]).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let (major, minor) = text.trim().split_once(' ')?;
+    let version = (major.parse().ok()?, minor.parse().ok()?);
+    (version >= (3, 11)).then_some(version)
+}
+
 /// The folder for exactly these pins: files of `folder` in the repository.
 ///
 /// # Errors

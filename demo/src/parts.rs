@@ -72,6 +72,18 @@ pub fn example() -> Result<PathBuf> {
     Err(Error::Parts(problem))
 }
 
+/// The folder with the packages of Schemathesis, for `PYTHONPATH`.
+///
+/// # Errors
+/// When they are not installed, or only half.
+pub fn schemathesis() -> Result<PathBuf> {
+    let dir = cache::schemathesis_dir(repo_root()).map_err(|problem| Error::Parts(problem.to_string()))?;
+    if dir.join(cache::STAMP).is_file() {
+        return Ok(dir);
+    }
+    Err(Error::Parts(format!("Schemathesis is not installed in {}: run `cargo xtask parts --schemathesis`", dir.display())))
+}
+
 /// The mongod binary: `SWAPTIDE_MONGOD`, then PATH, then the pinned one.
 ///
 /// # Errors

@@ -25,6 +25,7 @@ mod logs;
 mod mongo;
 mod node;
 mod odd;
+mod openapi;
 mod refuse;
 mod sources;
 mod state;

