@@ -13,6 +13,7 @@
 mod boundary;
 mod browser;
 mod chains;
+mod discord;
 mod docs;
 mod doctor;
 mod engine;
