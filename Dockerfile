@@ -1,4 +1,4 @@
-# Builds the engine with its web page and GraphiQL inside, and puts it alone on a base without a shell.
+# Builds the engine with its web page, GraphiQL and the REST reference inside, and puts it alone on a base without a shell.
 #
 #   docker build -t swaptide .
 #   docker run -v "$PWD/swaptide.toml:/etc/swaptide/swaptide.toml:ro" -v swaptide:/data -p 127.0.0.1:8080:8080 swaptide
@@ -11,7 +11,7 @@ ARG RUST_IMAGE=docker.io/library/rust:1.95.0-slim-bookworm
 ARG NODE_IMAGE=docker.io/library/node:22-bookworm-slim
 ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 
-# GraphiQL, which the build embeds. npm verifies each package against the lock file; no chain is needed here, so no anvil.
+# GraphiQL and the REST reference, which the build embeds. npm verifies each package against the lock file; no chain is needed here, so no anvil.
 FROM ${NODE_IMAGE} AS graphiql
 WORKDIR /parts
 COPY demo/package.json demo/package-lock.json demo/.npmrc ./
@@ -40,8 +40,13 @@ COPY . .
 COPY --from=graphiql /parts/node_modules/react/umd/react.production.min.js \
                      /parts/node_modules/react-dom/umd/react-dom.production.min.js \
                      /parts/node_modules/graphiql/graphiql.min.js \
-                     /parts/node_modules/graphiql/graphiql.min.css web/vendor/
+                     /parts/node_modules/graphiql/graphiql.min.css \
+                     /parts/node_modules/swagger-ui-dist/swagger-ui-bundle.js \
+                     /parts/node_modules/swagger-ui-dist/swagger-ui.css \
+                     /parts/node_modules/swagger-ui-dist/swagger-ui-bundle.js.LICENSE.txt web/vendor/
 COPY --from=graphiql /parts/node_modules/graphiql/LICENSE web/vendor/graphiql.LICENSE.txt
+COPY --from=graphiql /parts/node_modules/swagger-ui-dist/LICENSE web/vendor/swagger-ui.LICENSE.txt
+COPY --from=graphiql /parts/node_modules/swagger-ui-dist/NOTICE web/vendor/swagger-ui.NOTICE.txt
 RUN cargo build --release --locked --package swaptide --bin swaptide \
  && strip target/release/swaptide \
  && mkdir /data

@@ -7,7 +7,7 @@ use axum::{
 };
 use rust_embed::{Embed, EmbeddedFile};
 
-/// GraphiQL and React in `web/vendor/` are put there by `cargo xtask parts`; without them everything else still works.
+/// GraphiQL, React and Swagger UI in `web/vendor/` are put there by `cargo xtask parts`; without them everything else still works.
 #[derive(Embed)]
 #[folder = "web/"]
 struct Web;

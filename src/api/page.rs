@@ -1,4 +1,4 @@
-//! The live page, GraphiQL, and the schema as a document.
+//! The live page, GraphiQL, the REST reference, and the schema as a document.
 
 use axum::{
     extract::Path,
@@ -12,12 +12,14 @@ const HTML: &str = "text/html; charset=utf-8";
 /// Nothing from anywhere else, no inline code.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; font-src 'self'; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-/// GraphiQL's editor sets styles from code, and its stylesheet carries its fonts.
-const POLICY_GRAPHIQL: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+/// GraphiQL's editor and Swagger UI set styles from code, and their stylesheets carry fonts and pictures.
+const POLICY_TOOLS: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
      connect-src 'self'; font-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 /// What GraphiQL needs of `web/vendor/`.
-const VENDOR: [&str; 4] =
+const GRAPHIQL: [&str; 4] =
     ["vendor/react.production.min.js", "vendor/react-dom.production.min.js", "vendor/graphiql.min.js", "vendor/graphiql.min.css"];
+/// What the reference page needs of it.
+const DOCS: [&str; 2] = ["vendor/swagger-ui-bundle.js", "vendor/swagger-ui.css"];
 
 /// `/`
 pub(super) async fn index(headers: HeaderMap) -> Response {
@@ -26,7 +28,7 @@ pub(super) async fn index(headers: HeaderMap) -> Response {
 
 /// `/graphiql`, and `/graphql` for browsers.
 pub(super) async fn graphiql(headers: HeaderMap) -> Response {
-    let complete = VENDOR.iter().all(|path| assets::file(path).is_some());
+    let complete = GRAPHIQL.iter().all(|path| assets::file(path).is_some());
     let mut response = graphiql_page(&headers, complete);
     // `/graphql` is data for everyone who is no browser.
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
@@ -34,7 +36,16 @@ pub(super) async fn graphiql(headers: HeaderMap) -> Response {
 }
 
 pub(super) fn graphiql_page(headers: &HeaderMap, complete: bool) -> Response {
-    if complete { html(headers, "graphiql.html", POLICY_GRAPHIQL) } else { html(headers, "graphiql-missing.html", POLICY) }
+    if complete { html(headers, "graphiql.html", POLICY_TOOLS) } else { html(headers, "graphiql-missing.html", POLICY) }
+}
+
+/// `/docs`
+pub(super) async fn docs(headers: HeaderMap) -> Response {
+    docs_page(&headers, DOCS.iter().all(|path| assets::file(path).is_some()))
+}
+
+pub(super) fn docs_page(headers: &HeaderMap, complete: bool) -> Response {
+    if complete { html(headers, "docs.html", POLICY_TOOLS) } else { html(headers, "docs-missing.html", POLICY) }
 }
 
 /// `/schema.graphql`
@@ -53,7 +64,7 @@ pub(super) async fn not_found(uri: Uri) -> Response {
         return rest::nothing(uri.path());
     }
     let text = "there is nothing here: the page is at /, GraphQL at /graphql, GraphiQL at /graphiql, the schema at /schema.graphql, REST under /v1 as \
-         /openapi.json has it\n";
+         /docs shows and /openapi.json has it\n";
     (StatusCode::NOT_FOUND, text).into_response()
 }
 

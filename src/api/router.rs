@@ -56,6 +56,7 @@ pub fn public_router(state: Arc<ApiState>) -> Router {
     Router::new()
         .route("/", get(page::index))
         .route("/graphiql", get(page::graphiql))
+        .route("/docs", get(page::docs))
         .route("/schema.graphql", get(page::sdl))
         .route("/assets/{*path}", get(page::asset))
         .route("/graphql", any(http::graphql))

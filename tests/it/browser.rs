@@ -1,4 +1,4 @@
-//! The live page and GraphiQL in a real browser: what is on the page is what the API says, also after a reorg and an outage.
+//! The live page, GraphiQL and the REST reference in a real browser: what is on the page is what the API says, also after a reorg and an outage.
 //!
 //! This test moves the chain and asks the API; `clients/browser.mjs` reports what three pages (a desk, a phone, one in the dark)
 //! show after every change. Nothing here waits for time to pass: a condition holds in the end, or the test fails.
@@ -53,6 +53,8 @@ struct Browser {
     /// The newest state of every page.
     pages: HashMap<String, Value>,
     graphiql: Vec<Value>,
+    /// The REST reference, on a desk and on a phone.
+    docs: Vec<Value>,
     /// Errors on a console, requests to another host: each with the line that reported it.
     wrong: Vec<Value>,
 }
@@ -65,7 +67,7 @@ impl Browser {
         std::fs::create_dir(&profile).unwrap();
         let args = [chromium.to_str().unwrap(), &url, profile.to_str().unwrap(), &outages.to_string()];
         let client = NodeClient::start("browser.mjs", &args);
-        Self { client, pages: HashMap::new(), graphiql: Vec::new(), wrong: Vec::new() }
+        Self { client, pages: HashMap::new(), graphiql: Vec::new(), docs: Vec::new(), wrong: Vec::new() }
     }
 
     async fn read(&mut self) {
@@ -73,6 +75,7 @@ impl Browser {
         match line["event"].as_str() {
             Some("page") => drop(self.pages.insert(line["page"].as_str().unwrap().to_owned(), line)),
             Some("graphiql") => self.graphiql.push(line),
+            Some("docs") => self.docs.push(line),
             _ => self.wrong.push(line),
         }
     }
@@ -288,7 +291,7 @@ fn of_blocks(page: &Value, hashes: &[String]) -> Vec<(bool, bool)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_live_page_and_graphiql_show_what_the_api_says_through_a_reorg_and_an_outage() {
+async fn the_live_page_graphiql_and_the_reference_show_what_the_api_says_through_a_reorg_and_an_outage() {
     let Some(chromium) = chromium() else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut devnet = Devnet::start(DevnetConfig { seed: 23, ..DevnetConfig::default() }).await.unwrap();
@@ -313,6 +316,19 @@ async fn the_live_page_and_graphiql_show_what_the_api_says_through_a_reorg_and_a
         trade(&mut devnet, 12).await;
         browser.shows_the_head(&engine, &devnet).await;
     }
+
+    // The REST reference lists what there is, and what it is told to ask is answered with a pool of this chain; on a phone, too.
+    while browser.docs.len() < 2 {
+        browser.read().await;
+    }
+    for page in &browser.docs {
+        assert!(list(&page["paths"]).contains(&json!("/v1/{chainId}/pools/{id}/overview")), "{page}");
+        assert!(page["status"].as_str().unwrap().starts_with("200"), "{page}");
+        let pool: Value = serde_json::from_str(page["body"].as_str().unwrap()).unwrap_or_else(|e| panic!("{e}: {page}"));
+        assert!(list(&truth_now["pools"]["nodes"]).iter().any(|known| known["id"] == pool["id"]), "{page}");
+        assert!(page["layout"]["scrollWidth"].as_f64() <= page["layout"]["width"].as_f64(), "{page}");
+    }
+    assert_ne!(browser.docs[0]["layout"]["background"], browser.docs[1]["layout"]["background"], "in the dark it is dark");
 
     // A swap comes: on top of the list, and in GraphiQL.
     let unit = devnet.deployment.pools[0].token0.unit_raw();
@@ -420,7 +436,7 @@ async fn the_live_page_and_graphiql_show_what_the_api_says_through_a_reorg_and_a
 
     let (rest, code) = browser.client.finish().await;
     assert_eq!(code, 0);
-    let harmless = |line: &&Value| line["event"] == "page" || line["event"] == "graphiql";
+    let harmless = |line: &&Value| ["page", "graphiql", "docs"].iter().any(|event| line["event"] == *event);
     for line in browser.wrong.iter().chain(rest.iter().filter(|l| !harmless(l))) {
         // Only that the server was away, or on its way out.
         let away = |text: &str| text.contains("ERR_CONNECTION_REFUSED") || text.contains("Unexpected response code: 503");

@@ -11,7 +11,7 @@ use crate::{Outcome, cache, progress::Progress, repo, run};
 
 pub(crate) const HELP: &str = "\
 Fetches the pinned parts of demo/package-lock.json into the cache folder: anvil, the Uniswap and OpenZeppelin contracts, npm clients
-for the tests, and GraphiQL, whose files it also copies to web/vendor/ where the engine embeds them. Each package is verified against
+for the tests, GraphiQL and the page of the REST reference, whose files it also copies to web/vendor/ where the engine embeds them. Each package is verified against
 the lock file. Does nothing when everything is there; a half-finished installation is made again.
 
 Usage: cargo xtask parts [--mongod] [--examples] [--schemathesis]
@@ -34,13 +34,19 @@ Usage: cargo xtask contracts [--check]
 /// The engine's contracts and the demo's: each has a script that takes `--check`.
 const CONTRACT_SCRIPTS: [&str; 2] = ["contracts/build.mjs", "demo/contracts/build.mjs"];
 
-/// What GraphiQL needs, from where in node_modules to which name in web/vendor/. The Dockerfile copies the same files.
-pub(crate) const VENDOR: [(&str, &str); 5] = [
+/// What GraphiQL and the REST reference need, from where in node_modules to which name in web/vendor/. The Dockerfile copies the same
+/// files.
+pub(crate) const VENDOR: [(&str, &str); 10] = [
     ("react/umd/react.production.min.js", "react.production.min.js"),
     ("react-dom/umd/react-dom.production.min.js", "react-dom.production.min.js"),
     ("graphiql/graphiql.min.js", "graphiql.min.js"),
     ("graphiql/graphiql.min.css", "graphiql.min.css"),
     ("graphiql/LICENSE", "graphiql.LICENSE.txt"),
+    ("swagger-ui-dist/swagger-ui-bundle.js", "swagger-ui-bundle.js"),
+    ("swagger-ui-dist/swagger-ui.css", "swagger-ui.css"),
+    ("swagger-ui-dist/swagger-ui-bundle.js.LICENSE.txt", "swagger-ui-bundle.js.LICENSE.txt"),
+    ("swagger-ui-dist/LICENSE", "swagger-ui.LICENSE.txt"),
+    ("swagger-ui-dist/NOTICE", "swagger-ui.NOTICE.txt"),
 ];
 
 /// An installed set of parts.

@@ -132,6 +132,8 @@ async fn the_page_loads_nothing_from_elsewhere() {
         "app.js",
         "blocks.js",
         "client.js",
+        "docs.css",
+        "docs.js",
         "dom.js",
         "format.js",
         "graphiql.js",
@@ -168,7 +170,7 @@ async fn files_are_compressed_and_not_sent_twice() {
 }
 
 #[tokio::test]
-async fn graphiql_is_there_or_says_what_to_run() {
+async fn graphiql_and_the_reference_are_there_or_say_what_to_run() {
     let world = World::new();
     for path in ["/graphql", "/graphiql"] {
         let (status, headers, html) = get(&world, path, "text/html,application/xhtml+xml,*/*;q=0.8").await;
@@ -180,6 +182,11 @@ async fn graphiql_is_there_or_says_what_to_run() {
     assert_eq!(missing.status(), StatusCode::OK);
     let html = to_bytes(missing.into_body(), usize::MAX).await.unwrap();
     assert!(String::from_utf8_lossy(&html).contains("cargo xtask parts"));
+    let (status, headers, html) = get(&world, "/docs", "text/html").await;
+    assert_eq!((status, html.contains("REST")), (StatusCode::OK, true));
+    assert!(headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'; script-src 'self';"));
+    let missing = to_bytes(page::docs_page(&HeaderMap::new(), false).into_body(), usize::MAX).await.unwrap();
+    assert!(String::from_utf8_lossy(&missing).contains("cargo xtask parts"));
     let (_, _, sdl) = get(&world, "/schema.graphql", "*/*").await;
     assert_eq!(sdl, crate::api::sdl());
 }
