@@ -24,7 +24,7 @@ async function samples() {
 const [spec, names] = await Promise.all([json('/openapi.json'), samples().catch(() => ({}))]);
 for (const [path, { get }] of Object.entries(spec.paths)) {
   const address = path.includes('/accounts/') ? names.account : names.token;
-  for (const parameter of get.parameters.filter((one) => one.in === 'path')) {
+  for (const parameter of (get?.parameters ?? []).filter((one) => one.in === 'path')) {
     parameter.example = { ...names, address }[parameter.name] ?? parameter.example;
   }
 }

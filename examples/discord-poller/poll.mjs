@@ -48,6 +48,7 @@ function save(change) {
 }
 
 // "1.5" in raw units; the API's amounts are exact, so this is no float either.
+if (MIN_AMOUNT !== "0" && !TOKEN) throw new Error("MIN_AMOUNT is an amount of TOKEN: set both");
 const [whole, part = ""] = MIN_AMOUNT.split(".");
 const decimals = TOKEN ? (await token(TOKEN)).decimals : 0;
 const least = BigInt(whole + part.padEnd(decimals, "0").slice(0, decimals));

@@ -105,9 +105,9 @@ fn headers() -> Value {
 
 /// The whole document, from what the handlers say.
 pub(super) fn complete(described: &utoipa::openapi::OpenApi) -> Value {
-    let mut document = serde_json::to_value(described).unwrap_or_default();
-    let objects =
-        document.pointer_mut("/components/schemas").and_then(Value::as_object_mut).map(std::mem::take).unwrap_or_default();
+    let Ok(Value::Object(mut document)) = serde_json::to_value(described) else { return Value::Null };
+    let components = document.get_mut("components").and_then(|components| components.get_mut("schemas"));
+    let objects = components.and_then(Value::as_object_mut).map(std::mem::take).unwrap_or_default();
     let (texts, mut schemas): (Map<_, _>, Map<_, _>) = objects.into_iter().partition(|(_, schema)| is_text(schema));
     schemas.values_mut().for_each(close);
     let responses = SHARED.iter().map(|(status, name, description, headers)| {
@@ -115,7 +115,7 @@ pub(super) fn complete(described: &utoipa::openapi::OpenApi) -> Value {
         let content = if *status == "304" { json!({}) } else { content };
         ((*name).to_owned(), json!({ "description": description, "headers": header_refs(headers), "content": content }))
     });
-    document["components"] = json!({
+    let components = json!({
         "schemas": schemas,
         "responses": Value::Object(responses.collect()),
         "headers": headers(),
@@ -124,11 +124,12 @@ pub(super) fn complete(described: &utoipa::openapi::OpenApi) -> Value {
             "description": "The `ETag` of an answer that you have: an unchanged one is a 304 without a body."
         } }
     });
-    for operation in
-        document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut).filter_map(|item| item.get_mut("get"))
-    {
+    document.insert("components".to_owned(), components);
+    let paths = document.get_mut("paths").and_then(Value::as_object_mut);
+    for operation in paths.into_iter().flat_map(Map::values_mut).filter_map(|item| item.get_mut("get")) {
         finish_operation(operation);
     }
+    let mut document = Value::Object(document);
     inline(&mut document, &texts);
     document
 }
@@ -140,10 +141,9 @@ fn header_refs(names: &[&str]) -> Value {
 
 /// The headers of its data, and the one that a client may send.
 fn finish_operation(operation: &mut Value) {
-    let pages = operation["parameters"].as_array().is_some_and(|all| all.iter().any(|p| p["name"] == "cursor"));
-    let Some(ok) = operation.pointer_mut("/responses/200").filter(|ok| ok.pointer("/content/application~1json").is_some()) else {
-        return;
-    };
+    let Some(ok) = operation.pointer_mut("/responses/200") else { return };
+    let Some(schema) = ok.pointer("/content/application~1json/schema/$ref").and_then(Value::as_str) else { return };
+    let pages = schema.contains("/Page_") || schema.ends_with("/Events");
     let mut names = AS_OF.to_vec();
     names.extend(pages.then_some("Link"));
     ok["headers"] = header_refs(&names);

@@ -1,5 +1,4 @@
 //! Closed sets, as they are written. The names are a contract; a new one in the domain does not compile until it has a name here.
-#![expect(clippy::use_self, reason = "the domain's type and ours have variants of the same names")]
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
