@@ -57,18 +57,63 @@ impl IntoResponses for CursorRefusals {
 }
 
 fn references(statuses: &[&str]) -> BTreeMap<String, RefOr<Response>> {
-    let named = SHARED.iter().filter(|(status, ..)| statuses.contains(status));
-    named.map(|(status, name, ..)| ((*status).to_owned(), RefOr::Ref(Ref::from_response_name(*name)))).collect()
+    let named = SHARED.iter().filter(|shared| statuses.contains(&shared.status));
+    named.map(|shared| (shared.status.to_owned(), RefOr::Ref(Ref::from_response_name(shared.name)))).collect()
 }
 
-/// Status, name, description, headers that it has, headers that it may have. 304 has no body, all others are problems.
-const SHARED: [(&str, &str, &str, &[&str]); 6] = [
-    ("304", "NotModified", "Unchanged since the ETag in `If-None-Match`; the headers are of now", &AS_OF),
-    ("400", "BadRequest", "What is wrong with the request, and what to write", &[]),
-    ("404", "NotFound", "This chain is not followed, or nothing has this name there", &[]),
-    ("410", "Gone", "A reorg took back the block of the cursor: read again from a page before it, or use `since`", &[]),
-    ("429", "TooManyRequests", "Too much at once: come back after `Retry-After`", &["Retry-After"]),
-    ("503", "Unavailable", "Not ready yet, or history cannot be read now: come back after `Retry-After`", &["Retry-After"]),
+/// An answer that is no data and that every operation may give.
+struct Shared {
+    status: &'static str,
+    name: &'static str,
+    description: &'static str,
+    headers: &'static [&'static str],
+    /// Title, code and detail of a problem; 304 has no body.
+    example: Option<(&'static str, &'static str, &'static str)>,
+}
+
+const SHARED: [Shared; 6] = [
+    Shared {
+        status: "304",
+        name: "NotModified",
+        description: "Unchanged since the ETag in `If-None-Match`; the headers are of now",
+        headers: &AS_OF,
+        example: None,
+    },
+    Shared {
+        status: "400",
+        name: "BadRequest",
+        description: "What is wrong with the request, and what to write",
+        headers: &[],
+        example: Some(("Bad Request", "BAD_USER_INPUT", "`limit` is 1 to 1000, not 0")),
+    },
+    Shared {
+        status: "404",
+        name: "NotFound",
+        description: "This chain is not followed, or nothing has this name there",
+        headers: &[],
+        example: Some(("Not Found", "NOT_FOUND", "chain 5 is not followed here")),
+    },
+    Shared {
+        status: "410",
+        name: "Gone",
+        description: "A reorg took back the block of the cursor: read again from a page before it, or use `since`",
+        headers: &[],
+        example: Some(("Gone", "REORGED", "the block of this cursor is not on the chain any more")),
+    },
+    Shared {
+        status: "429",
+        name: "TooManyRequests",
+        description: "Too much at once: come back after `Retry-After`",
+        headers: &["Retry-After"],
+        example: Some(("Too Many Requests", "RATE_LIMITED", "too many requests: try again in 2 s")),
+    },
+    Shared {
+        status: "503",
+        name: "Unavailable",
+        description: "Not ready yet, or history cannot be read now: come back after `Retry-After`",
+        headers: &["Retry-After"],
+        example: Some(("Service Unavailable", "UPSTREAM_DOWN", "history cannot be read at the moment: try again")),
+    },
 ];
 
 /// The headers of every answer that has data, or could have.
@@ -110,10 +155,15 @@ pub(super) fn complete(described: &utoipa::openapi::OpenApi) -> Value {
     let objects = components.and_then(Value::as_object_mut).map(std::mem::take).unwrap_or_default();
     let (texts, mut schemas): (Map<_, _>, Map<_, _>) = objects.into_iter().partition(|(_, schema)| is_text(schema));
     schemas.values_mut().for_each(close);
-    let responses = SHARED.iter().map(|(status, name, description, headers)| {
-        let content = json!({ "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } });
-        let content = if *status == "304" { json!({}) } else { content };
-        ((*name).to_owned(), json!({ "description": description, "headers": header_refs(headers), "content": content }))
+    let responses = SHARED.iter().map(|shared| {
+        let mut response = json!({ "description": shared.description, "headers": header_refs(shared.headers) });
+        if let Some((title, code, detail)) = shared.example {
+            let status: u16 = shared.status.parse().unwrap_or_default();
+            let example = json!({ "type": "about:blank", "title": title, "status": status, "detail": detail, "code": code });
+            let schema = json!({ "$ref": "#/components/schemas/Problem" });
+            response["content"] = json!({ "application/problem+json": { "schema": schema, "example": example } });
+        }
+        (shared.name.to_owned(), response)
     });
     let components = json!({
         "schemas": schemas,

@@ -172,6 +172,15 @@ fn every_object_is_closed_says_what_its_fields_are_and_its_examples_fit() {
     }
 }
 
+#[test]
+fn every_problem_has_an_example_that_is_one() {
+    let document = served();
+    for (name, response) in document["components"]["responses"].as_object().unwrap() {
+        let Some(content) = response.pointer("/content/application~1problem+json") else { continue };
+        assert_eq!(against(document, &content["schema"], &content["example"]), Vec::<String>::new(), "{name}");
+    }
+}
+
 /// What would be wrong if the document were another one, for one and the same answer.
 #[test]
 fn an_answer_that_the_document_does_not_describe_is_found_out() {
