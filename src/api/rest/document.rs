@@ -12,6 +12,7 @@ use utoipa::{
 };
 
 use super::{
+    follow::Frame,
     problem::Problem,
     words::{Freshness, Kind},
 };
@@ -34,7 +35,7 @@ use super::{
         (name = "tokens", description = "What tokens say of themselves"),
         (name = "events", description = "Swaps, mints and burns, in pages or since a cursor")
     ),
-    components(schemas(Problem, Freshness, Kind, follow::Frame))
+    components(schemas(Problem, Freshness, Kind, Frame))
 )]
 pub(super) struct Document;
 

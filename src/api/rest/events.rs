@@ -1,4 +1,4 @@
-//! Swaps, mints and burns: in pages, newest first unless asked otherwise, or since a cursor; a transaction; an account; `_meta`.
+//! Swaps, mints and burns: in pages, newest first unless asked otherwise, or since a cursor; `_meta`.
 
 use std::sync::Arc;
 
@@ -68,12 +68,12 @@ pub(super) struct Wanted {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Events {
     #[schema(max_items = 1000)]
-    data: Vec<Event>,
+    pub(super) data: Vec<Event>,
     /// With `since`: pass it as `since` the next time. In a list: for the next page, null on the last one.
-    cursor: Option<text::Cursor>,
+    pub(super) cursor: Option<text::Cursor>,
     /// With `since`: a reorg took back the cursor's block. Drop every event that you have of blocks above this one; `data` goes on from
     /// there.
-    rollback_to: Option<Position>,
+    pub(super) rollback_to: Option<Position>,
 }
 
 /// A place that a reorg left standing.
@@ -89,13 +89,10 @@ const LIST: &str = "A page, newest first unless `order` says otherwise; or, with
 macro_rules! list {
     ($name:ident, $path:literal, $id:literal, $kind:expr, $summary:literal) => {
         #[utoipa::path(
-                                    get, path = $path, operation_id = $id, tag = "events", summary = $summary, description = LIST,
-                                    params(OnChain, Wanted),
-                                    responses(
-                                        (status = 200, description = "A page, or what came since the cursor", body = Events),
-                                        CursorRefusals
-                                    )
-                                )]
+            get, path = $path, operation_id = $id, tag = "events", summary = $summary, description = LIST,
+            params(OnChain, Wanted),
+            responses((status = 200, description = "A page, or what came since the cursor", body = Events), CursorRefusals)
+        )]
         pub(super) async fn $name(
             State(public): State<Arc<Public>>,
             InPath(at): InPath<OnChain>,
@@ -136,65 +133,6 @@ pub(super) async fn of_pool(
     }
     let wanted = Wanted { limit: page.limit, cursor: page.cursor, pool: Some(id.to_string()), ..Wanted::default() };
     answer(&public, &pin, &headers, "swaps", EventKind::Swap, wanted).await
-}
-
-/// The swaps of transactions that an account signed, newest first.
-///
-/// As far as signers have been looked up: that happens behind everything else.
-#[utoipa::path(
-    get, path = "/v1/{chainId}/accounts/{address}/activity", operation_id = "getAccountActivity", tag = "events",
-    params(OfAccount, PageParams),
-    responses(
-        (status = 200, description = "A page of swaps", body = Events),
-        CursorRefusals
-    )
-)]
-pub(super) async fn activity(
-    State(public): State<Arc<Public>>,
-    InPath(at): InPath<OfAccount>,
-    InQuery(page): InQuery<PageParams>,
-    headers: HeaderMap,
-) -> Result<Answer, Problem> {
-    let pin = pin(&public, &at.chain_id)?;
-    let account = address("address", &at.address)?;
-    let wanted = Wanted { limit: page.limit, cursor: page.cursor, origin: Some(format!("{account:#x}")), ..Wanted::default() };
-    answer(&public, &pin, &headers, "swaps", EventKind::Swap, wanted).await
-}
-
-/// The swaps, mints and burns of one transaction, in their order.
-///
-/// Only transactions with an event of a followed pool are known.
-#[utoipa::path(
-    get, path = "/v1/{chainId}/transactions/{hash}", operation_id = "getTransaction", tag = "events",
-    params(OfTransaction),
-    responses(
-        (status = 200, description = "Its events", body = Page<Event>),
-        Refusals
-    )
-)]
-pub(super) async fn transaction(
-    State(public): State<Arc<Public>>,
-    InPath(at): InPath<OfTransaction>,
-    headers: HeaderMap,
-) -> Result<Answer, Problem> {
-    let (pin, hash) = (pin(&public, &at.chain_id)?, hash("hash", &at.hash)?);
-    let mut all = Vec::new();
-    let mut source = DataSource::Memory;
-    for kind in [EventKind::Swap, EventKind::Mint, EventKind::Burn] {
-        let query =
-            EventQuery { newest_first: false, ..event_query(&pin, kind, Narrow::Transaction(hash), EventQuery::LIMIT_MAX) };
-        let found = public.reader.events(&pin, query).await?;
-        if found.source != DataSource::Memory {
-            source = found.source;
-        }
-        all.extend(found.events);
-    }
-    if all.is_empty() {
-        return Err(Problem::not_found(format!("no swap, mint or burn of transaction {hash:#x} is known on this chain")));
-    }
-    all.sort_by_key(|event| event.row.log_index());
-    let data = all.into_iter().map(|event| Event::of(&pin, event)).collect();
-    Answer::new(&pin, &headers, source, &Page { data, cursor: None })
 }
 
 /// How new this server is on this chain.

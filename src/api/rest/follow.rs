@@ -21,10 +21,11 @@ use tokio::{
 use utoipa::ToSchema;
 
 use super::{
-    answer::freshness,
     events::{event_query, place_after},
     model::{Block, Event, Pool},
     problem::Problem,
+    text,
+    words::Freshness,
 };
 use crate::{
     domain::{ChainId, block::BlockRef, cursor::Cursor, event::EventKind},
@@ -52,11 +53,10 @@ pub(super) struct Frame {
     topic: Option<Arc<str>>,
     kind: FrameKind,
     /// Where the whole stream is after this frame, the same as the message's `id`; null where further frames of the same change follow.
-    cursor: Option<String>,
+    cursor: Option<text::Cursor>,
     /// The newest block once this frame is applied; of RETRACT and ROLLBACK the newest that is left.
     block: Position,
-    /// LIVE, DELAYED or STALE.
-    freshness: &'static str,
+    freshness: Freshness,
     data: Data,
 }
 
@@ -81,12 +81,12 @@ pub(super) enum FrameKind {
 pub(super) struct Position {
     number: u64,
     /// Null where only the height is known, which is final then.
-    hash: Option<String>,
+    hash: Option<text::Hash>,
 }
 
 impl From<BlockRef> for Position {
     fn from(block: BlockRef) -> Self {
-        Self { number: block.number, hash: (!block.hash.is_zero()).then(|| format!("{:#x}", block.hash)) }
+        Self { number: block.number, hash: (!block.hash.is_zero()).then(|| block.hash.into()) }
     }
 }
 
@@ -109,7 +109,9 @@ pub(super) enum Message {
 impl Message {
     pub(super) fn into_event(self) -> SseEvent {
         let (event, id, json) = match &self {
-            Self::Frame(frame) => (SseEvent::default(), frame.cursor.clone(), serde_json::to_string(frame)),
+            Self::Frame(frame) => {
+                (SseEvent::default(), frame.cursor.clone().map(text::Cursor::into_text), serde_json::to_string(frame))
+            }
             Self::Problem(problem) => (SseEvent::default().event("problem"), None, serde_json::to_string(problem)),
         };
         let event = id.into_iter().fold(event, SseEvent::id);
@@ -365,14 +367,14 @@ impl Follow {
     }
 
     fn frame(&self, pin: &Pin, feed: Option<&Feed>, kind: FrameKind, block: BlockRef, data: Data) -> Message {
-        let (topic, freshness) = (feed.map(|feed| feed.name.clone()), freshness(pin.freshness()));
+        let (topic, freshness) = (feed.map(|feed| feed.name.clone()), pin.freshness().into());
         Message::Frame(Box::new(Frame { topic, kind, cursor: None, block: block.into(), freshness, data }))
     }
 
     /// The last message says where the stream is: whoever has it has all before it.
     fn name_the_place(&self, messages: &mut [Message]) {
         if let Some(Message::Frame(last)) = messages.last_mut() {
-            last.cursor = self.cursor.map(|cursor| cursor.encode());
+            last.cursor = self.cursor.map(|cursor| cursor.encode().into());
         }
     }
 }

@@ -4,6 +4,7 @@
 //! stays the same while blocks arrive, and a poller gets 304 with a fresh as-of. Errors are problem details ([`problem`]). What is
 //! absent: prices in dollars, candles, quotes, everything about NFTs.
 
+mod activity;
 mod answer;
 mod document;
 mod events;
@@ -30,8 +31,8 @@ use utoipa::OpenApi as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) use self::answer::{AS_OF_BLOCK, AS_OF_HASH, AS_OF_TIME, DATA_SOURCE, FRESHNESS};
-use self::{document::Document, problem::Problem};
 pub(super) use self::stream::STREAMS_MAX;
+use self::{document::Document, problem::Problem};
 use super::router::Public;
 
 /// The routes, and the document that describes them.
@@ -49,8 +50,8 @@ fn parts() -> (Router<Arc<Public>>, utoipa::openapi::OpenApi) {
         .routes(routes!(events::swaps))
         .routes(routes!(events::mints))
         .routes(routes!(events::burns))
-        .routes(routes!(events::transaction))
-        .routes(routes!(events::activity))
+        .routes(routes!(activity::of_transaction))
+        .routes(routes!(activity::of_account))
         .routes(routes!(stream::stream))
         .split_for_parts()
 }

@@ -97,6 +97,12 @@ pub(super) struct Decimal(pub(super) String);
 )]
 pub(super) struct Cursor(String);
 
+impl Cursor {
+    pub(super) fn into_text(self) -> String {
+        self.0
+    }
+}
+
 impl From<String> for Cursor {
     fn from(text: String) -> Self {
         Self(text)
