@@ -1,9 +1,9 @@
 //! Commands, and the exit codes that they end with: 0 done, 1 failed, 2 the audit found drift.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks on its streams")]
+#![expect(clippy::print_stderr, reason = "a command line talks on its streams")]
 
 use std::{
-    io::IsTerminal as _,
+    io::{IsTerminal as _, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -17,6 +17,18 @@ use swaptide::{
     init, telemetry,
 };
 use tokio_util::sync::CancellationToken;
+
+/// To stdout. Whoever reads it may have gone, as `| head` does: that is no fault of ours.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        let _ = std::io::stdout().write_fmt(format_args!($($text)*));
+    }};
+}
+
+/// The same with the end of a line.
+macro_rules! say_line {
+    ($($text:tt)*) => { say!("{}\n", format_args!($($text)*)) };
+}
 
 /// The real-time backend of a decentralized exchange: live pool state, history, and subscriptions that retract on a reorg.
 #[derive(Parser)]
@@ -116,13 +128,13 @@ pub(crate) fn main() -> ExitCode {
             let file = file.unwrap_or(config);
             load(&file).map(|config| {
                 let chains: Vec<String> = config.chain.iter().map(|c| format!("{} ({})", c.name, c.id)).collect();
-                println!("{}: fine. Chains: {}", file.display(), chains.join(", "));
+                say_line!("{}: fine. Chains: {}", file.display(), chains.join(", "));
                 ExitCode::SUCCESS
             })
         }
         Command::Health { admin } => health(admin),
         Command::Schema { openapi } => {
-            print!("{}", if openapi { api::openapi() } else { api::sdl() });
+            say!("{}", if openapi { api::openapi() } else { api::sdl() });
             Ok(ExitCode::SUCCESS)
         }
         Command::Doctor { config, json } => doctor(&config, json),
@@ -140,9 +152,9 @@ fn doctor(path: &Path, json: bool) -> Result<ExitCode, String> {
         Err(error) => doctor::unreadable(&error),
     };
     if json {
-        println!("{:#}", report.json());
+        say_line!("{:#}", report.json());
     } else {
-        print!("{}", report.table(std::io::stdout().is_terminal()));
+        say!("{}", report.table(std::io::stdout().is_terminal()));
     }
     Ok(if report.count(Verdict::Fail) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -150,9 +162,9 @@ fn doctor(path: &Path, json: bool) -> Result<ExitCode, String> {
 fn write_configuration(chain: &str, output: &Path, stdout: bool) -> Result<ExitCode, String> {
     let template = init::template(chain).ok_or_else(|| format!("there is no template for {chain}"))?;
     if stdout {
-        print!("{}", template.toml);
+        say!("{}", template.toml);
     } else {
-        print!("{}", init::write(template, output)?);
+        say!("{}", init::write(template, output)?);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -236,20 +248,23 @@ fn audit(path: &Path, json: bool) -> Result<ExitCode, String> {
 fn audit_chain(runtime: &tokio::runtime::Runtime, config: &Config, chain: &ChainConfig, json: bool) -> Result<u8, String> {
     let report = runtime.block_on(audit_running(config, chain))?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&report).map_err(|e| e.to_string())?);
+        say_line!("{}", serde_json::to_string_pretty(&report).map_err(|e| e.to_string())?);
     } else {
         if config.chain.len() > 1 {
-            print!("{} ({}), ", chain.name, chain.id);
+            say!("{} ({}), ", chain.name, chain.id);
         }
         let verdict = if report.is_equal() { "equal to the chain" } else { "DRIFT" };
-        println!(
+        say_line!(
             "block {} {}: {} pools with {} ticks compared, {verdict}",
-            report.block_number, report.block_hash, report.compared, report.ticks
+            report.block_number,
+            report.block_hash,
+            report.compared,
+            report.ticks
         );
-        report.skipped.iter().for_each(|reason| println!("  not compared: {reason}"));
+        report.skipped.iter().for_each(|reason| say_line!("  not compared: {reason}"));
         for pool in &report.drifts {
             for drift in &pool.drifts {
-                println!("  {} {}: ours {}, chain {}", pool.pool, drift.field, drift.ours, drift.chain);
+                say_line!("  {} {}: ours {}, chain {}", pool.pool, drift.field, drift.ours, drift.chain);
             }
         }
     }

@@ -57,6 +57,15 @@ impl IntoResponses for CursorRefusals {
     }
 }
 
+/// Of a stream, which has no ETag, and whose cursor is never gone: a ROLLBACK says where it stands.
+pub(super) struct StreamRefusals;
+
+impl IntoResponses for StreamRefusals {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        references(&["400", "404", "429", "503"])
+    }
+}
+
 fn references(statuses: &[&str]) -> BTreeMap<String, RefOr<Response>> {
     let named = SHARED.iter().filter(|shared| statuses.contains(&shared.status));
     named.map(|shared| (shared.status.to_owned(), RefOr::Ref(Ref::from_response_name(shared.name)))).collect()
@@ -157,14 +166,14 @@ pub(super) fn complete(described: &utoipa::openapi::OpenApi) -> Value {
     let (texts, mut schemas): (Map<_, _>, Map<_, _>) = objects.into_iter().partition(|(_, schema)| is_text(schema));
     schemas.values_mut().for_each(close);
     let responses = SHARED.iter().map(|shared| {
-        let mut response = json!({ "description": shared.description, "headers": header_refs(shared.headers) });
-        if let Some((title, code, detail)) = shared.example {
+        let content = shared.example.map_or_else(Map::new, |(title, code, detail)| {
             let status: u16 = shared.status.parse().unwrap_or_default();
             let example = json!({ "type": "about:blank", "title": title, "status": status, "detail": detail, "code": code });
             let schema = json!({ "$ref": "#/components/schemas/Problem" });
-            response["content"] = json!({ "application/problem+json": { "schema": schema, "example": example } });
-        }
-        (shared.name.to_owned(), response)
+            Map::from_iter([("application/problem+json".to_owned(), json!({ "schema": schema, "example": example }))])
+        });
+        let headers = header_refs(shared.headers);
+        (shared.name.to_owned(), json!({ "description": shared.description, "headers": headers, "content": content }))
     });
     let components = json!({
         "schemas": schemas,

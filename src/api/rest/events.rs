@@ -9,8 +9,8 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     answer::Answer,
     document::{CursorRefusals, Refusals},
-    model::{Block, Chain, Event, Page},
-    params::{InPath, InQuery, OfAccount, OfPool, OfTransaction, OnChain, Order, PageParams, address, hash, limit, pin, pool_id},
+    model::{Block, Chain, Event},
+    params::{InPath, InQuery, OfPool, OnChain, Order, PageParams, address, limit, pin, pool_id},
     pools::no_pool,
     problem::Problem,
     text,

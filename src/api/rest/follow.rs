@@ -55,7 +55,7 @@ pub(super) struct Frame {
     /// Where the whole stream is after this frame, the same as the message's `id`; null where further frames of the same change follow.
     cursor: Option<text::Cursor>,
     /// The newest block once this frame is applied; of RETRACT and ROLLBACK the newest that is left.
-    block: Position,
+    block: FrameBlock,
     freshness: Freshness,
     data: Data,
 }
@@ -78,13 +78,13 @@ pub(super) enum FrameKind {
 
 /// A block, as far as it is known.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub(super) struct Position {
+pub(super) struct FrameBlock {
     number: u64,
     /// Null where only the height is known, which is final then.
     hash: Option<text::Hash>,
 }
 
-impl From<BlockRef> for Position {
+impl From<BlockRef> for FrameBlock {
     fn from(block: BlockRef) -> Self {
         Self { number: block.number, hash: (!block.hash.is_zero()).then(|| block.hash.into()) }
     }

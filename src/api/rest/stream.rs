@@ -18,6 +18,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use utoipa::IntoParams;
 
 use super::{
+    document::StreamRefusals,
     follow::{Feed, Follow, Message},
     params::{InQuery, pool_id},
     problem::Problem,
@@ -43,8 +44,10 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 pub(super) struct Wanted {
     /// `blocks`, `swaps`, `swaps:0x…` (of one pool), `pool:0x…` (its state), separated by commas; where several chains are served with
     /// the chain's number: `swaps:1`, `pool:1:0x…`. 1 to 100, all of one chain.
+    #[param(example = "swaps,blocks")]
     topics: String,
     /// A cursor of this server: the stream goes on right after it. `Last-Event-ID` wins, which browsers send when they connect again.
+    #[param(pattern = "^[0-9A-Za-z_-]+$", max_length = 200)]
     since: Option<String>,
 }
 
@@ -56,12 +59,11 @@ pub(super) struct Wanted {
 /// it, without gap or double, after a broken connection, a restart of the server, and a reorg meanwhile. A reader that is too slow is
 /// served from history instead, and misses nothing.
 #[utoipa::path(
-    get, path = "/v1/stream", operation_id = "stream", tag = "events",
+    get, path = "/v1/stream", operation_id = "openStream", tag = "events",
     params(Wanted, ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last message that was received")),
     responses(
         (status = 200, description = "Messages, each a `Frame` as JSON; the stream does not end by itself", body = String, content_type = "text/event-stream"),
-        (status = "4XX", description = "What is wrong with the request", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Too many streams: see `Retry-After`", body = Problem, content_type = "application/problem+json"),
+        StreamRefusals
     )
 )]
 pub(super) async fn stream(

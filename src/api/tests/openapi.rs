@@ -120,7 +120,7 @@ fn headers(document: &Value, response: &Value, found: &HeaderMap) -> Vec<String>
 }
 
 /// What is wrong with a value by a schema of the document. OpenAPI 3.1's schemas are JSON Schema 2020-12.
-fn against(document: &Value, schema: &Value, value: &Value) -> Vec<String> {
+pub(super) fn against(document: &Value, schema: &Value, value: &Value) -> Vec<String> {
     let dialect = "https://json-schema.org/draft/2020-12/schema";
     let whole = json!({ "$schema": dialect, "allOf": [schema], "components": document["components"] });
     let validator = jsonschema::validator_for(&whole).unwrap_or_else(|e| panic!("{schema}: {e}"));

@@ -11,7 +11,7 @@ use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use super::world::*;
+use super::{openapi, world::*};
 use crate::{
     api::public_router,
     domain::cursor::Cursor,
@@ -48,7 +48,10 @@ impl Stream {
                 let (id, data) = (line("id:"), line("data:"));
                 self.text = rest.to_owned();
                 if let Some(data) = data {
-                    return Some((id, serde_json::from_str(&data).unwrap()));
+                    let frame: Value = serde_json::from_str(&data).unwrap();
+                    let shape = json!({ "$ref": "#/components/schemas/Frame" });
+                    assert_eq!(openapi::against(openapi::served(), &shape, &frame), Vec::<String>::new(), "{frame}");
+                    return Some((id, frame));
                 }
             }
             let bytes = self.body.next().await?.unwrap();
