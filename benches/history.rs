@@ -2,7 +2,9 @@
 //!
 //! The generator is seeded: so many swaps of so many pools (a few of them busy, most of them quiet), 200 to a block, written in
 //! batches as a backfill writes them. Then each query of the API is asked with random arguments, one after the other, and its
-//! times are printed. A real mongod runs beside it on the same machine.
+//! times are printed. A real mongod runs beside it on the same machine; `--cache-mb` says how much of the data it may keep in memory,
+//! and a second one asks everything again after a restart with that cache, which begins cold. `--uri` takes a server that runs
+//! already; a database there that is filled is only asked.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,6 +22,7 @@ use std::{
 };
 
 use alloy::primitives::{Address, B256, Bytes, I256, U256, keccak256};
+use mongodb::bson::{Bson, doc};
 use swaptide::{
     chain::sim::SimRng,
     domain::{
@@ -47,33 +50,60 @@ const SWAPS_PER_BLOCK: u64 = 200;
 const BLOCKS_PER_BATCH: u64 = 50;
 const BLOCK_SECONDS: u64 = 12;
 const GENESIS_TIME: u64 = 1_600_000_000;
+/// Half the memory of a server with 8 GB: what mongod takes of one by itself, nearly.
+const CACHE_MB: u32 = 4_096;
 /// Of each query.
 const ASKED: u64 = 2_000;
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let (mut rows, mut sqlite) = (1_000_000_u64, false);
+    let (mut rows, mut sqlite, mut uri, mut caches_mb) = (1_000_000_u64, false, None, Vec::new());
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
             "--rows" => rows = words.next().ok_or("--rows needs a number")?.parse()?,
             "--store" => sqlite = words.next().ok_or("--store needs a name")? == "sqlite",
+            "--cache-mb" => caches_mb.push(words.next().ok_or("--cache-mb needs a number")?.parse()?),
+            "--uri" => uri = Some(words.next().ok_or("--uri needs mongodb://...")?),
             "--bench" => {}
-            other => return Err(format!("{other} is unknown: --rows N, --store sqlite").into()),
+            other => return Err(format!("{other} is unknown: --rows N, --cache-mb N, --uri URI, --store sqlite").into()),
         }
     }
+    let mut caches_mb = caches_mb.into_iter();
     let folder = tempfile::tempdir()?;
     let mut mongod = None;
     let history: Arc<dyn History> = if sqlite {
         Arc::new(SqliteHistory::open(&folder.path().join("bench.db"))?)
     } else {
-        let server = Mongod::over(folder.path()).await?;
-        let uri = server.uri("bench");
-        mongod = Some(server);
-        Arc::new(MongoHistory::open(MongoConfig::new(&uri, || 0)).await?)
+        if uri.is_none() {
+            let cache_mb = caches_mb.next().unwrap_or(CACHE_MB);
+            println!("mongod with a cache of {cache_mb} MB");
+            let server = mongod.insert(Mongod::over_with_cache(folder.path(), cache_mb).await?);
+            uri = Some(server.uri("bench"));
+        }
+        Arc::new(MongoHistory::open(MongoConfig::new(uri.as_deref().unwrap_or_default(), || 0)).await?)
     };
     history.claim(CHAIN, B256::repeat_byte(1)).await?;
-    let blocks = fill(history.as_ref(), rows).await?;
+    let blocks = match history.boot(CHAIN).await?.head {
+        Some(head) => head.number,
+        None => fill(history.as_ref(), rows).await?,
+    };
+    if let Some(uri) = &uri {
+        sizes(uri, blocks * SWAPS_PER_BLOCK).await?;
+    }
+    ask(history.as_ref(), blocks).await?;
+    if let Some(server) = &mut mongod {
+        for cache_mb in caches_mb {
+            server.restart_with_cache(cache_mb).await?;
+            println!("\nafter a restart with a cache of {cache_mb} MB");
+            ask(history.as_ref(), blocks).await?;
+        }
+    }
+    drop(mongod);
+    Ok(())
+}
+
+async fn ask(history: &dyn History, blocks: u64) -> Result<()> {
     println!("\n{:<44} {:>9} {:>9} {:>9}", format!("{ASKED} of each, one after the other"), "p50 ms", "p99 ms", "max ms");
     let mut rng = SimRng::new(7);
     for (name, query) in queries() {
@@ -90,7 +120,24 @@ async fn main() -> Result<()> {
         let at = |permille: usize| ms(times[(times.len() - 1) * permille / 1_000]);
         println!("{name:<44} {:>9.2} {:>9.2} {:>9.2}   ({} rows each)", at(500), at(990), at(1_000), found as u64 / ASKED);
     }
-    drop(mongod);
+    Ok(())
+}
+
+/// What the rows take, in memory and on disk.
+async fn sizes(uri: &str, rows: u64) -> Result<()> {
+    let client = mongodb::Client::with_uri_str(uri).await?;
+    let database = client.default_database().ok_or("the URI names no database")?;
+    // What is on disk is what the last checkpoint wrote.
+    client.database("admin").run_command(doc! { "fsync": 1 }).await?;
+    let stats = database.run_command(doc! { "collStats": "events", "scale": 1_048_576 }).await?;
+    let mb = |found: Option<&Bson>| found.and_then(|n| n.as_i64().or(n.as_i32().map(i64::from)).or(n.as_f64().map(|n| n as i64)));
+    let of = |name: &str| mb(stats.get(name)).unwrap_or(0);
+    println!("\nevents: {} MB of documents ({} bytes each), {} MB on disk", of("size"), of("avgObjSize"), of("storageSize"));
+    for (name, size) in stats.get_document("indexSizes")? {
+        println!("index {name}: {} MB on disk", mb(Some(size)).unwrap_or(0));
+    }
+    let disk = of("storageSize") + of("totalIndexSize");
+    println!("together {disk} MB on disk, {:.0} MB per million swaps", disk as f64 * 1e6 / rows as f64);
     Ok(())
 }
 

@@ -27,6 +27,9 @@ const POLL: Duration = Duration::from_millis(20);
 /// The port is free when it is asked for; somebody else may take it before mongod does.
 const PORT_TRIES: usize = 3;
 
+/// Small enough to run beside everything else.
+const CACHE_MB: u32 = 512;
+
 /// In its folder, where it takes TLS.
 const CERTIFICATE: &str = "server.pem";
 
@@ -37,6 +40,7 @@ pub struct Mongod {
     folder: PathBuf,
     own_folder: bool,
     port: u16,
+    cache_mb: u32,
 }
 
 impl Mongod {
@@ -45,7 +49,7 @@ impl Mongod {
     /// # Errors
     /// When there is no mongod, or it does not come up.
     pub async fn start() -> Result<Self> {
-        Self::in_folder(&new_folder(), true).await
+        Self::in_folder(&new_folder(), true, CACHE_MB).await
     }
 
     /// The same, and it takes TLS too: `pem` holds its private key and its certificate.
@@ -56,7 +60,7 @@ impl Mongod {
         let folder = new_folder();
         std::fs::create_dir_all(&folder)?;
         std::fs::write(folder.join(CERTIFICATE), pem)?;
-        Self::in_folder(&folder, true).await
+        Self::in_folder(&folder, true, CACHE_MB).await
     }
 
     /// Starts one over a folder that is kept.
@@ -64,17 +68,25 @@ impl Mongod {
     /// # Errors
     /// As [`Mongod::start`].
     pub async fn over(folder: &Path) -> Result<Self> {
-        Self::in_folder(folder, false).await
+        Self::in_folder(folder, false, CACHE_MB).await
     }
 
-    async fn in_folder(folder: &Path, own_folder: bool) -> Result<Self> {
+    /// The same, with a cache of this size in place of a small one.
+    ///
+    /// # Errors
+    /// As [`Mongod::start`].
+    pub async fn over_with_cache(folder: &Path, cache_mb: u32) -> Result<Self> {
+        Self::in_folder(folder, false, cache_mb).await
+    }
+
+    async fn in_folder(folder: &Path, own_folder: bool, cache_mb: u32) -> Result<Self> {
         let binary = parts::mongod()?;
         std::fs::create_dir_all(folder)?;
         let mut tries = 1;
         loop {
             let port = free_port()?;
-            let process = spawn(&binary, folder, port)?;
-            let mut mongod = Self { process: Some(process), folder: folder.to_owned(), own_folder, port };
+            let process = spawn(&binary, folder, port, cache_mb)?;
+            let mut mongod = Self { process: Some(process), folder: folder.to_owned(), own_folder, port, cache_mb };
             match mongod.come_up().await {
                 Ok(()) => return Ok(mongod),
                 Err(_) if tries < PORT_TRIES && mongod.log().contains("Address already in use") => {
@@ -106,8 +118,18 @@ impl Mongod {
     /// # Errors
     /// When it does not come up.
     pub async fn resume(&mut self) -> Result<()> {
-        self.process = Some(spawn(&parts::mongod()?, &self.folder, self.port)?);
+        self.process = Some(spawn(&parts::mongod()?, &self.folder, self.port, self.cache_mb)?);
         self.come_up().await
+    }
+
+    /// Kills it and starts it again with a cache of another size, over the same data and at the same port.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn restart_with_cache(&mut self, cache_mb: u32) -> Result<()> {
+        self.kill();
+        self.cache_mb = cache_mb;
+        self.resume().await
     }
 
     fn log(&self) -> String {
@@ -183,7 +205,7 @@ fn free_port() -> Result<u16> {
     Ok(TcpListener::bind(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-fn spawn(binary: &Path, folder: &Path, port: u16) -> Result<Guarded> {
+fn spawn(binary: &Path, folder: &Path, port: u16, cache_mb: u32) -> Result<Guarded> {
     let log = folder.join("mongod.log");
     let mut args = vec![
         "--replSet".to_owned(),
@@ -195,9 +217,8 @@ fn spawn(binary: &Path, folder: &Path, port: u16) -> Result<Guarded> {
         "--dbpath".to_owned(),
         folder.display().to_string(),
         "--nounixsocket".to_owned(),
-        // Small enough to run beside everything else.
         "--wiredTigerCacheSizeGB".to_owned(),
-        "0.5".to_owned(),
+        (f64::from(cache_mb) / 1_024.0).to_string(),
         "--oplogSize".to_owned(),
         "256".to_owned(),
         "--setParameter".to_owned(),
