@@ -52,6 +52,16 @@ pub(super) fn event(chain: ChainId, kind: EventKind, number: u64, hash: &B256, l
     event_key(chain, kind, place, hash.get(..HASH_BYTES).unwrap_or_default())
 }
 
+/// Chain and place of such a key.
+pub(super) fn read_event(key: &[u8]) -> Option<(ChainId, Place)> {
+    let (chain, rest) = key.split_first_chunk()?;
+    let (_kind, rest) = rest.split_first()?;
+    let (number, rest) = rest.split_first_chunk()?;
+    let (log, hash) = rest.split_first_chunk()?;
+    let place = Place { block_number: u64::from_be_bytes(*number), log_index: u32::from_be_bytes(*log).into() };
+    (hash.len() == HASH_BYTES).then_some((u64::from_be_bytes(*chain), place))
+}
+
 /// Events of one kind strictly between two places.
 pub(super) fn events_between(chain: ChainId, kind: EventKind, after: Option<Place>, before: Option<Place>) -> Document {
     let first = Place { block_number: 0, log_index: 0 };

@@ -166,7 +166,7 @@ impl Branch {
     fn stages(&self, number: usize) -> Option<(Vec<Document>, &'static str)> {
         let first = self.0.first()?;
         let query = &first.query;
-        let Asked { mut filter, index } = query::asked(query, first.after, first.before);
+        let Asked { mut filter, index, .. } = query::asked(query, first.after, first.before);
         let mut way = if query.newest_first { -1 } else { 1 };
         if self.0.len() > 1 {
             filter = self.shared_filter(query);
@@ -208,6 +208,6 @@ fn order(narrow: Narrow, way: i32) -> Document {
         // Without `tokens`: an index over a list gives no order of the list.
         Narrow::Token(_) => doc! { "canonical": way, "_id": way },
         Narrow::Origin(_) => doc! { "origin": way, "canonical": way, "_id": way },
-        Narrow::Transaction(_) => doc! { "tx_prefix": way, "_id": way },
+        Narrow::Transaction(_) => doc! { "tx_prefix": way, "log_index": way },
     }
 }

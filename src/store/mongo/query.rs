@@ -23,6 +23,7 @@ use crate::{
 pub(super) struct Asked {
     pub(super) filter: Document,
     pub(super) index: &'static str,
+    pub(super) sort: Document,
 }
 
 pub(super) fn hint(name: &str) -> Hint {
@@ -42,7 +43,9 @@ pub(super) fn asked(query: &EventQuery, after: Option<Place>, before: Option<Pla
             (doc! { "tx_prefix": prefix, "_id": range, "tx": binary(hash.as_slice()), "canonical": true }, "tx")
         }
     };
-    Asked { filter, index }
+    // A transaction is in one block: within it the log index is the order.
+    let order = if index == "tx" { "log_index" } else { "_id" };
+    Asked { filter, index, sort: doc! { order: if query.newest_first { -1 } else { 1 } } }
 }
 
 pub(super) async fn events(store: &Store, query: &EventQuery) -> Result<Vec<EventAt>> {
@@ -51,12 +54,12 @@ pub(super) async fn events(store: &Store, query: &EventQuery) -> Result<Vec<Even
     if limit == 0 {
         return Ok(Vec::new());
     }
-    let Asked { filter, index } = asked(query, after, before);
+    let Asked { filter, index, sort } = asked(query, after, before);
     let mut cursor = store
         .collection(EVENTS)
         .find(filter)
         .hint(hint(index))
-        .sort(doc! { "_id": if query.newest_first { -1 } else { 1 } })
+        .sort(sort)
         .limit(i64::try_from(limit).unwrap_or(i64::MAX))
         // All of a page in one answer: the default is 101 documents.
         .batch_size(u32::try_from(limit).unwrap_or(u32::MAX))
@@ -74,22 +77,25 @@ pub(super) async fn count(store: &Store, query: &EventQuery, cap: u64) -> Result
     if cap == 0 {
         return Ok(0);
     }
-    let Asked { filter, index } = asked(query, after, before);
+    let Asked { filter, index, .. } = asked(query, after, before);
     Ok(store.collection(EVENTS).count_documents(filter).hint(hint(index)).limit(cap).await?)
 }
 
 /// The stretch that a query asks for, both ends exclusive. Outer `None`: nothing can match.
 pub(super) async fn places(store: &Store, query: &EventQuery) -> Result<Option<(Option<Place>, Option<Place>)>> {
     let (mut after, mut before) = (query.after, query.before);
-    if let Some(from) = query.time_from {
-        let Some(number) = first_block_at(store, query, from).await? else { return Ok(None) };
+    let at = async |time: Option<u64>| match time {
+        Some(time) => first_block_at(store, query, time).await,
+        None => Ok(None),
+    };
+    let (from, to) = tokio::try_join!(at(query.time_from), at(query.time_to))?;
+    if query.time_from.is_some() {
+        let Some(number) = from else { return Ok(None) };
         // Before the first log of that block.
         let start = number.checked_sub(1).map(|n| Place { block_number: n, log_index: u64::MAX });
         after = after.max(start);
     }
-    if let Some(to) = query.time_to
-        && let Some(number) = first_block_at(store, query, to).await?
-    {
+    if let Some(number) = to {
         let end = Place { block_number: number, log_index: 0 };
         before = Some(before.map_or(end, |b| b.min(end)));
     }

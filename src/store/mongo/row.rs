@@ -1,7 +1,9 @@
 //! Between documents and domain values.
 
 use alloy::primitives::{Address, B256, U256};
-use mongodb::bson::{Binary, Document, RawArrayBuf, RawDocument, RawDocumentBuf, cstr, raw::CStr, spec::BinarySubtype};
+use mongodb::bson::{
+    Binary, Document, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, cstr, raw::CStr, spec::BinarySubtype,
+};
 
 use super::{
     error::{Failure, Result, corrupt},
@@ -18,87 +20,77 @@ use crate::{
     store::{codec, query::Fields},
 };
 
-/// What every query reads of an event. `_id` and what only indexes and programs beside us need are left where they are.
-const EVENT_FIELDS: [&str; 14] = [
-    "chain",
-    "number",
-    "hash",
-    "parent",
-    "timestamp",
-    "log_index",
-    "canonical",
-    "pool",
-    "address",
-    "tx",
-    "tx_index",
-    "sync_log_index",
-    "log",
-    "body",
-];
+/// What every query reads of an event. What only indexes and programs beside us need is left where it is.
+const EVENT_FIELDS: [&str; 12] =
+    ["_id", "hash", "parent", "timestamp", "canonical", "pool", "address", "tx", "tx_index", "sync_log_index", "log", "body"];
 
 /// The projection of a query.
 pub(super) fn projection(fields: Fields) -> Document {
     let state: &[&str] = if fields.state_after { &["state_after"] } else { &[] };
     let enrichment: &[&str] = if fields.enrichment { &["origin", "gas_used", "gas_price"] } else { &[] };
     let names = EVENT_FIELDS.iter().chain(state).chain(enrichment);
-    names.map(|name| ((*name).to_owned(), 1.into())).chain([("_id".to_owned(), 0.into())]).collect()
+    names.map(|name| ((*name).to_owned(), 1.into())).collect()
+}
+
+fn missing(name: &str) -> Failure {
+    corrupt(format!("a document without a good `{name}`"))
+}
+
+fn generic(value: RawBsonRef<'_>) -> Option<&[u8]> {
+    value.as_binary().filter(|found| found.subtype == BinarySubtype::Generic).map(|found| found.bytes)
+}
+
+fn uint(value: RawBsonRef<'_>) -> Option<u64> {
+    u64::try_from(value.as_i64().or_else(|| value.as_i32().map(i64::from))?).ok()
 }
 
 /// A field of a document that was read.
 pub(super) struct Doc<'a>(pub(super) &'a RawDocument);
 
 impl<'a> Doc<'a> {
-    fn missing(&self, name: &str) -> Failure {
-        corrupt(format!("a document without a good `{name}`"))
-    }
-
     pub(super) fn bytes(&self, name: &str) -> Result<&'a [u8]> {
-        self.maybe_bytes(name)?.ok_or_else(|| self.missing(name))
+        self.maybe_bytes(name)?.ok_or_else(|| missing(name))
     }
 
     pub(super) fn maybe_bytes(&self, name: &str) -> Result<Option<&'a [u8]>> {
         match self.0.get(name)? {
             None => Ok(None),
-            Some(value) => match value.as_binary() {
-                Some(found) if found.subtype == BinarySubtype::Generic => Ok(Some(found.bytes)),
-                _ => Err(self.missing(name)),
-            },
+            Some(value) => generic(value).map(Some).ok_or_else(|| missing(name)),
         }
     }
 
     pub(super) fn uint(&self, name: &str) -> Result<u64> {
-        self.maybe_uint(name)?.ok_or_else(|| self.missing(name))
+        self.maybe_uint(name)?.ok_or_else(|| missing(name))
     }
 
     pub(super) fn maybe_uint(&self, name: &str) -> Result<Option<u64>> {
         let Some(value) = self.0.get(name)? else { return Ok(None) };
-        let number = value.as_i64().or_else(|| value.as_i32().map(i64::from));
-        number.and_then(|n| u64::try_from(n).ok()).map(Some).ok_or_else(|| self.missing(name))
+        uint(value).map(Some).ok_or_else(|| missing(name))
     }
 
     pub(super) fn flag(&self, name: &str) -> Result<bool> {
-        self.0.get_bool(name).map_err(|_| self.missing(name))
+        self.0.get_bool(name).map_err(|_| missing(name))
     }
 
     pub(super) fn text(&self, name: &str) -> Result<&'a str> {
-        self.0.get_str(name).map_err(|_| self.missing(name))
+        self.0.get_str(name).map_err(|_| missing(name))
     }
 
     pub(super) fn hash(&self, name: &str) -> Result<B256> {
-        self.maybe_hash(name)?.ok_or_else(|| self.missing(name))
+        self.maybe_hash(name)?.ok_or_else(|| missing(name))
     }
 
     fn maybe_hash(&self, name: &str) -> Result<Option<B256>> {
         let found = self.maybe_bytes(name)?;
-        found.map(|bytes| B256::try_from(bytes).map_err(|_| self.missing(name))).transpose()
+        found.map(|bytes| B256::try_from(bytes).map_err(|_| missing(name))).transpose()
     }
 
     pub(super) fn address(&self, name: &str) -> Result<Address> {
-        Address::try_from(self.bytes(name)?).map_err(|_| self.missing(name))
+        Address::try_from(self.bytes(name)?).map_err(|_| missing(name))
     }
 
     fn pool(&self) -> Result<PoolId> {
-        PoolId::from_slice(self.bytes("pool")?).ok_or_else(|| self.missing("pool"))
+        PoolId::from_slice(self.bytes("pool")?).ok_or_else(|| missing("pool"))
     }
 
     /// `number`, `hash`, `parent`, `timestamp`.
@@ -112,9 +104,13 @@ impl<'a> Doc<'a> {
     }
 }
 
-/// The four fields of a block that every row carries, so that an answer needs no second query.
 fn put_block(out: &mut RawDocumentBuf, block: &BlockRef) -> Result<()> {
     out.append(cstr!("number"), int(block.number)?);
+    put_rest_of_block(out, block)
+}
+
+/// What a row carries of its block beside its key, so that an answer needs no second query.
+fn put_rest_of_block(out: &mut RawDocumentBuf, block: &BlockRef) -> Result<()> {
     out.append(cstr!("hash"), binary(block.hash.as_slice()));
     out.append(cstr!("parent"), binary(block.parent_hash.as_slice()));
     out.append(cstr!("timestamp"), int(block.timestamp)?);
@@ -150,9 +146,7 @@ pub(super) fn event(
     let raw = &row.event.raw;
     let mut out = RawDocumentBuf::new();
     out.append(cstr!("_id"), key::event(chain, row.kind(), block.number, &block.hash, raw.log_index));
-    out.append(cstr!("chain"), chain.cast_signed());
-    out.append(cstr!("kind"), i32::from(row.kind() as u8));
-    put_block(&mut out, block)?;
+    put_rest_of_block(&mut out, block)?;
     out.append(cstr!("log_index"), int(raw.log_index)?);
     out.append(cstr!("canonical"), canonical);
     out.append(cstr!("pool"), binary(row.event.pool.as_slice()));
@@ -188,40 +182,115 @@ pub(super) fn event(
     Ok(out)
 }
 
-pub(super) fn read_event(found: &RawDocument) -> Result<EventAt> {
-    let doc = Doc(found);
-    let pool = doc.pool()?;
-    let address = match (doc.maybe_bytes("address")?, pool) {
-        (Some(bytes), _) => Address::try_from(bytes).map_err(|_| corrupt("an emitter that has not 20 bytes"))?,
+/// The fields of an event. They are found in one walk: to look each of them up would walk the document sixteen times.
+#[derive(Default)]
+struct Found<'a> {
+    id: Option<&'a [u8]>,
+    hash: Option<&'a [u8]>,
+    parent: Option<&'a [u8]>,
+    timestamp: Option<u64>,
+    canonical: Option<bool>,
+    pool: Option<&'a [u8]>,
+    address: Option<&'a [u8]>,
+    tx: Option<&'a [u8]>,
+    tx_index: Option<u64>,
+    sync_log_index: Option<u64>,
+    log: Option<&'a [u8]>,
+    body: Option<&'a [u8]>,
+    state_after: Option<&'a [u8]>,
+    origin: Option<&'a [u8]>,
+    gas_used: Option<i64>,
+    gas_price: Option<&'a [u8]>,
+}
+
+impl<'a> Found<'a> {
+    fn of(document: &'a RawDocument) -> Result<Self> {
+        let mut found = Self::default();
+        for field in document {
+            let (name, value) = field?;
+            let name = name.as_str();
+            let (bytes, number) = match name {
+                "_id" => (&mut found.id, None),
+                "hash" => (&mut found.hash, None),
+                "parent" => (&mut found.parent, None),
+                "pool" => (&mut found.pool, None),
+                "address" => (&mut found.address, None),
+                "tx" => (&mut found.tx, None),
+                "log" => (&mut found.log, None),
+                "body" => (&mut found.body, None),
+                "state_after" => (&mut found.state_after, None),
+                "origin" => (&mut found.origin, None),
+                "gas_price" => (&mut found.gas_price, None),
+                "timestamp" => (&mut None, Some(&mut found.timestamp)),
+                "tx_index" => (&mut None, Some(&mut found.tx_index)),
+                "sync_log_index" => (&mut None, Some(&mut found.sync_log_index)),
+                "canonical" => {
+                    found.canonical = value.as_bool();
+                    continue;
+                }
+                "gas_used" => {
+                    found.gas_used = value.as_i64();
+                    continue;
+                }
+                _ => continue,
+            };
+            match number {
+                Some(number) => *number = Some(uint(value).ok_or_else(|| missing(name))?),
+                None => *bytes = Some(generic(value).ok_or_else(|| missing(name))?),
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn whole<T>(name: &str, found: Option<T>) -> Result<T> {
+    found.ok_or_else(|| missing(name))
+}
+
+fn hash(name: &str, found: Option<&[u8]>) -> Result<B256> {
+    B256::try_from(whole(name, found)?).map_err(|_| missing(name))
+}
+
+fn address(name: &str, found: Option<&[u8]>) -> Result<Address> {
+    Address::try_from(whole(name, found)?).map_err(|_| missing(name))
+}
+
+pub(super) fn read_event(document: &RawDocument) -> Result<EventAt> {
+    let found = Found::of(document)?;
+    let (chain, place) = whole("_id", found.id.and_then(key::read_event))?;
+    let pool = whole("pool", found.pool.and_then(PoolId::from_slice))?;
+    let address_of_log = match (found.address, pool) {
+        (Some(_), _) => address("address", found.address)?,
         (None, PoolId::Address(address)) => address,
         (None, PoolId::Id(_)) => return Err(corrupt("a log without the address that emitted it")),
     };
-    let (topics, data) = codec::decode_log(doc.bytes("log")?)?;
-    let body = codec::decode_body(doc.bytes("body")?, &topics, &data)?;
-    let after = doc.maybe_bytes("state_after")?.map(|bytes| codec::decode_after(bytes, &topics, &data)).transpose()?;
-    let enrichment = match doc.maybe_bytes("origin")? {
+    let (topics, data) = codec::decode_log(whole("log", found.log)?)?;
+    let body = codec::decode_body(whole("body", found.body)?, &topics, &data)?;
+    let after = found.state_after.map(|bytes| codec::decode_after(bytes, &topics, &data)).transpose()?;
+    let enrichment = match found.origin {
         Some(_) => Some(Enrichment {
-            origin: doc.address("origin")?,
-            gas_used: found.get_i64("gas_used").map_err(|_| corrupt("an enriched row without gas_used"))?.cast_unsigned(),
-            gas_price_wei: U256::from_be_bytes(doc.hash("gas_price")?.0),
+            origin: address("origin", found.origin)?,
+            gas_used: whole("gas_used", found.gas_used)?.cast_unsigned(),
+            gas_price_wei: U256::from_be_bytes(hash("gas_price", found.gas_price)?.0),
         }),
         None => None,
     };
+    let block = BlockRef {
+        number: place.block_number,
+        hash: hash("hash", found.hash)?,
+        parent_hash: hash("parent", found.parent)?,
+        timestamp: whole("timestamp", found.timestamp)?,
+    };
     let raw = RawLog {
-        address,
+        address: address_of_log,
         topics,
         data,
-        tx_hash: doc.hash("tx")?,
-        tx_index: doc.uint("tx_index")?,
-        log_index: doc.uint("log_index")?,
+        tx_hash: hash("tx", found.tx)?,
+        tx_index: whole("tx_index", found.tx_index)?,
+        log_index: place.log_index,
     };
-    let chain = found.get_i64("chain").map_err(|_| corrupt("a row without its chain"))?.cast_unsigned();
-    Ok(EventAt {
-        chain,
-        block: doc.block()?,
-        row: EventRow { event: Event { pool, body, raw }, sync_log_index: doc.maybe_uint("sync_log_index")?, after, enrichment },
-        canonical: doc.flag("canonical")?,
-    })
+    let row = EventRow { event: Event { pool, body, raw }, sync_log_index: found.sync_log_index, after, enrichment };
+    Ok(EventAt { chain, block, row, canonical: whole("canonical", found.canonical)? })
 }
 
 pub(super) fn pool(chain: ChainId, meta: &PoolMeta, canonical: bool) -> Result<RawDocumentBuf> {

@@ -9,6 +9,7 @@ use alloy::primitives::B256;
 use mongodb::{
     Collection, Database, IndexModel,
     bson::{Document, RawDocumentBuf, doc},
+    error::ErrorKind,
     options::{IndexOptions, ReturnDocument},
 };
 
@@ -31,6 +32,11 @@ const APPLICATION: &str = "swaptide";
 const LOCK_S: i64 = 120;
 const LOCK_RETRY: Duration = Duration::from_millis(200);
 
+/// A row has about 650 bytes, and nothing of its neighbours is wanted with it: WiredTiger's own 32 kB, compressed, hold a hundred. In
+/// units of 4 kB such a page would not become smaller by compression.
+const EVENTS_PAGES: &str = "allocation_size=1KB,leaf_page_max=8KB";
+const NAMESPACE_EXISTS: i32 = 48;
+
 /// One index: its collection, its name, its keys, and which documents it holds.
 pub(super) struct Index {
     pub(super) collection: &'static str,
@@ -39,11 +45,13 @@ pub(super) struct Index {
     pub(super) partial: Option<fn() -> Document>,
 }
 
-/// Every index beside `_id`. Each ends in `_id`, which is the place in the chain: a page is a range of one of them, in its order.
+/// Every index beside `_id`. Those of events end in the place in the chain: a page is a range of one of them, in its order. For a
+/// transaction, which is in one block, the log index is the whole place: hashes come in no order, so of all indexes this one is
+/// written at the most random places, and each byte of it costs cache.
 pub(super) const INDEXES: [Index; 8] = [
     Index { collection: EVENTS, name: "pool", keys: || doc! { "pool": 1, "canonical": 1, "_id": 1 }, partial: None },
     Index { collection: EVENTS, name: "tokens", keys: || doc! { "tokens": 1, "canonical": 1, "_id": 1 }, partial: None },
-    Index { collection: EVENTS, name: "tx", keys: || doc! { "tx_prefix": 1, "_id": 1 }, partial: None },
+    Index { collection: EVENTS, name: "tx", keys: || doc! { "tx_prefix": 1, "log_index": 1 }, partial: None },
     Index {
         collection: EVENTS,
         name: "origin",
@@ -150,6 +158,7 @@ async fn run(database: &Database, meta: &Collection<Document>, owner: &str, now:
     // Before anything else is there: cut off half-way, it must still be known as ours.
     let ours = doc! { "$setOnInsert": { "application": APPLICATION, "version": 0 } };
     meta.update_one(doc! { "_id": "schema" }, ours).upsert(true).await?;
+    create_events(database).await?;
     for (step, indexes) in MIGRATIONS.iter().enumerate().skip(from) {
         for index in *indexes {
             let alive = doc! { "$set": { "until": now().saturating_add(LOCK_S) } };
@@ -167,6 +176,24 @@ async fn run(database: &Database, meta: &Collection<Document>, owner: &str, now:
         meta.update_one(doc! { "_id": "schema" }, set).upsert(true).await?;
     }
     Ok(())
+}
+
+/// A page of an old stretch touches as many pages of the disk as it has rows: they are small. Servers with another storage engine,
+/// or that do not let it be tuned, make the collection as they do.
+async fn create_events(database: &Database) -> Result<()> {
+    let tuned = doc! { "wiredTiger": { "configString": EVENTS_PAGES } };
+    let Err(error) = database.create_collection(EVENTS).storage_engine(tuned).await else { return Ok(()) };
+    match error.kind.as_ref() {
+        ErrorKind::Command(command) if command.code != NAMESPACE_EXISTS => {
+            tracing::warn!(
+                reason = command.message,
+                "MongoDB does not take small pages for `events`: old history is read more slowly"
+            );
+            Ok(())
+        }
+        ErrorKind::Command(_) => Ok(()),
+        _ => Err(error.into()),
+    }
 }
 
 /// Chains of a database, with their genesis.
