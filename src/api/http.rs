@@ -4,7 +4,7 @@
 //! a 400 without a `data` entry; with `application/json` every well-formed request is a 200. What is absent: batches, multipart
 //! uploads, mutations.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use async_graphql::{Request, Response as GraphQlResponse};
 use axum::{
@@ -16,10 +16,7 @@ use axum::{
 use serde::Serialize;
 
 use super::{
-    gql::{
-        Executed,
-        error::{ApiError, Code},
-    },
+    gql::error::{ApiError, Code},
     page,
     router::Public,
     ws,
@@ -56,9 +53,7 @@ pub(super) async fn graphql(State(public): State<Arc<Public>>, incoming: axum::e
 }
 
 async fn execute(public: &Public, request: Request, accept: Accept) -> Response {
-    let executed = Executed::default();
-    let response = public.schema.execute(request.data(executed.clone())).await;
-    let began = executed.0.load(Ordering::Relaxed);
+    let (response, began) = public.engine.execute(request).await;
     let status = if began || accept == Accept::Json { StatusCode::OK } else { StatusCode::BAD_REQUEST };
     answer(status, accept, &Body::new(&response, began))
 }

@@ -32,7 +32,7 @@ const CORS_MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// What the public handlers share.
 pub(super) struct Public {
     pub(super) reader: Reader,
-    pub(super) schema: gql::ApiSchema,
+    pub(super) engine: gql::Engine,
     pub(super) metrics: Metrics,
     pub(super) origins: Origins,
     pub(super) sockets: Sockets,
@@ -46,7 +46,7 @@ pub fn public_router(state: Arc<ApiState>) -> Router {
     let core = gql::Core { reader: state.reader.clone(), metrics: state.metrics.clone(), version: state.version };
     let public = Arc::new(Public {
         reader: state.reader.clone(),
-        schema: gql::schema(core),
+        engine: gql::Engine::new(core),
         metrics: state.metrics.clone(),
         origins: origins.clone(),
         sockets: Sockets::new(state.metrics.clone(), state.draining.clone()),

@@ -86,7 +86,7 @@ pub(super) fn accept(public: &Arc<Public>, headers: &HeaderMap, upgrade: WebSock
     };
     let upgrade = upgrade.protocols([SUBPROTOCOL]).max_message_size(BODY_MAX_BYTES).max_frame_size(BODY_MAX_BYTES);
     let agreed = upgrade.selected_protocol().is_some();
-    let (schema, metrics, draining) = (public.schema.clone(), sockets.metrics.clone(), sockets.draining.clone());
+    let (schema, metrics, draining) = (public.engine.guarded().clone(), sockets.metrics.clone(), sockets.draining.clone());
     upgrade.on_upgrade(move |mut socket| async move {
         let _open = Open::new(metrics, place);
         if agreed {

@@ -5,6 +5,8 @@
 //! the names `token0Price` (token0 per token1) and `token1Price`. What is absent: dollars, and anything that is not exact
 //! before its one rounding (powers of 1.0001 are carried to 70 digits).
 
+use std::sync::LazyLock;
+
 use alloy::primitives::{I256, U256, U512, Uint};
 
 use super::pool::PoolState;
@@ -14,6 +16,9 @@ type Wide = Uint<1024, 16>;
 
 /// As IEEE 754 decimal128 and MongoDB's Decimal128 have.
 pub const SIGNIFICANT_DIGITS: usize = 34;
+
+/// Has one digit more.
+const EXACT_BELOW: u128 = 10_u128.pow(34);
 
 /// No 256-bit amount has more digits, so a token that claims more has no amounts in its own unit.
 pub const DECIMALS_MAX: u8 = 77;
@@ -70,6 +75,13 @@ pub fn amount(raw: I256, decimals: u8) -> Option<String> {
 /// The same for amounts that have no sign.
 #[must_use]
 pub fn unsigned_amount(raw: U256, decimals: u8) -> Option<String> {
+    // Nearly every amount: nothing is rounded, so nothing is divided.
+    if let Ok(raw) = u128::try_from(raw)
+        && (1..EXACT_BELOW).contains(&raw)
+        && decimals <= DECIMALS_MAX
+    {
+        return place_point(&raw.to_string(), decimals.into());
+    }
     decimal(Wide::from(raw), power_of_ten(decimals)?)
 }
 
@@ -129,12 +141,21 @@ fn power_of_ten(exponent: u8) -> Option<Wide> {
     if exponent > DECIMALS_MAX { None } else { ten_to(usize::from(exponent)) }
 }
 
+/// Every power of ten that fits: raising 1,024 bits to a power is most of what a price would cost.
+static POWERS_OF_TEN: LazyLock<Vec<Wide>> =
+    LazyLock::new(|| std::iter::successors(Some(Wide::ONE), |power| power.checked_mul(Wide::from(10u8))).collect());
+
 fn ten_to(exponent: usize) -> Option<Wide> {
-    Wide::from(10u8).checked_pow(Wide::from(exponent))
+    POWERS_OF_TEN.get(exponent).copied()
 }
 
 fn digits(value: Wide) -> Option<usize> {
-    if value.is_zero() { Some(1) } else { value.checked_log10()?.checked_add(1) }
+    // 1,233 / 4,096 is a hair less than log10(2), so this is one less than the digits, or that once more.
+    let mut digits = value.bit_len().checked_mul(1_233)? >> 12_u32;
+    while POWERS_OF_TEN.get(digits).is_some_and(|power| *power <= value) {
+        digits = digits.checked_add(1)?;
+    }
+    Some(digits.max(1))
 }
 
 fn decimal(num: Wide, den: Wide) -> Option<String> {
@@ -240,6 +261,30 @@ mod tests {
         assert_eq!(smallest.len(), 78);
         assert_eq!(unsigned_amount(U256::ONE, 77).unwrap().len(), 79);
         assert_eq!(unsigned_amount(U256::ONE, 78), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn an_amount_is_what_the_division_gives(raw: u128, cut in 0u32..128, decimals in 0u8..=DECIMALS_MAX) {
+            let raw = U256::from(raw >> cut);
+            let divided = decimal(Wide::from(raw), power_of_ten(decimals).unwrap());
+            proptest::prop_assert_eq!(unsigned_amount(raw, decimals), divided);
+        }
+
+        #[test]
+        fn digits_are_counted_as_they_are_written(limbs: [u64; 16], cut in 0usize..1_024) {
+            let value = Wide::from_limbs(limbs) >> cut;
+            proptest::prop_assert_eq!(digits(value), Some(value.to_string().len()));
+        }
+    }
+
+    #[test]
+    fn powers_of_ten_have_one_digit_more_than_nines() {
+        for exponent in 1..=308 {
+            let power = ten_to(exponent).unwrap();
+            assert_eq!((digits(power), digits(power - Wide::ONE)), (Some(exponent + 1), Some(exponent)));
+        }
+        assert_eq!((digits(Wide::ZERO), digits(Wide::MAX), ten_to(309)), (Some(1), Some(309), None));
     }
 
     #[test]

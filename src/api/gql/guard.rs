@@ -63,7 +63,7 @@ impl Extension for Guard {
         let document = request.parsed_query()?;
         limits::check_document(document).map_err(refused)?;
         let wanted = heights::wanted(document, operation_name.as_deref(), &variables);
-        request.data.insert(Pins::new(wanted));
+        request.data.insert(Arc::new(Pins::new(wanted)));
         request.data.insert(Loader::default());
         Ok(request)
     }
@@ -73,20 +73,27 @@ impl Extension for Guard {
             executed.0.store(true, Ordering::Relaxed);
         }
         let response = without_holes(next.run(ctx, operation_name).await);
-        let (Some(pins), Some(core)) = (ctx.data_opt::<Pins>(), ctx.data_opt::<Arc<Core>>()) else { return response };
-        // A frame names its block itself.
-        if pins.is_subscription() {
-            return response;
+        match (ctx.data_opt::<Arc<Pins>>(), ctx.data_opt::<Arc<Core>>()) {
+            (Some(pins), Some(core)) => stamped(response, pins, core),
+            _ => response,
         }
-        let mut taken = pins.taken();
-        if taken.is_empty() {
-            // Nothing was read: with one chain the answer still says how new this server is.
-            taken.extend(core.reader.pin(None).ok().map(Arc::new));
-        }
-        match as_of(&taken) {
-            Some(value) => response.extension("asOf", value),
-            None => response,
-        }
+    }
+}
+
+/// With the block that the answer is true at.
+pub(super) fn stamped(response: Response, pins: &Pins, core: &Core) -> Response {
+    // A frame names its block itself.
+    if pins.is_subscription() {
+        return response;
+    }
+    let mut taken = pins.taken();
+    if taken.is_empty() {
+        // Nothing was read: with one chain the answer still says how new this server is.
+        taken.extend(core.reader.pin(None).ok().map(Arc::new));
+    }
+    match as_of(&taken) {
+        Some(value) => response.extension("asOf", value),
+        None => response,
     }
 }
 

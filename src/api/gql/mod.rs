@@ -5,6 +5,7 @@ mod block;
 mod connection;
 mod core;
 pub(in crate::api) mod cursor;
+mod engine;
 pub(crate) mod error;
 pub(in crate::api) mod event;
 mod event_query;
@@ -23,11 +24,9 @@ mod subscription;
 pub(in crate::api) mod token;
 mod transaction;
 
-use std::sync::Arc;
-
 use async_graphql::{EmptyMutation, Schema, SchemaBuilder};
 
-pub(crate) use self::{core::Core, guard::Executed};
+pub(crate) use self::{core::Core, engine::Engine};
 use query::Query;
 use subscription::Subscription;
 
@@ -38,16 +37,6 @@ const COMPLEXITY_MAX: usize = 100_000;
 
 fn builder() -> SchemaBuilder<Query, EmptyMutation, Subscription> {
     Schema::build(Query, EmptyMutation, Subscription)
-}
-
-/// The schema over one process's state.
-pub(crate) fn schema(core: Core) -> ApiSchema {
-    builder()
-        .data(Arc::new(core))
-        .limit_complexity(COMPLEXITY_MAX)
-        .limit_recursive_depth(limits::DEPTH_INTROSPECTION_MAX.saturating_add(limits::FRAGMENTS_MAX))
-        .extension(guard::Guard)
-        .finish()
 }
 
 /// The schema definition, as `swaptide schema` prints it.

@@ -88,7 +88,7 @@ async fn wait_for(live: &Live, number: u64) {
 /// The pin of the request that is being resolved.
 pub(super) async fn pin(ctx: &Context<'_>, chain: Option<ChainId>) -> Result<Arc<Pin>, ApiError> {
     let core = core(ctx)?;
-    match ctx.data_opt::<Pins>() {
+    match ctx.data_opt::<Arc<Pins>>() {
         Some(pins) => pins.pin(core, chain).await,
         None => Ok(Arc::new(core.reader.pin(chain)?)),
     }

@@ -71,6 +71,30 @@ async fn what_cannot_be_executed_is_400_without_data_or_200_for_old_clients() {
 }
 
 #[tokio::test]
+async fn what_a_known_document_is_given_is_checked_like_the_first_time() {
+    let world = World::new();
+    let router = public_router(world.state.clone());
+    let ask = async |router: &axum::Router, variables: Value| {
+        let query = "query Q($n: Int, $w: SwapWhere) { swaps(first: $n, where: $w) { nodes { id } } }";
+        let body = json!({ "query": query, "variables": variables }).to_string();
+        let request = Request::post("/graphql").header("accept", NEW).header("content-type", "application/json");
+        let answer = router.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
+        let status = answer.status();
+        (status, serde_json::from_slice::<Value>(&to_bytes(answer.into_body(), usize::MAX).await.unwrap()).unwrap())
+    };
+    for variables in [json!({ "n": 5 }), json!({}), json!({ "n": 5 }), json!({})] {
+        assert_eq!(ask(&router, variables).await.1.get("errors"), None);
+    }
+    for variables in
+        [json!({ "n": "x" }), json!({ "n": 0 }), json!({ "n": 1_001 }), json!({ "w": { "tokn": "0x" } }), json!({ "w": 7 })]
+    {
+        let known = ask(&router, variables.clone()).await;
+        assert_eq!(known, ask(&public_router(world.state.clone()), variables.clone()).await, "{variables}");
+        assert!(known.1["errors"].is_array(), "{variables}");
+    }
+}
+
+#[tokio::test]
 async fn everything_else_is_refused_with_a_sentence() {
     let world = World::new();
     let query = r#"{"query":"{ __typename }"}"#;
