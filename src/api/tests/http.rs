@@ -75,7 +75,7 @@ async fn what_a_known_document_is_given_is_checked_like_the_first_time() {
     let world = World::new();
     let router = public_router(world.state.clone());
     let ask = async |router: &axum::Router, variables: Value| {
-        let query = "query Q($n: Int, $w: SwapWhere) { swaps(first: $n, where: $w) { nodes { id } } }";
+        let query = "query Q($n: Int = 3, $w: SwapWhere) { swaps(first: $n, where: $w) { nodes { id } } }";
         let body = json!({ "query": query, "variables": variables }).to_string();
         let request = Request::post("/graphql").header("accept", NEW).header("content-type", "application/json");
         let answer = router.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();

@@ -282,9 +282,14 @@ impl World {
     /// Runs a query and gives the whole response as JSON. A document that is known is answered no differently.
     pub(super) async fn ask(&self, query: &str) -> Value {
         let answer = serde_json::to_value(self.schema.execute(query).await).unwrap();
+        // Of several mistakes the engine may name another one each time.
+        let comparable = |mut answer: Value| {
+            answer["errors"].as_array_mut().into_iter().flatten().for_each(|error| *error = error["extensions"]["code"].take());
+            answer
+        };
         for _ in 0..2 {
             let (again, _) = self.engine.execute(query.into()).await;
-            assert_eq!(serde_json::to_value(again).unwrap(), answer, "{query}");
+            assert_eq!(comparable(serde_json::to_value(again).unwrap()), comparable(answer.clone()), "{query}");
         }
         answer
     }
