@@ -1,0 +1,401 @@
+//! Requests per second against bare axum in the same run: `cargo bench --bench load [-- --connections 32 --rounds 5 --seconds 3]`.
+//!
+//! One generator, in this process, against two servers that are processes of their own: a bare axum that serialises ten fields per
+//! request, and the engine over a chain that stands still. They take turns (bare, ours, bare, ours), because machines that are shared
+//! drift; the figure is the ratio within a round. `--store mongodb` takes a real mongod instead of SQLite, `--only NAME` one kind
+//! of request, for a profiler.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    reason = "a bench prints, and ends with a panic where it cannot go on"
+)]
+
+use std::{
+    error::Error,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Json, Router,
+    extract::Path as InPath,
+    routing::{get, post},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use swaptide_demo::{Devnet, DevnetConfig, Mongod, http::HttpClient, pools::Protocol};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+const SERVE: &str = "--serve-bare";
+/// More than the window of memory holds: finality is 64 blocks behind the head.
+const BLOCKS: u64 = 200;
+const TXS_PER_BLOCK: usize = 40;
+const READY: Duration = Duration::from_secs(120);
+/// What Ponder 0.16.10 answers of the latest 100 swaps, on the same kind of machine.
+const PONDER_LATEST_100: f64 = 183.0;
+
+const POOL: &str = "query($id: ID!) { pool(id: $id) { id liquidity sqrtPrice tick } }";
+const SWAPS: &str = "query($after: Cursor) { swaps(first: 100, after: $after, orderDirection: desc) { nodes { id amount0 amount1 tick timestamp sender } } }";
+
+struct Args {
+    connections: usize,
+    rounds: usize,
+    seconds: f64,
+    mongodb: bool,
+    only: Option<String>,
+}
+
+fn main() -> Result<()> {
+    let mut args = Args { connections: 32, rounds: 5, seconds: 3.0, mongodb: false, only: None };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or(format!("{word} needs a value"));
+        match word.as_str() {
+            SERVE => return runtime()?.block_on(serve()),
+            "--connections" => args.connections = value()?.parse()?,
+            "--rounds" => args.rounds = value()?.parse()?,
+            "--seconds" => args.seconds = value()?.parse()?,
+            "--store" => args.mongodb = value()? == "mongodb",
+            "--only" => args.only = Some(value()?),
+            "--bench" => {}
+            other => {
+                return Err(format!("{other} is unknown: --connections --rounds --seconds --store mongodb --only NAME").into());
+            }
+        }
+    }
+    run(&args)
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+/// What a pool says of itself, in ten fields.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Pool {
+    id: String,
+    token0: &'static str,
+    token1: &'static str,
+    fee_tier: u32,
+    tick_spacing: i32,
+    liquidity: String,
+    sqrt_price: String,
+    tick: i32,
+    status: &'static str,
+    block: u64,
+}
+
+impl Pool {
+    fn of(id: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            token0: "0x5fbdb2315678afecb367f032d93f642f64180aa3",
+            token1: "0xe7f1725e7734ce288f8367e1bb143e90bb3f0512",
+            fee_tier: 3_000,
+            tick_spacing: 60,
+            liquidity: 1_517_882_343_751_509_868_544_u128.to_string(),
+            sqrt_price: 5_602_277_097_478_614_198_912_276_234_240_u128.to_string(),
+            tick: 85_176,
+            status: "LIVE",
+            block: 12_345_678,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    query: String,
+    #[serde(default)]
+    variables: Value,
+}
+
+async fn serve() -> Result<()> {
+    let router = Router::new().route("/pool/{id}", get(|InPath(id): InPath<String>| async move { Json(Pool::of(&id)) })).route(
+        "/pool",
+        post(|Json(asked): Json<Asked>| async move {
+            std::hint::black_box(&asked.query);
+            Json(Pool::of(asked.variables["id"].as_str().unwrap_or_default()))
+        }),
+    );
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    println!("{}", listener.local_addr()?.port());
+    axum::serve(listener, router).await?;
+    Ok(())
+}
+
+/// A process that ends with this one.
+struct Killed(Child);
+
+impl Killed {
+    fn cpu(&self) -> Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
+        let words = stat.rsplit(')').next().unwrap_or("").split_whitespace();
+        let ticks: u64 = words.skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
+        Ok(Duration::from_millis(ticks * 10))
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// One kind of request.
+struct Target<'a> {
+    name: &'static str,
+    server: &'a Killed,
+    port: u16,
+    request: Vec<u8>,
+    /// The bare one that it is held against, and at what ratio it should be.
+    bare: Option<(&'static str, f64)>,
+}
+
+fn get_request(path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").into_bytes()
+}
+
+fn post_request(path: &str, body: &Value) -> Vec<u8> {
+    let body = body.to_string();
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+fn run(args: &Args) -> Result<()> {
+    let everything = runtime()?;
+    let mut bare = Command::new(std::env::current_exe()?).arg(SERVE).stdout(Stdio::piped()).spawn()?;
+    let mut port = String::new();
+    BufReader::new(bare.stdout.take().ok_or("no output")?).read_line(&mut port)?;
+    let (bare, bare_port) = (Killed(bare), port.trim().parse::<u16>()?);
+
+    let mut devnet =
+        everything.block_on(Devnet::start(DevnetConfig { v2_pools: 10, v3_pools: 10, ..DevnetConfig::default() }))?;
+    println!("filling {BLOCKS} blocks with {TXS_PER_BLOCK} transactions each …");
+    everything.block_on(devnet.fill(BLOCKS, TXS_PER_BLOCK))?;
+    let folder = tempfile::tempdir()?;
+    let mongod = if args.mongodb { Some(everything.block_on(Mongod::start())?) } else { None };
+    let (ours, our_port) = engine(&devnet, folder.path(), mongod.as_ref())?;
+    let api = HttpClient::new(format!("127.0.0.1:{our_port}"));
+    let head = everything.block_on(devnet.head())?.number;
+    everything.block_on(ready(&api, head))?;
+    // Memory lets go of what is stored when the next block comes.
+    let head = everything.block_on(devnet.fill(2, TXS_PER_BLOCK))?.number;
+    everything.block_on(ready(&api, head))?;
+    let old = everything.block_on(old_cursor(&api))?;
+    let pool = &devnet.deployment.pools[devnet.first_pool(Protocol::V3).ok_or("no V3 pool")?];
+    let id = format!("{:#x}", pool.address);
+
+    let graphql = |query: &str, variables: Value| post_request("/graphql", &json!({ "query": query, "variables": variables }));
+    let target = |name, request, bare| Target { name, server: &ours, port: our_port, request, bare };
+    let pool_asked = json!({ "query": POOL, "variables": { "id": id } });
+    let targets = [
+        Target { name: "bare GET", server: &bare, port: bare_port, request: get_request(&format!("/pool/{id}")), bare: None },
+        target("REST pool", get_request(&format!("/v1/{}/pools/{id}", devnet.chain_id)), Some(("bare GET", 0.60))),
+        Target { name: "bare POST", server: &bare, port: bare_port, request: post_request("/pool", &pool_asked), bare: None },
+        target("GraphQL pool", post_request("/graphql", &pool_asked), Some(("bare POST", 0.35))),
+        target("latest 100, memory", graphql(SWAPS, json!({})), None),
+        target("100 swaps, store", graphql(SWAPS, json!({ "after": old })), None),
+    ];
+    let mut rounds: Vec<Vec<Figures>> = vec![Vec::new(); targets.len()];
+    for round in 0..=args.rounds {
+        for (target, figures) in targets.iter().zip(&mut rounds) {
+            if args.only.as_ref().is_some_and(|only| only != target.name) {
+                continue;
+            }
+            let measured = drive(target, args.connections, Duration::from_secs_f64(args.seconds))?;
+            // The first warms up.
+            if round > 0 || args.rounds == 0 {
+                figures.push(measured);
+            }
+        }
+    }
+    print(&targets, &rounds, args);
+    Ok(())
+}
+
+/// Starts it over the devnet.
+fn engine(devnet: &Devnet, folder: &Path, mongod: Option<&Mongod>) -> Result<(Killed, u16)> {
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let store = mongod.map_or_else(|| format!("sqlite:{}", folder.join("bench.db").display()), |m| m.uri("bench"));
+    let d = &devnet.deployment;
+    let toml = format!(
+        "[api]\nlisten = \"127.0.0.1:{port}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[store]\nurl = {store:?}\n[[chain]]\nid = {}\nname = \"bench\"\nrpc = [{:?}, {:?}]\n\
+         [[chain.dex]]\nname = \"v2\"\nprotocol = \"uniswap_v2\"\nfactory = \"{}\"\n[[chain.dex]]\nname = \"v3\"\nprotocol = \"uniswap_v3\"\nfactory = \"{}\"\n",
+        devnet.chain_id, devnet.ws_url, devnet.http_url, d.v2_factory, d.v3_factory
+    );
+    let config = folder.join("bench.toml");
+    std::fs::write(&config, toml)?;
+    let child = Command::new(env!("CARGO_BIN_EXE_swaptide")).args(["run", "-c"]).arg(&config).stderr(Stdio::null()).spawn()?;
+    Ok((Killed(child), port))
+}
+
+/// Until every block is served and stored.
+async fn ready(api: &HttpClient, head: u64) -> Result<()> {
+    let began = Instant::now();
+    let query = json!({ "query": "{ _meta { durableBlock } }" }).to_string();
+    while began.elapsed() < READY {
+        if let Ok(answer) = api.post_json("/graphql", &query).await {
+            let answer: Value = serde_json::from_slice(&answer.body)?;
+            let durable = &answer["data"]["_meta"]["durableBlock"];
+            if durable.as_u64().or_else(|| durable.as_str()?.parse().ok()).is_some_and(|n| n >= head) {
+                return Ok(());
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Err("the engine is not ready".into())
+}
+
+/// A cursor half-way back, older than memory.
+async fn old_cursor(api: &HttpClient) -> Result<String> {
+    let query = "query($after: Cursor) { swaps(first: 1000, after: $after, orderDirection: desc) { pageInfo { endCursor } nodes { block { number } } } \
+                 _meta { block { number } } }";
+    let mut after = Value::Null;
+    loop {
+        let body = json!({ "query": query, "variables": { "after": after } }).to_string();
+        let answer: Value = serde_json::from_slice(&api.post_json("/graphql", &body).await?.body)?;
+        let data = &answer["data"];
+        let number = |v: &Value| v.as_u64().or_else(|| v.as_str()?.parse().ok());
+        let head = number(&data["_meta"]["block"]["number"]).ok_or_else(|| answer.to_string())?;
+        let nodes = data["swaps"]["nodes"].as_array().ok_or_else(|| answer.to_string())?;
+        let last = nodes.last().and_then(|node| number(&node["block"]["number"])).ok_or("there are too few swaps")?;
+        let end = data["swaps"]["pageInfo"]["endCursor"].as_str().ok_or("no cursor")?;
+        if last + BLOCKS / 2 < head {
+            return Ok(end.to_owned());
+        }
+        after = end.into();
+    }
+}
+
+/// Of one target in one round.
+#[derive(Clone, Copy)]
+struct Figures {
+    per_second: f64,
+    p50_ms: f64,
+    p99_ms: f64,
+    cpu_us: f64,
+}
+
+/// Asks as fast as answers come, one request at a time on each connection.
+fn drive(target: &Target<'_>, connections: usize, time: Duration) -> Result<Figures> {
+    // One thread: the other core is the server's.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let cpu = target.server.cpu()?;
+    let began = Instant::now();
+    let mut times: Vec<Duration> = Vec::new();
+    runtime.block_on(async {
+        let local = tokio::task::LocalSet::new();
+        let clients: Vec<_> =
+            (0..connections).map(|_| local.spawn_local(client(target.port, target.request.clone(), began + time))).collect();
+        local.await;
+        for client in clients {
+            times.extend(client.await??);
+        }
+        Ok::<_, Box<dyn Error + Send + Sync>>(())
+    })?;
+    let (elapsed, cpu) = (began.elapsed(), target.server.cpu()? - cpu);
+    times.sort_unstable();
+    let ms = |permille: usize| times[(times.len() - 1) * permille / 1_000].as_secs_f64() * 1e3;
+    let requests = times.len() as f64;
+    Ok(Figures {
+        per_second: requests / elapsed.as_secs_f64(),
+        p50_ms: ms(500),
+        p99_ms: ms(990),
+        cpu_us: cpu.as_secs_f64() * 1e6 / requests,
+    })
+}
+
+async fn client(port: u16, request: Vec<u8>, until: Instant) -> Result<Vec<Duration>> {
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).await?;
+    socket.set_nodelay(true)?;
+    let (mut times, mut buffer) = (Vec::with_capacity(1 << 16), Vec::with_capacity(1 << 17));
+    loop {
+        let began = Instant::now();
+        if began >= until {
+            return Ok(times);
+        }
+        socket.write_all(&request).await?;
+        buffer.clear();
+        let mut whole = None;
+        while whole.is_none_or(|whole| buffer.len() < whole) {
+            if socket.read_buf(&mut buffer).await? == 0 {
+                return Err("the server closed a connection".into());
+            }
+            if whole.is_none() {
+                whole = length(&buffer)?;
+            }
+        }
+        times.push(began.elapsed());
+    }
+}
+
+/// Of a whole answer, as soon as its headers are there.
+fn length(answer: &[u8]) -> Result<Option<usize>> {
+    let Some(end) = answer.windows(4).position(|w| w == b"\r\n\r\n") else { return Ok(None) };
+    let head = std::str::from_utf8(&answer[..end])?;
+    if !head.starts_with("HTTP/1.1 200 ") {
+        return Err(format!("not an answer: {}", String::from_utf8_lossy(answer)).into());
+    }
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+    });
+    Ok(Some(end + 4 + length.ok_or("an answer without a length")?))
+}
+
+fn print(targets: &[Target<'_>], rounds: &[Vec<Figures>], args: &Args) {
+    let median = |mut values: Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    };
+    println!(
+        "{} connections, {} rounds of {} s each, store {}; medians",
+        args.connections,
+        args.rounds,
+        args.seconds,
+        if args.mongodb { "MongoDB" } else { "SQLite" }
+    );
+    println!("{:<20} {:>9} {:>8} {:>8} {:>10}  ratio", "", "req/s", "p50 ms", "p99 ms", "CPU us");
+    for (target, figures) in targets.iter().zip(rounds) {
+        let of = |field: fn(&Figures) -> f64| median(figures.iter().map(field).collect());
+        let ratio = match target.bare {
+            Some((bare, bar)) => {
+                let at = targets.iter().position(|t| t.name == bare).unwrap_or(0);
+                let ratios = figures.iter().zip(&rounds[at]).map(|(ours, bare)| ours.per_second / bare.per_second);
+                format!("{:.2} of {bare} (bar {bar:.2})", median(ratios.collect()))
+            }
+            None if target.name.contains("100") => {
+                format!(
+                    "{:.0} times Ponder's {PONDER_LATEST_100}/s (bar from memory 25)",
+                    of(|f| f.per_second) / PONDER_LATEST_100
+                )
+            }
+            None => String::new(),
+        };
+        println!(
+            "{:<20} {:>9.0} {:>8.2} {:>8.2} {:>10.1}  {ratio}",
+            target.name,
+            of(|f| f.per_second),
+            of(|f| f.p50_ms),
+            of(|f| f.p99_ms),
+            of(|f| f.cpu_us)
+        );
+    }
+}
