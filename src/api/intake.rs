@@ -104,7 +104,7 @@ impl Intake {
     /// How long it has to wait, where it asks too often.
     fn admit(&self, request: &Request) -> Result<(), Duration> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
-        if self.asked.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == 0 && limiter.len() > SWEEP_BEYOND {
+        if self.asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(SWEEP_EVERY) && limiter.len() > SWEEP_BEYOND {
             limiter.retain_recent();
             limiter.shrink_to_fit();
         }

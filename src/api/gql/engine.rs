@@ -24,6 +24,7 @@ use super::{
     core::Core,
     guard::{self, Executed},
     heights, limits,
+    loader::Loader,
     pins::Pins,
     query::Query,
     subscription::Subscription,
@@ -108,7 +109,8 @@ impl Engine {
         let schema = if alone && known.alone.load(Ordering::Relaxed) { &self.unvalidated } else { &self.strict };
         let operation = request.operation_name.as_deref();
         let pins = Arc::new(Pins::new(heights::wanted(&known.document, operation, &request.variables)));
-        let mut straight = Request::new(String::new()).variables(request.variables.clone()).data(pins.clone());
+        let mut straight =
+            Request::new(String::new()).variables(request.variables.clone()).data(pins.clone()).data(Loader::default());
         straight.operation_name.clone_from(&request.operation_name);
         straight.set_parsed_query(known.document.clone());
         let response = schema.execute(straight).await;
