@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_graphql::SimpleObject;
 use tokio::sync::OnceCell;
 
-use super::{core::Core, error::ApiError, scalars::Cursor};
+use super::{core::Core, cursor::Spot, error::ApiError, scalars::Cursor};
 use crate::store::{Pin, query::EventQuery};
 
 /// At most this many of a list per request.
@@ -57,7 +57,7 @@ impl Total {
 
 /// One page with its cursors.
 pub(super) struct Page<N> {
-    items: Vec<(Cursor, N)>,
+    items: Vec<(Spot, N)>,
     has_next: bool,
     has_previous: bool,
     total: Total,
@@ -65,13 +65,13 @@ pub(super) struct Page<N> {
 
 impl<N> Page<N> {
     /// `items` may hold one more than `first`, which only says that there is a next page.
-    pub(super) fn new(mut items: Vec<(Cursor, N)>, first: usize, has_previous: bool, total: Total) -> Self {
+    pub(super) fn new(items: Vec<(impl Into<Spot>, N)>, first: usize, has_previous: bool, total: Total) -> Self {
         let has_next = items.len() > first;
-        items.truncate(first);
+        let items = items.into_iter().take(first).map(|(spot, node)| (spot.into(), node)).collect();
         Self { items, has_next, has_previous, total }
     }
 
-    pub(super) fn items(&self) -> &[(Cursor, N)] {
+    pub(super) fn items(&self) -> &[(Spot, N)] {
         &self.items
     }
 
@@ -83,8 +83,8 @@ impl<N> Page<N> {
         PageInfo {
             has_next_page: self.has_next,
             has_previous_page: self.has_previous,
-            start_cursor: self.items.first().map(|(cursor, _)| cursor.clone()),
-            end_cursor: self.items.last().map(|(cursor, _)| cursor.clone()),
+            start_cursor: self.items.first().map(|(spot, _)| spot.cursor()),
+            end_cursor: self.items.last().map(|(spot, _)| spot.cursor()),
         }
     }
 }
@@ -116,8 +116,8 @@ macro_rules! connection {
             }
 
             /// The same page without the cursors.
-            async fn nodes(&self) -> Vec<&$node> {
-                self.0.items().iter().map(|(_, node)| node).collect()
+            async fn nodes(&self) -> super::rows::Rows<&$node> {
+                super::rows::Rows(self.0.items().iter().map(|(_, node)| node).collect())
             }
 
             /// Where this page lies in the list.
@@ -136,14 +136,14 @@ macro_rules! connection {
             }
         }
 
-        pub(crate) struct $edge<'a>(&'a (super::scalars::Cursor, $node));
+        pub(crate) struct $edge<'a>(&'a (super::cursor::Spot, $node));
 
         /// One member of a page.
         #[async_graphql::Object(name = $edge_name)]
         impl $edge<'_> {
             /// The position right after this one in the order of the list: pass it as `after` to go on from here.
             async fn cursor(&self) -> super::scalars::Cursor {
-                self.0.0.clone()
+                self.0.0.cursor()
             }
 
             /// The member itself.

@@ -31,17 +31,41 @@ pub(in crate::api) fn decode_key(kind: &str, cursor: &scalars::Cursor) -> Result
     text.strip_prefix(kind).and_then(|t| t.strip_prefix('/')).map(str::to_owned).ok_or_else(wrong)
 }
 
+/// Where a member stands in its list; a cursor is made of it only where somebody asks.
+pub(super) enum Spot {
+    Key(scalars::Cursor),
+    Event(Cursor),
+}
+
+impl From<scalars::Cursor> for Spot {
+    fn from(cursor: scalars::Cursor) -> Self {
+        Self::Key(cursor)
+    }
+}
+
+impl Spot {
+    pub(super) fn cursor(&self) -> scalars::Cursor {
+        match self {
+            Self::Key(cursor) => cursor.clone(),
+            Self::Event(position) => scalars::Cursor(position.encode()),
+        }
+    }
+}
+
 /// The position right after an event.
 pub(in crate::api) fn of_event(pin: &Pin, event: &EventAt) -> scalars::Cursor {
+    scalars::Cursor(after_event(pin, event).encode())
+}
+
+pub(super) fn after_event(pin: &Pin, event: &EventAt) -> Cursor {
     let next = u32::try_from(event.row.log_index().saturating_add(1)).unwrap_or(Cursor::BLOCK_END);
-    let cursor = Cursor {
+    Cursor {
         chain: event.chain,
         block_number: event.block.number,
         block_hash: event.block.hash,
         next_log_index: next,
         finalized_number: pin.head().finalized_number,
-    };
-    scalars::Cursor(cursor.encode())
+    }
 }
 
 /// Where an ascending (`after`) or descending (`before`) page goes on; refused when its block is no longer ours.

@@ -57,7 +57,7 @@ pub(super) async fn page<N: From<At>>(ctx: &Context<'_>, asked: Asked) -> Result
     let place = asked.after.as_ref().map(|c| cursor::place(&pin, c, newest_first)).transpose()?;
     let query = if newest_first { EventQuery { before: place, ..all } } else { EventQuery { after: place, ..all } };
     let found = loader::page(ctx, &pin, query).await?;
-    let items = found.into_iter().map(|at| (cursor::of_event(&pin, at.event()), N::from(at))).collect();
+    let items = found.into_iter().map(|at| (cursor::Spot::Event(cursor::after_event(&pin, at.event())), N::from(at))).collect();
     Ok(Page::new(items, count, place.is_some(), Total::events(Arc::clone(&pin), all)))
 }
 

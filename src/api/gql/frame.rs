@@ -9,6 +9,7 @@ use super::{
     block::BlockRef,
     event::{At, Swap},
     pool::Pool,
+    rows::Rows,
     scalars::Cursor,
 };
 use crate::{
@@ -99,8 +100,8 @@ macro_rules! frame {
             /// What the frame brings or takes back. Of pools: their new state, also in a RETRACT; empty where there is no such pool,
             /// or not any more.
             #[graphql(complexity = "Self::COUNTED.saturating_mul(child_complexity).saturating_add(1)")]
-            async fn data(&self) -> &[$data] {
-                &self.data
+            async fn data(&self) -> Rows<&$data> {
+                Rows(self.data.iter().collect())
             }
         }
     };

@@ -19,6 +19,7 @@ mod meta;
 mod pins;
 mod pool;
 mod query;
+mod rows;
 pub(in crate::api) mod scalars;
 mod subscription;
 pub(in crate::api) mod token;

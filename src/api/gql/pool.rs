@@ -12,6 +12,7 @@ use super::{
     event::{At, Burn, Mint, Swap},
     event_query::{self, Within},
     query::nullable,
+    rows::Rows,
     scalars::{AddressScalar, BigDecimal, BigInt, Bytes, Cursor, Timestamp},
     token::{Token, decimals},
 };
@@ -216,8 +217,8 @@ impl Pool {
         ctx: &Context<'_>,
         #[graphql(desc = "How many, 1 to 1000", default_with = "FIRST_DEFAULT")] first: i32,
         #[graphql(desc = "Newest first unless `asc`", default_with = "OrderDirection::Desc")] order_direction: OrderDirection,
-    ) -> async_graphql::Result<Vec<Swap>> {
-        Ok(self.events(ctx, EventKind::Swap, first, order_direction).await?)
+    ) -> async_graphql::Result<Rows<Swap>> {
+        Ok(Rows(self.events(ctx, EventKind::Swap, first, order_direction).await?))
     }
 
     /// Liquidity put into it, newest first, as of the block of the answer. To turn pages, ask `mints(where: { pool: … })`.
@@ -227,8 +228,8 @@ impl Pool {
         ctx: &Context<'_>,
         #[graphql(desc = "How many, 1 to 1000", default_with = "FIRST_DEFAULT")] first: i32,
         #[graphql(desc = "Newest first unless `asc`", default_with = "OrderDirection::Desc")] order_direction: OrderDirection,
-    ) -> async_graphql::Result<Vec<Mint>> {
-        Ok(self.events(ctx, EventKind::Mint, first, order_direction).await?)
+    ) -> async_graphql::Result<Rows<Mint>> {
+        Ok(Rows(self.events(ctx, EventKind::Mint, first, order_direction).await?))
     }
 
     /// Liquidity taken out of it, newest first, as of the block of the answer. To turn pages, ask `burns(where: { pool: … })`.
@@ -238,8 +239,8 @@ impl Pool {
         ctx: &Context<'_>,
         #[graphql(desc = "How many, 1 to 1000", default_with = "FIRST_DEFAULT")] first: i32,
         #[graphql(desc = "Newest first unless `asc`", default_with = "OrderDirection::Desc")] order_direction: OrderDirection,
-    ) -> async_graphql::Result<Vec<Burn>> {
-        Ok(self.events(ctx, EventKind::Burn, first, order_direction).await?)
+    ) -> async_graphql::Result<Rows<Burn>> {
+        Ok(Rows(self.events(ctx, EventKind::Burn, first, order_direction).await?))
     }
 
     /// How far the state can be trusted.
@@ -279,7 +280,9 @@ impl Pool {
             }
             None => None,
         };
-        let Some(state) = self.v3() else { return Ok(Page::new(Vec::new(), count, after.is_some(), Total::Known(0))) };
+        let Some(state) = self.v3() else {
+            return Ok(Page::new(Vec::<(Cursor, Tick)>::new(), count, after.is_some(), Total::Known(0)));
+        };
         let from = after.map_or(i32::MIN, |tick| tick.saturating_add(1));
         let items = state
             .ticks

@@ -13,6 +13,7 @@ use super::{
     event::{At, Burn, Mint, Swap},
     event_query::{self, Within},
     loader,
+    rows::Rows,
     scalars::{BigInt, Timestamp},
 };
 use crate::{
@@ -98,8 +99,8 @@ impl Transaction {
         ctx: &Context<'_>,
         #[graphql(desc = "How many at most, 1 to 1000: few transactions have more than ten", default_with = "FIRST_DEFAULT")]
         first: i32,
-    ) -> Result<Vec<Swap>> {
-        Ok(self.events(ctx, EventKind::Swap, first).await?)
+    ) -> Result<Rows<Swap>> {
+        Ok(Rows(self.events(ctx, EventKind::Swap, first).await?))
     }
 
     /// What it put into pools, in the order of the logs.
@@ -109,8 +110,8 @@ impl Transaction {
         ctx: &Context<'_>,
         #[graphql(desc = "How many at most, 1 to 1000: few transactions have more than ten", default_with = "FIRST_DEFAULT")]
         first: i32,
-    ) -> Result<Vec<Mint>> {
-        Ok(self.events(ctx, EventKind::Mint, first).await?)
+    ) -> Result<Rows<Mint>> {
+        Ok(Rows(self.events(ctx, EventKind::Mint, first).await?))
     }
 
     /// What it took out of pools, in the order of the logs.
@@ -120,7 +121,7 @@ impl Transaction {
         ctx: &Context<'_>,
         #[graphql(desc = "How many at most, 1 to 1000: few transactions have more than ten", default_with = "FIRST_DEFAULT")]
         first: i32,
-    ) -> Result<Vec<Burn>> {
-        Ok(self.events(ctx, EventKind::Burn, first).await?)
+    ) -> Result<Rows<Burn>> {
+        Ok(Rows(self.events(ctx, EventKind::Burn, first).await?))
     }
 }

@@ -12,7 +12,7 @@ use utoipa::{
 };
 
 use super::{
-    follow::Frame,
+    frame::Frame,
     problem::Problem,
     words::{Freshness, Kind},
 };

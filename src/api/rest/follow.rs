@@ -9,8 +9,6 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use alloy::primitives::B256;
-use axum::response::sse::Event as SseEvent;
-use serde::Serialize;
 use tokio::{
     sync::{
         broadcast::{Receiver, error::TryRecvError},
@@ -18,14 +16,11 @@ use tokio::{
     },
     time::{Instant, sleep_until},
 };
-use utoipa::ToSchema;
 
 use super::{
     events::{event_query, place_after},
+    frame::{Data, Frame, FrameKind, Message},
     model::{Block, Event, Pool},
-    problem::Problem,
-    text,
-    words::Freshness,
 };
 use crate::{
     domain::{ChainId, block::BlockRef, cursor::Cursor, event::EventKind},
@@ -43,81 +38,6 @@ const STEP_EVENTS: usize = 500;
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// A store that cannot answer is asked again.
 const RETRY: Duration = Duration::from_secs(2);
-
-/// What one change of the chain did to one topic.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Frame {
-    /// `blocks:1`, `swaps:1`, `swaps:1:0x…`, `pool:1:0x…`; null in a HEARTBEAT, which is about all of them.
-    #[schema(value_type = Option<String>)]
-    topic: Option<Arc<str>>,
-    kind: FrameKind,
-    /// Where the whole stream is after this frame, the same as the message's `id`; null where further frames of the same change follow.
-    cursor: Option<text::Cursor>,
-    /// The newest block once this frame is applied; of RETRACT and ROLLBACK the newest that is left.
-    block: FrameBlock,
-    freshness: Freshness,
-    data: Data,
-}
-
-/// What a frame does to what was sent before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "UPPERCASE")]
-pub(super) enum FrameKind {
-    /// The state to start from: forget what you had of this topic.
-    Snapshot,
-    /// New things, oldest first. Of a pool: its new state.
-    Update,
-    /// Takes back what it lists, newest first. Of a pool: its state after a reorg.
-    Retract,
-    /// Drop everything above `block`: a reorg took it back while you were away.
-    Rollback,
-    /// Nothing happened.
-    Heartbeat,
-}
-
-/// A block, as far as it is known.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub(super) struct FrameBlock {
-    number: u64,
-    /// Null where only the height is known, which is final then.
-    hash: Option<text::Hash>,
-}
-
-impl From<BlockRef> for FrameBlock {
-    fn from(block: BlockRef) -> Self {
-        Self { number: block.number, hash: (!block.hash.is_zero()).then(|| block.hash.into()) }
-    }
-}
-
-/// Blocks, swaps or pools, as the topic says.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-#[serde(untagged)]
-pub(super) enum Data {
-    Blocks(Vec<Block>),
-    Swaps(Vec<Event>),
-    Pools(Vec<Pool>),
-}
-
-/// One message of a stream.
-pub(super) enum Message {
-    Frame(Box<Frame>),
-    /// History cannot be read now; the stream goes on by itself.
-    Problem(Problem),
-}
-
-impl Message {
-    pub(super) fn into_event(self) -> SseEvent {
-        let (event, id, json) = match &self {
-            Self::Frame(frame) => {
-                (SseEvent::default(), frame.cursor.clone().map(text::Cursor::into_text), serde_json::to_string(frame))
-            }
-            Self::Problem(problem) => (SseEvent::default().event("problem"), None, serde_json::to_string(problem)),
-        };
-        let event = id.into_iter().fold(event, SseEvent::id);
-        event.data(json.unwrap_or_else(|_| "{}".to_owned()))
-    }
-}
 
 /// A topic and its name.
 pub(super) struct Feed {
@@ -322,15 +242,9 @@ impl Follow {
         } else if pin.head().epoch == until {
             self.cursor = pin.cursor().or(self.cursor);
         }
-        let said = ripe.iter().map(|(at, frame)| {
-            let kind = match frame.kind {
-                topics::FrameKind::Snapshot => FrameKind::Snapshot,
-                topics::FrameKind::Update => FrameKind::Update,
-                topics::FrameKind::Retract => FrameKind::Retract,
-                topics::FrameKind::Rollback => FrameKind::Rollback,
-            };
-            self.frame(&pin, self.feeds.get(*at), kind, frame.block, data(&pin, &frame.data))
-        });
+        let said = ripe
+            .iter()
+            .map(|(at, frame)| self.frame(&pin, self.feeds.get(*at), frame.kind.into(), frame.block, data(&pin, &frame.data)));
         let mut messages: Vec<Message> = said.collect();
         self.name_the_place(&mut messages);
         self.listening = Some(listening);

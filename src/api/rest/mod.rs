@@ -9,6 +9,7 @@ mod answer;
 mod document;
 mod events;
 mod follow;
+mod frame;
 mod model;
 mod overview;
 mod params;

@@ -19,7 +19,8 @@ use utoipa::IntoParams;
 
 use super::{
     document::StreamRefusals,
-    follow::{Feed, Follow, Message},
+    follow::{Feed, Follow},
+    frame::Message,
     params::{InQuery, pool_id},
     problem::Problem,
 };

@@ -68,7 +68,7 @@ async fn each_level_of_a_query_is_one_command_for_what_is_selected() {
     world.bury();
 
     commands(&mut heard);
-    assert_eq!(world.data(query).await, expected);
+    assert_eq!(world.once(query).await, expected);
     let asked = commands(&mut heard);
     assert_eq!(asked.iter().map(name).collect::<Vec<_>>(), ["find", "aggregate"], "the page, and one for what is in it");
     let pipeline = asked[1].get_array("pipeline").unwrap();
@@ -83,12 +83,12 @@ async fn each_level_of_a_query_is_one_command_for_what_is_selected() {
             vec!["find", "aggregate", "find", "aggregate"],
         ),
     ] {
-        let data = world.data(query).await;
+        let data = world.once(query).await;
         assert!(data.to_string().contains(r#""id":"#), "{query}: {data}");
         assert_eq!(commands(&mut heard).iter().map(name).collect::<Vec<_>>(), expected, "{query}");
     }
 
-    world.data("{ swaps { nodes { id transaction { swaps { reserve0After } mints { id } burns { origin } } } } }").await;
+    world.once("{ swaps { nodes { id transaction { swaps { reserve0After } mints { id } burns { origin } } } } }").await;
     let mut read = Vec::new();
     commands(&mut heard).into_iter().for_each(|command| projections(&Bson::Document(command), &mut read));
     let costly = ["state_after", "origin", "gas_used", "gas_price"];

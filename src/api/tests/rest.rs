@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use super::{openapi, world::*};
-use crate::{api::public_router, store::Live};
+use crate::{api::public_router, domain::record::Enrichment, store::Live};
 
 /// Every answer that a test here sees is held against the document.
 async fn send(world: &World, method: &str, path: &str, tag: Option<&str>) -> (StatusCode, HeaderMap, Value) {
@@ -197,6 +197,38 @@ async fn what_is_wrong_is_a_problem_that_says_what_to_do() {
         assert!(body["detail"].as_str().unwrap().contains(says), "{rest}: {body}");
         assert!(body["code"].is_string() && body["title"].is_string(), "{rest}");
     }
+}
+
+#[tokio::test]
+async fn an_accounts_activity_is_of_every_kind_in_one_order() {
+    let mut world = World::new();
+    super::nested::busy(&mut world, 3);
+    for record in world.records() {
+        // Every other transaction is ours.
+        let ours = record.rows.iter().map(|row| row.event.raw.tx_hash).filter(|hash| hash.0[31] % 2 == 0);
+        let origin = Enrichment { origin: TRADER, gas_used: 21_000, gas_price_wei: alloy::primitives::U256::from(7) };
+        world.live.enrich(&record.block.hash, &ours.map(|hash| (hash, origin)).collect());
+    }
+    let place = |event: &Value| (event["block"]["number"].as_u64().unwrap(), event["logIndex"].as_u64().unwrap());
+    let all = data(&world, &path(&format!("/accounts/{TRADER:#x}/activity"))).await["data"].take();
+    let all = all.as_array().unwrap();
+    let kinds = |kind: &str| all.iter().filter(|event| event["kind"] == kind).count();
+    assert!(kinds("SWAP") > 0 && kinds("MINT") + kinds("BURN") > 0, "{all:?}");
+    assert!(all.iter().all(|event| event["origin"] == format!("{TRADER:#x}")));
+    assert!(all.windows(2).all(|two| place(&two[0]) > place(&two[1])), "newest first, whatever kind");
+    let (mut paged, mut next) = (Vec::new(), path(&format!("/accounts/{TRADER:#x}/activity?limit=2")));
+    loop {
+        let (_, headers, body) = get(&world, &next).await;
+        paged.extend(body["data"].as_array().unwrap().iter().cloned());
+        let Some(link) = headers.get("link") else { break };
+        next = link.to_str().unwrap().strip_prefix('<').unwrap().strip_suffix(">; rel=\"next\"").unwrap().to_owned();
+    }
+    assert_eq!(&paged, all);
+    world.bury();
+    let none = data(&world, &path(&format!("/accounts/{ODD:#x}/activity"))).await;
+    assert_eq!((&none["data"], &none["cursor"]), (&json!([]), &Value::Null));
+    let questions = std::mem::take(&mut *world.history.batches.lock().unwrap());
+    assert_eq!(questions.iter().map(Vec::len).collect::<Vec<_>>(), [3], "one question to the store");
 }
 
 #[tokio::test]

@@ -1,17 +1,13 @@
 //! A chain with two pools, mined block by block, and a history that is a list.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use alloy::primitives::{Address, B256, Bytes, I256, U256, address};
-use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::list::ListHistory;
 use crate::{
     api::{
         ApiState,
@@ -23,14 +19,10 @@ use crate::{
         event::{Event, EventBody, RawLog},
         pool::{CreatedAt, PoolId, PoolMeta, PoolState, Protocol},
         reconcile::ChainUpdate,
-        record::{BlockRecord, EventAt, rows},
+        record::{BlockRecord, rows},
         token::{TokenFlag, TokenMeta},
     },
-    store::{
-        Commit, DataSource, History, Live, PoolStatus, PoolView, Reader, StoreError,
-        history::{Boot, PoolReplay, Unenriched, WriteBatch},
-        query::{EventQuery, Narrow, Place},
-    },
+    store::{Commit, History, Live, PoolStatus, PoolView, Reader},
     telemetry::{Board, Metrics},
 };
 
@@ -301,6 +293,13 @@ impl World {
         response["data"].clone()
     }
 
+    /// Runs a query once, as HTTP does: under guard the first time, straight from then on. For those who count what it asks for.
+    pub(super) async fn once(&self, query: &str) -> Value {
+        let (response, _) = self.engine.execute(query.into()).await;
+        assert!(response.errors.is_empty(), "{query}: {:?}", response.errors);
+        serde_json::to_value(response).unwrap()["data"].take()
+    }
+
     /// Runs a query that must fail and gives the code and message of its first error.
     pub(super) async fn refused(&self, query: &str) -> (String, String) {
         let response = self.ask(query).await;
@@ -329,118 +328,4 @@ fn tokens(as_of: BlockRef) -> Vec<Arc<TokenMeta>> {
         token(WETH, "WETH", Some(18), Vec::new()),
         token(ODD, "ODD", None, vec![TokenFlag::DecimalsMissing]),
     ]
-}
-
-/// A history that is a list of canonical records; it can be told to fail.
-#[derive(Default)]
-pub(super) struct ListHistory {
-    records: Mutex<Vec<Arc<BlockRecord>>>,
-    broken: Mutex<bool>,
-    /// What was asked for, one entry for each question.
-    pub(super) batches: Mutex<Vec<Vec<EventQuery>>>,
-}
-
-impl ListHistory {
-    fn set(&self, records: impl Iterator<Item = Arc<BlockRecord>>) {
-        *self.records.lock().unwrap() = records.collect();
-    }
-
-    pub(super) fn break_it(&self) {
-        *self.broken.lock().unwrap() = true;
-    }
-
-    fn matching(&self, query: &EventQuery) -> Result<Vec<EventAt>, StoreError> {
-        if *self.broken.lock().unwrap() {
-            return Err(StoreError::Unavailable("/secret/path.db is locked".to_owned()));
-        }
-        let records = self.records.lock().unwrap();
-        let mut found: Vec<EventAt> = records
-            .iter()
-            .flat_map(|r| r.rows.iter().map(|row| EventAt { chain: r.chain, block: r.block, row: row.clone(), canonical: true }))
-            .filter(|e| {
-                let place = Place { block_number: e.block.number, log_index: e.row.log_index() };
-                let narrow = match query.narrow {
-                    Narrow::All => true,
-                    Narrow::Pool(pool) => e.row.event.pool == pool,
-                    Narrow::Transaction(hash) => e.row.event.raw.tx_hash == hash,
-                    Narrow::Token(_) | Narrow::Origin(_) => false,
-                };
-                narrow
-                    && e.row.kind() == query.kind
-                    && query.after.is_none_or(|a| place > a)
-                    && query.before.is_none_or(|b| place < b)
-                    && query.time_from.is_none_or(|t| e.block.timestamp >= t)
-                    && query.time_to.is_none_or(|t| e.block.timestamp < t)
-            })
-            .collect();
-        if query.newest_first {
-            found.reverse();
-        }
-        Ok(found)
-    }
-}
-
-fn ready<'a, T: Send + 'a>(value: T) -> BoxFuture<'a, T> {
-    Box::pin(std::future::ready(value))
-}
-
-impl History for ListHistory {
-    fn source(&self) -> DataSource {
-        DataSource::Sqlite
-    }
-
-    fn claim(&self, _: ChainId, _: B256) -> BoxFuture<'_, Result<(), StoreError>> {
-        ready(Ok(()))
-    }
-
-    fn take_fence(&self, _: &str) -> BoxFuture<'_, Result<u64, StoreError>> {
-        ready(Ok(1))
-    }
-
-    fn boot(&self, _: ChainId) -> BoxFuture<'_, Result<Boot, StoreError>> {
-        ready(Ok(Boot::default()))
-    }
-
-    fn replay(&self, _: ChainId, _: Vec<PoolMeta>) -> BoxFuture<'_, Result<Vec<PoolReplay>, StoreError>> {
-        ready(Ok(Vec::new()))
-    }
-
-    fn write(&self, _: WriteBatch) -> BoxFuture<'_, Result<(), StoreError>> {
-        ready(Ok(()))
-    }
-
-    fn events(&self, query: EventQuery) -> BoxFuture<'_, Result<Vec<EventAt>, StoreError>> {
-        self.batches.lock().unwrap().push(vec![query]);
-        ready(self.matching(&query).map(|mut found| {
-            found.truncate(query.limit);
-            found
-        }))
-    }
-
-    fn pages(&self, queries: Vec<EventQuery>) -> BoxFuture<'_, Result<Vec<Vec<EventAt>>, StoreError>> {
-        self.batches.lock().unwrap().push(queries.clone());
-        let page = |query: EventQuery| {
-            self.matching(&query).map(|mut found| {
-                found.truncate(query.limit);
-                found
-            })
-        };
-        ready(queries.into_iter().map(page).collect())
-    }
-
-    fn count(&self, query: EventQuery, cap: u64) -> BoxFuture<'_, Result<u64, StoreError>> {
-        ready(self.matching(&query).map(|found| (found.len() as u64).min(cap)))
-    }
-
-    fn unenriched(&self, _: ChainId, _: u64, to: u64) -> BoxFuture<'_, Result<Unenriched, StoreError>> {
-        ready(Ok(Unenriched { blocks: Vec::new(), next_block: to + 1 }))
-    }
-
-    fn block(&self, _: ChainId, _: B256) -> BoxFuture<'_, Result<Option<(BlockRef, bool)>, StoreError>> {
-        ready(Ok(None))
-    }
-
-    fn log_counts(&self, _: ChainId) -> BoxFuture<'_, Result<(u64, u64), StoreError>> {
-        ready(Ok((0, 0)))
-    }
 }
