@@ -104,6 +104,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Exit
         metrics,
         board,
         origins: config.api.origins.clone(),
+        streams_per_address: config.api.streams_per_address,
         request_limit: api::RequestLimit {
             per_second: config.api.requests_per_second,
             burst: config.api.requests_burst,

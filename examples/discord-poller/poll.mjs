@@ -52,7 +52,8 @@ if (MIN_AMOUNT !== "0" && !TOKEN) throw new Error("MIN_AMOUNT is an amount of TO
 const [whole, part = ""] = MIN_AMOUNT.split(".");
 const decimals = TOKEN ? (await token(TOKEN)).decimals : 0;
 const least = BigInt(whole + part.padEnd(decimals, "0").slice(0, decimals));
-const large = ({ token0, amount0Raw, amount1Raw }) => {
+const large = ({ id, token0, amount0Raw, amount1Raw }) => {
+  if (!token0 || !amount0Raw || !amount1Raw) return console.error(`${id} is left out: its pool says nothing that can be posted`), false;
   const raw = BigInt(token0 === TOKEN?.toLowerCase() ? amount0Raw : amount1Raw);
   return (raw < 0n ? -raw : raw) >= least;
 };

@@ -15,7 +15,7 @@ use std::{
 
 use axum::{
     extract::{ConnectInfo, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -51,19 +51,32 @@ pub struct RequestLimit {
     pub trusted_proxies: Vec<IpNet>,
 }
 
+/// Whom a request comes from: an IPv4 address, or the network of an IPv6 address. In the extensions of every request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Client(IpAddr);
+
 /// Names the request and keeps its address within the limit.
-pub(super) async fn intake(State(intake): State<Arc<Intake>>, request: Request, next: Next) -> Response {
+pub(super) async fn intake(State(intake): State<Arc<Intake>>, mut request: Request, next: Next) -> Response {
     let id = intake.id(request.headers());
     let path = request.uri().path().to_owned();
-    let mut response = match intake.admit(&request) {
+    let client = Client(network(intake.client(&request)));
+    // For the handlers.
+    request.headers_mut().insert(REQUEST_ID, id.clone());
+    request.extensions_mut().insert(client);
+    let mut response = match intake.admit(client) {
         Ok(()) => next.run(request).await,
         Err(wait) => {
             intake.metrics.rate_limited_total.inc();
             refused(&path, wait)
         }
     };
-    if response.status().is_server_error() {
-        tracing::warn!(request = ?id, path, status = response.status().as_u16(), "a request could not be answered");
+    match response.status() {
+        // A client can bring these about as it likes; where the store is to blame, it was said.
+        StatusCode::SERVICE_UNAVAILABLE => tracing::debug!(request = ?id, path, "a request could not be answered now"),
+        status if status.is_server_error() => {
+            tracing::warn!(request = ?id, path, status = status.as_u16(), "a request could not be answered");
+        }
+        _ => {}
     }
     response.headers_mut().insert(REQUEST_ID, id);
     response
@@ -102,14 +115,13 @@ impl Intake {
     }
 
     /// How long it has to wait, where it asks too often.
-    fn admit(&self, request: &Request) -> Result<(), Duration> {
+    fn admit(&self, client: Client) -> Result<(), Duration> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
         if self.asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(SWEEP_EVERY) && limiter.len() > SWEEP_BEYOND {
             limiter.retain_recent();
             limiter.shrink_to_fit();
         }
-        let key = network(self.client(request));
-        limiter.check_key(&key).map_err(|refused| refused.wait_time_from(limiter.clock().now()))
+        limiter.check_key(&client.0).map_err(|refused| refused.wait_time_from(limiter.clock().now()))
     }
 
     /// Who asks: the peer, or whom a proxy that we trust names, from the nearest proxy on.
@@ -117,9 +129,10 @@ impl Intake {
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
         let mut client = peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip().to_canonical());
         let lines = request.headers().get_all(FORWARDED_FOR).iter();
-        let mut named: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')).collect();
+        // What a client wrote there may be anything, and must not hide what a proxy added to the same line.
+        let mut named: Vec<&[u8]> = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).collect();
         while self.trusted.iter().any(|net| net.contains(&client)) {
-            let Some(before) = named.pop().and_then(|name| address(name.trim())) else { break };
+            let Some(before) = named.pop().and_then(|name| address(std::str::from_utf8(name).ok()?.trim())) else { break };
             client = before;
         }
         client
@@ -128,7 +141,8 @@ impl Intake {
 
 /// With or without a port: load balancers write both.
 fn address(text: &str) -> Option<IpAddr> {
-    let found = text.parse::<IpAddr>().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|socket| socket.ip()));
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let found = bare.parse::<IpAddr>().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|socket| socket.ip()));
     found.map(|address| address.to_canonical())
 }
 
@@ -183,6 +197,8 @@ mod tests {
             ("10.0.0.1:1", vec!["192.0.2.1, 198.51.100.1"], "198.51.100.1"),
             ("10.0.0.1:1", vec!["192.0.2.1", "198.51.100.1, 10.0.0.2"], "198.51.100.1"),
             ("10.0.0.1:1", vec!["nonsense"], "10.0.0.1"),
+            ("10.0.0.1:1", vec!["\u{ff}, 198.51.100.1"], "198.51.100.1"),
+            ("10.0.0.1:1", vec!["[2001:db8::1]"], "2001:db8::"),
             ("10.0.0.1:1", vec![], "10.0.0.1"),
             ("[::ffff:10.0.0.1]:1", vec!["198.51.100.1"], "198.51.100.1"),
             ("[::1]:1", vec!["2001:db8:1:2:3:4:5:6"], "2001:db8:1:2::"),

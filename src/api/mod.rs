@@ -40,6 +40,8 @@ pub struct ApiState {
     /// Who may ask from a browser, for CORS and WebSockets alike: `http://localhost:*`, `https://*.example.org`, `*`.
     pub origins: Vec<String>,
     pub request_limit: RequestLimit,
+    /// Open streams of one address; 0: no limit.
+    pub streams_per_address: usize,
     /// True once every chain was at its head.
     pub ready: watch::Receiver<bool>,
     /// Cancelled when the process begins to stop: readiness goes off, WebSockets are closed with 1001.

@@ -9,7 +9,6 @@ use axum::{
     middleware::from_fn_with_state,
     routing::{any, get},
 };
-use tokio::sync::Semaphore;
 use tower_http::{
     compression::{CompressionLayer, Predicate, predicate::NotForContentType},
     cors::{AllowOrigin, CorsLayer},
@@ -37,7 +36,7 @@ pub(super) struct Public {
     pub(super) origins: Origins,
     pub(super) sockets: Sockets,
     /// Places for streams over HTTP.
-    pub(super) streams: Arc<Semaphore>,
+    pub(super) streams: rest::Streams,
 }
 
 /// `/`, `/graphql` and what the page needs: for everybody.
@@ -50,7 +49,7 @@ pub fn public_router(state: Arc<ApiState>) -> Router {
         metrics: state.metrics.clone(),
         origins: origins.clone(),
         sockets: Sockets::new(state.metrics.clone(), state.draining.clone()),
-        streams: Arc::new(Semaphore::new(rest::STREAMS_MAX)),
+        streams: rest::Streams::new(state.streams_per_address),
     });
     let intake = Arc::new(Intake::new(&state.request_limit, state.metrics.clone()));
     Router::new()

@@ -8,6 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Requests that run when the server is told to stop get this long.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// A peer that takes nothing of what was written to it for this long, whatever the protocol, is cut off: it must not hold memory.
+#[cfg(target_os = "linux")]
+const UNREAD_MAX_MS: u32 = 30_000;
 /// WebSockets are no requests any more: their goodbye (close 1001) is written in this time.
 const GOODBYE: Duration = Duration::from_millis(250);
 
@@ -21,6 +24,10 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
     let listener = listener.tap_io(|connection| {
         if let Err(error) = connection.set_nodelay(true) {
             tracing::debug!(%error, "a connection keeps Nagle's delay");
+        }
+        #[cfg(target_os = "linux")]
+        if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(&*connection, UNREAD_MAX_MS) {
+            tracing::debug!(%error, "a peer that takes nothing is not cut off");
         }
     });
     // With the peer's address: limits are per address.

@@ -38,6 +38,8 @@ pub struct ApiConfig {
     pub requests_per_second: u32,
     /// Requests that it may send at once.
     pub requests_burst: u32,
+    /// Streams (`/v1/stream`) that one address may have open; 0: no limit.
+    pub streams_per_address: usize,
     /// Whose `X-Forwarded-For` is believed.
     #[serde(deserialize_with = "networks")]
     pub trusted_proxies: Vec<IpNet>,
@@ -50,6 +52,7 @@ impl Default for ApiConfig {
             origins: vec!["http://localhost:*".to_owned(), "http://127.0.0.1:*".to_owned()],
             requests_per_second: 50,
             requests_burst: 500,
+            streams_per_address: 50,
             trusted_proxies: Vec::new(),
         }
     }

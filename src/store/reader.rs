@@ -133,6 +133,8 @@ impl Reader {
                 Some(ours) if ours == hash => (None, true),
                 Some(_) => (self.parent(pin, hash).await?, false),
                 None => match self.history.block(pin.chain(), hash).await? {
+                    // A hash of another height is none of that branch.
+                    Some((block, _)) if block.number != number => (None, false),
                     Some((_, true)) => (None, true),
                     Some((block, false)) => (Some(block.parent_hash), false),
                     None => (None, false),

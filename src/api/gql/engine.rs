@@ -108,14 +108,21 @@ impl Engine {
         let alone = is_alone(request);
         let schema = if alone && known.alone.load(Ordering::Relaxed) { &self.unvalidated } else { &self.strict };
         let operation = request.operation_name.as_deref();
-        let pins = Arc::new(Pins::new(heights::wanted(&known.document, operation, &request.variables)));
+        let wanted = heights::wanted(&known.document, operation, &request.variables);
+        if !wanted.heights.is_empty() {
+            // It may wait for a block: not twice.
+            return None;
+        }
+        let pins = Arc::new(Pins::new(wanted));
         let mut straight =
             Request::new(String::new()).variables(request.variables.clone()).data(pins.clone()).data(Loader::default());
         straight.operation_name.clone_from(&request.operation_name);
         straight.set_parsed_query(known.document.clone());
         let response = schema.execute(straight).await;
         if !response.errors.is_empty() {
-            return None;
+            // A store that fails is not asked again.
+            let away = response.errors.iter().all(guard::is_upstream);
+            return away.then(|| guard::stamped(guard::without_holes(response), &pins, &self.core));
         }
         if alone {
             known.alone.store(true, Ordering::Relaxed);

@@ -116,11 +116,17 @@ fn one_as_of(pin: &Pin) -> Value {
 
 /// The engine leaves a field that failed out of the answer. A field that is null says so itself; one that must not be null takes
 /// the whole answer with it, so that no client sees an object without what its type promises.
-fn without_holes(mut response: Response) -> Response {
+pub(super) fn without_holes(mut response: Response) -> Response {
     if response.errors.iter().any(|error| !reaches(&response.data, &error.path)) {
         response.data = Value::Null;
     }
     response
+}
+
+/// Whether it says that the store cannot answer.
+pub(super) fn is_upstream(error: &ServerError) -> bool {
+    let code = error.extensions.as_ref().and_then(|extensions| extensions.get("code"));
+    code == Some(&Value::from(Code::UpstreamDown.as_str()))
 }
 
 /// Whether there is something, if only null, at or above the end of the path.

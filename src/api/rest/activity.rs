@@ -26,6 +26,9 @@ use crate::{
     },
 };
 
+/// Of one transaction: at the gas that the cheapest of them takes, more than a block of 60 million gas holds.
+const TRANSACTION_EVENTS: usize = 1_000;
+
 const KINDS: [EventKind; 3] = [EventKind::Swap, EventKind::Mint, EventKind::Burn];
 
 /// The swaps, mints and burns of transactions that an account signed, newest first.
@@ -61,7 +64,7 @@ pub(super) async fn of_account(
 
 /// The swaps, mints and burns of one transaction, in their order.
 ///
-/// Only transactions with an event of a followed pool are known.
+/// Only transactions with an event of a followed pool are known. The first 1,000 events.
 #[utoipa::path(
     get, path = "/v1/{chainId}/transactions/{hash}", operation_id = "getTransaction", tag = "events",
     params(OfTransaction),
@@ -76,7 +79,7 @@ pub(super) async fn of_transaction(
     headers: HeaderMap,
 ) -> Result<Answer, Problem> {
     let (pin, hash) = (pin(&public, &at.chain_id)?, hash("hash", &at.hash)?);
-    let query = event_query(&pin, EventKind::Swap, Narrow::Transaction(hash), EventQuery::LIMIT_MAX);
+    let query = event_query(&pin, EventKind::Swap, Narrow::Transaction(hash), TRANSACTION_EVENTS);
     let (all, source) = of_every_kind(&public.reader, &pin, EventQuery { newest_first: false, ..query }).await?;
     if all.is_empty() {
         return Err(Problem::not_found(format!("no swap, mint or burn of transaction {hash:#x} is known on this chain")));

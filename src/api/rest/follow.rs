@@ -11,6 +11,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use alloy::primitives::B256;
 use tokio::{
     sync::{
+        Semaphore,
         broadcast::{Receiver, error::TryRecvError},
         watch,
     },
@@ -21,19 +22,22 @@ use super::{
     events::{event_query, place_after},
     frame::{Data, Frame, FrameKind, Message},
     model::{Block, Event, Pool},
+    words::Freshness,
 };
 use crate::{
     domain::{ChainId, block::BlockRef, cursor::Cursor, event::EventKind},
     store::{
-        Live, Pin, Reader,
+        self, Live, Pin, Reader,
         query::{EventQuery, Narrow, Place},
         reader::{ReadError, Standing},
         topics::{self, FrameData, Topic},
     },
 };
 
-/// Events of one step through history: about 0.5 MB of JSON.
+/// Events of one step through history, all topics together: about 0.5 MB of JSON.
 const STEP_EVENTS: usize = 500;
+/// What may be said at once of frames that waited. Beyond it they are let go, and history says the same in steps.
+const HEARD_MAX: usize = 2_000;
 /// A stream without news says so; also how soon a broken connection is noticed.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// A store that cannot answer is asked again.
@@ -86,13 +90,17 @@ pub(super) struct Follow {
     listening: Option<Listening>,
     heartbeat_at: Instant,
     in_trouble: bool,
+    /// The client was told to forget its blocks, and was told of none since.
+    blocks_cleared: bool,
+    /// Of all streams, so many go through history at once: queries of others must not wait for them.
+    replays: Arc<Semaphore>,
 }
 
 impl Follow {
-    pub(super) fn new(reader: Reader, live: Arc<Live>, feeds: Vec<Feed>, since: Option<Cursor>) -> Self {
-        let epochs = live.watch_epoch();
-        let heartbeat_at = now_and(HEARTBEAT);
-        Self { reader, live, feeds, epochs, cursor: since, listening: None, heartbeat_at, in_trouble: false }
+    pub(super) fn new(reader: Reader, live: Arc<Live>, feeds: Vec<Feed>, since: Option<Cursor>, replays: Arc<Semaphore>) -> Self {
+        let (epochs, heartbeat_at) = (live.watch_epoch(), now_and(HEARTBEAT));
+        let (cursor, listening) = (since, None);
+        Self { reader, live, feeds, epochs, cursor, listening, heartbeat_at, in_trouble: false, blocks_cleared: false, replays }
     }
 
     /// The next messages, at least one. Cancel-safe: what was not returned is said the next time.
@@ -127,6 +135,8 @@ impl Follow {
 
     /// What came after the cursor, as far as one step goes; and whether to wait for the next commit before the next step.
     async fn catch_up(&mut self) -> (Vec<Message>, bool) {
+        let replays = self.replays.clone();
+        let _turn = replays.acquire().await;
         self.epochs.mark_unchanged();
         // Listen first, look afterwards: nothing falls between.
         let frames = self.feeds.iter().map(|feed| self.live.topics.subscribe(feed.topic)).collect();
@@ -135,7 +145,9 @@ impl Follow {
         let said = match self.cursor {
             Some(cursor) => self.step(&pin, cursor).await,
             None if !pin.head().at_head => return (Vec::new(), true),
-            None => Ok((self.of_blocks(&pin, Blocks::Snapshot(vec![head]), head).into_iter().collect(), pin.cursor(), true)),
+            None => {
+                Ok((self.of_blocks(&pin, Blocks::Snapshot(vec![head]), head, false).into_iter().collect(), pin.cursor(), true))
+            }
         };
         let (mut messages, cursor, complete) = match said {
             Ok(said) => said,
@@ -157,7 +169,7 @@ impl Follow {
     }
 
     /// Messages, the cursor after them, and whether that is all there is.
-    async fn step(&self, pin: &Arc<Pin>, from: Cursor) -> Result<(Vec<Message>, Option<Cursor>, bool), ReadError> {
+    async fn step(&mut self, pin: &Arc<Pin>, from: Cursor) -> Result<(Vec<Message>, Option<Cursor>, bool), ReadError> {
         if let Standing::TakenBack { fork, hash } = self.reader.standing(pin, &from).await? {
             let block_hash = hash.unwrap_or(B256::ZERO);
             // Where its hash is not known it is final, and a cursor at what was final when it was made always holds.
@@ -174,34 +186,41 @@ impl Follow {
             });
             return Ok((told.collect(), Some(left), false));
         }
-        let after = place_after(&from);
-        let query =
-            EventQuery { after: Some(after), newest_first: false, ..event_query(pin, EventKind::Swap, Narrow::All, STEP_EVENTS) };
+        let swaps: Vec<(usize, Narrow)> =
+            self.feeds.iter().enumerate().filter_map(|(at, feed)| Some((at, feed.swaps()?))).collect();
+        let each = STEP_EVENTS.checked_div(swaps.len()).unwrap_or(1).max(1);
+        let query = event_query(pin, EventKind::Swap, Narrow::All, each);
+        let query = EventQuery { after: Some(place_after(&from)), newest_first: false, ..query };
+        let asked: Vec<(&Pin, EventQuery)> =
+            swaps.iter().map(|(_, narrow)| (pin.as_ref(), EventQuery { narrow: *narrow, ..query })).collect();
         let mut pages = Vec::new();
         let mut end: Option<(Place, BlockRef)> = None;
-        for (at, narrow) in self.feeds.iter().enumerate().filter_map(|(at, feed)| Some((at, feed.swaps()?))) {
-            let events = self.reader.events(pin, EventQuery { narrow, ..query }).await?.events;
-            if events.len() == STEP_EVENTS
+        for ((at, _), found) in swaps.iter().zip(self.reader.pages(&asked).await) {
+            let events = found?.events;
+            if events.len() == each
                 && let Some(last) = events.last()
             {
                 let place = Place { block_number: last.block.number, log_index: last.row.log_index() };
                 // What one topic has not reached yet, no topic says.
                 end = Some(end.map_or((place, last.block), |end| if place < end.0 { (place, last.block) } else { end }));
             }
-            pages.push((at, events));
+            pages.push((*at, events));
         }
         let head = pin.head().block.ok_or(ReadError::Starting)?;
         let mut messages: Vec<Message> = Vec::new();
         let last_block = end.map_or(head.number, |(place, _)| place.block_number.saturating_sub(1));
-        messages.extend(self.of_blocks(pin, blocks_between(pin, &from, last_block), head));
+        let at_end = end.map_or(head, |(_, block)| block);
+        messages.extend(self.of_blocks(pin, blocks_between(pin, &from, last_block), at_end, end.is_some()));
         for (at, mut events) in pages {
             events.retain(|e| {
                 let place = Place { block_number: e.block.number, log_index: e.row.log_index() };
                 end.is_none_or(|(end, _)| place <= end)
             });
-            let Some(last) = events.last().map(|event| event.block) else { continue };
+            if events.is_empty() {
+                continue;
+            }
             let swaps = Data::Swaps(events.into_iter().map(|event| Event::of(pin, event)).collect());
-            messages.push(self.frame(pin, self.feeds.get(at), FrameKind::Update, last, swaps));
+            messages.push(self.frame(pin, self.feeds.get(at), FrameKind::Update, at_end, swaps));
         }
         let cursor = match end {
             None => pin.cursor(),
@@ -218,8 +237,9 @@ impl Follow {
 
     /// What the topics brought since; and whether to wait for more.
     fn hear(&mut self, mut listening: Listening) -> (Vec<Message>, bool) {
-        // The epoch is announced after all of its frames: up to there nothing is missing.
-        let until = *self.epochs.borrow_and_update();
+        // An epoch is announced after all of its frames: up to there nothing is missing. The state that this stream began with may be
+        // newer than what is announced; its frames are still to come then, and were said.
+        let until = (*self.epochs.borrow_and_update()).max(listening.epoch);
         for (at, frames) in listening.frames.iter_mut().enumerate() {
             loop {
                 match frames.try_recv() {
@@ -232,6 +252,9 @@ impl Follow {
             }
         }
         let mut ripe: Vec<_> = listening.waiting.iter().filter(|(_, frame)| frame.epoch <= until).cloned().collect();
+        if ripe.iter().map(|(_, frame)| size(&frame.data)).fold(0, usize::saturating_add) > HEARD_MAX {
+            return (Vec::new(), false);
+        }
         listening.waiting.retain(|(_, frame)| frame.epoch > until);
         listening.epoch = until;
         // All that is taken back before anything that comes.
@@ -261,27 +284,39 @@ impl Follow {
         told.collect()
     }
 
-    fn of_blocks(&self, pin: &Arc<Pin>, blocks: Blocks, head: BlockRef) -> Option<Message> {
-        let feed = self.feeds.iter().find(|feed| feed.topic == Topic::Blocks)?;
+    /// `end` is the block up to which a step goes, `more` says that others follow: then what memory has of old blocks begins nothing
+    /// yet, and the client is told once to forget what it had.
+    fn of_blocks(&mut self, pin: &Arc<Pin>, blocks: Blocks, end: BlockRef, more: bool) -> Option<Message> {
         let (kind, blocks) = match blocks {
             Blocks::All(blocks) if blocks.is_empty() => return None,
             Blocks::All(blocks) => (FrameKind::Update, blocks),
+            Blocks::Snapshot(_) if more && self.blocks_cleared => return None,
+            Blocks::Snapshot(_) if more => (FrameKind::Snapshot, Vec::new()),
             Blocks::Snapshot(blocks) => (FrameKind::Snapshot, blocks),
         };
-        let last = blocks.last().copied().unwrap_or(head);
+        self.blocks_cleared = blocks.is_empty();
+        let feed = self.feeds.iter().find(|feed| feed.topic == Topic::Blocks)?;
+        let last = blocks.last().copied().unwrap_or(end);
         Some(self.frame(pin, Some(feed), kind, last, Data::Blocks(blocks.into_iter().map(Block::from).collect())))
     }
 
     fn beat(&mut self) -> Option<Message> {
         let pin = Arc::new(self.live.pin());
-        let block = pin.head().block?;
+        let head = pin.head().block?;
+        let behind = self.cursor.filter(|_| self.listening.is_none());
+        let block = behind.map_or(head, |c| BlockRef { number: c.block_number, hash: c.block_hash, ..head });
         let mut beat = vec![self.frame(&pin, None, FrameKind::Heartbeat, block, Data::Blocks(Vec::new()))];
         self.name_the_place(&mut beat);
         beat.pop()
     }
 
     fn frame(&self, pin: &Pin, feed: Option<&Feed>, kind: FrameKind, block: BlockRef, data: Data) -> Message {
-        let (topic, freshness) = (feed.map(|feed| feed.name.clone()), pin.freshness().into());
+        let topic = feed.map(|feed| feed.name.clone());
+        let freshness = match pin.freshness() {
+            // Of a stream that is not at the head yet, nothing is as new as it could be.
+            store::Freshness::Live if self.listening.is_none() && !pin_is_said(pin, self.cursor) => Freshness::Delayed,
+            freshness => freshness.into(),
+        };
         Message::Frame(Box::new(Frame { topic, kind, cursor: None, block: block.into(), freshness, data }))
     }
 
@@ -290,6 +325,19 @@ impl Follow {
         if let Some(Message::Frame(last)) = messages.last_mut() {
             last.cursor = self.cursor.map(|cursor| cursor.encode().into());
         }
+    }
+}
+
+/// Whether the stream is at the pin's block.
+fn pin_is_said(pin: &Pin, cursor: Option<Cursor>) -> bool {
+    cursor.is_none_or(|cursor| pin.head().block.is_some_and(|head| head.hash == cursor.block_hash))
+}
+
+fn size(data: &FrameData) -> usize {
+    match data {
+        FrameData::Blocks(blocks) => blocks.len(),
+        FrameData::Swaps(swaps) => swaps.len(),
+        FrameData::Pool(views) => views.len(),
     }
 }
 
@@ -324,4 +372,54 @@ fn blocks_between(pin: &Pin, from: &Cursor, last: u64) -> Blocks {
         return Blocks::All(blocks);
     }
     Blocks::Snapshot(blocks.last().copied().or(pin.head().block.filter(|head| head.number <= last)).into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{reconcile::ChainUpdate, record::BlockRecord},
+        store::{Commit, sqlite::SqliteHistory},
+    };
+
+    /// A commit shows its head before it announces its epoch; a stream may begin in between.
+    #[tokio::test]
+    async fn what_a_stream_began_with_is_not_said_again_when_it_is_announced() {
+        let live = Arc::new(Live::new(1, "local", 2, Duration::from_secs(15)));
+        let mine = |number: u8| {
+            let block = BlockRef {
+                number: number.into(),
+                hash: B256::repeat_byte(number + 1),
+                parent_hash: B256::repeat_byte(number),
+                timestamp: 0,
+            };
+            let record = BlockRecord { chain: 1, block, rows: Vec::new(), created: Vec::new() };
+            let update = ChainUpdate { extend: vec![block], ..ChainUpdate::default() };
+            live.commit(Commit {
+                update,
+                head: Some(block),
+                extended: vec![Arc::new(record)],
+                at_head: true,
+                ..Commit::default()
+            })
+        };
+        let before = mine(0);
+        let folder = tempfile::tempdir().unwrap();
+        let history = Arc::new(SqliteHistory::open(&folder.path().join("none.sqlite")).unwrap());
+        let feeds = vec![Feed::new(1, Topic::Blocks)];
+        let mut stream =
+            Follow::new(Reader::new([live.clone()], history), live.clone(), feeds, None, Arc::new(Semaphore::new(1)));
+        let (announce, epochs) = watch::channel(before);
+        stream.epochs = epochs;
+        // It saw the next epoch's head, of which nothing was published yet.
+        let frames = vec![live.topics.subscribe(Topic::Blocks)];
+        let begun = Listening { frames, waiting: VecDeque::new(), epoch: before + 1 };
+        assert!(stream.hear(begun).0.is_empty());
+        announce.send_replace(mine(1));
+        let listening = stream.listening.take().unwrap();
+        assert!(stream.hear(listening).0.is_empty(), "it was part of what the stream began with");
+        announce.send_replace(mine(2));
+        let listening = stream.listening.take().unwrap();
+        assert_eq!(stream.hear(listening).0.len(), 1);
+    }
 }

@@ -32,7 +32,7 @@ use utoipa::OpenApi as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) use self::answer::{AS_OF_BLOCK, AS_OF_HASH, AS_OF_TIME, DATA_SOURCE, FRESHNESS};
-pub(super) use self::stream::STREAMS_MAX;
+pub(super) use self::stream::Streams;
 use self::{document::Document, problem::Problem};
 use super::router::Public;
 

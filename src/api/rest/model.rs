@@ -285,7 +285,7 @@ impl Event {
             tick_lower: position.map(|(_, lower, ..)| lower),
             tick_upper: position.map(|(_, _, upper, _)| upper),
             liquidity: position.map(|(.., liquidity)| liquidity.into()),
-            commitment: pin.commitment(event.block.number).into(),
+            commitment: if event.canonical { pin.commitment(event.block.number).into() } else { Commitment::Latest },
         }
     }
 }

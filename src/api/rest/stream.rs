@@ -1,20 +1,22 @@
 //! `/v1/stream`: topics over server-sent events. What a stream says, and how it goes on after a break, is in [`follow`].
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use alloy::primitives::keccak256;
 use axum::{
+    Extension,
     extract::State,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
     response::{
         IntoResponse, Response,
-        sse::{Event as SseEvent, Sse},
+        sse::{Event as SseEvent, KeepAlive, Sse},
     },
 };
+use dashmap::DashMap;
 use futures_util::{StreamExt, stream};
 use prometheus::IntGauge;
 use serde::Deserialize;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa::IntoParams;
 
 use super::{
@@ -22,10 +24,18 @@ use super::{
     follow::{Feed, Follow},
     frame::Message,
     params::{InQuery, pool_id},
+    pools::no_pool,
     problem::Problem,
 };
 use crate::{
-    api::{gql::scalars::shown, router::Public},
+    api::{
+        gql::{
+            error::{ApiError, Code},
+            scalars::shown,
+        },
+        intake::Client,
+        router::Public,
+    },
     domain::{ChainId, cursor::Cursor},
     store::topics::Topic,
 };
@@ -33,7 +43,13 @@ use crate::{
 /// Topics of one stream.
 const TOPICS_MAX: usize = 100;
 /// Streams of this process; each holds a connection.
-pub(in crate::api) const STREAMS_MAX: usize = 2_000;
+const STREAMS_MAX: usize = 2_000;
+/// Streams that go through history at once.
+const REPLAYS_MAX: usize = 2;
+/// A cursor of another replica may be some blocks ahead. 10,000: over half a day of Base.
+const AHEAD_MAX_BLOCKS: u64 = 10_000;
+/// A proxy that ends idle connections sees something within this.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Before a browser connects again, milliseconds; twice that at most, so that not all come at once.
 const RETRY_MS: u64 = 1_000;
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -56,9 +72,12 @@ pub(super) struct Wanted {
 ///
 /// Each message is one JSON frame: what a change of the chain did to one topic. An UPDATE brings `data`, a RETRACT takes back what it
 /// lists (newest first), a SNAPSHOT is the state to start from, ROLLBACK says to drop everything above `block`, and a HEARTBEAT every 10 s
-/// says how new the stream is. The message's `id` is a cursor: with it as `Last-Event-ID` (or `since`) a new stream goes on right after
-/// it, without gap or double, after a broken connection, a restart of the server, and a reorg meanwhile. A reader that is too slow is
-/// served from history instead, and misses nothing.
+/// says where the stream is and how new that is. The message's `id` is a cursor: with it as `Last-Event-ID` (or `since`) a new stream goes
+/// on right after it, without gap or double, after a broken connection, a restart of the server, and a reorg meanwhile. Messages without an
+/// `id` belong to the next one that has it: take them together, because after a break that stretch is said again. A reader that is too
+/// slow is served from history instead, and misses nothing.
+///
+/// `curl -N '/v1/stream?topics=swaps,blocks'` shows it; a page that waits for the end of an answer does not.
 #[utoipa::path(
     get, path = "/v1/stream", operation_id = "openStream", tag = "events",
     params(Wanted, ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last message that was received")),
@@ -70,6 +89,7 @@ pub(super) struct Wanted {
 pub(super) async fn stream(
     State(public): State<Arc<Public>>,
     InQuery(wanted): InQuery<Wanted>,
+    client: Option<Extension<Client>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (chain, topics) = topics(&public, &wanted.topics)?;
@@ -78,15 +98,21 @@ pub(super) async fn stream(
         Some(id) => Some(("Last-Event-ID", id.to_str().unwrap_or_default())),
         None => wanted.since.as_deref().map(|since| ("since", since)),
     };
-    let since = since.map(|(name, text)| cursor(name, text, chain)).transpose()?;
-    let Ok(place) = public.streams.clone().try_acquire_owned() else {
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "UPSTREAM_DOWN", "too many streams are open: try again later"));
-    };
+    let named = since.map(|(name, text)| Ok::<_, Problem>((name, cursor(name, text, chain)?))).transpose()?;
+    if let (Some((name, since)), Some(head)) = (named, live.head().block.filter(|_| live.head().at_head))
+        && since.block_number > head.number.saturating_add(AHEAD_MAX_BLOCKS)
+    {
+        return Err(Problem::bad(format!(
+            "`{name}` is of block {}, and the newest block here is {}",
+            since.block_number, head.number
+        )));
+    }
+    let since = named.map(|(_, since)| since);
+    let open = public.streams.open(client.map(|Extension(client)| client), &public.metrics.streams)?;
     let retry = RETRY_MS.saturating_add(spread(&headers));
-    let first = SseEvent::default().retry(std::time::Duration::from_millis(retry)).comment("swaptide");
-    let follow = Follow::new(public.reader.clone(), live, topics, since);
+    let first = SseEvent::default().retry(Duration::from_millis(retry)).comment("swaptide");
+    let follow = Follow::new(public.reader.clone(), live, topics, since, public.streams.replays.clone());
     let draining = public.sockets.draining();
-    let open = Open::new(&public.metrics.streams, place);
     let frames = stream::unfold((follow, open), |(mut follow, open)| async move {
         let messages = follow.next().await;
         Some((stream::iter(messages), (follow, open)))
@@ -95,25 +121,64 @@ pub(super) async fn stream(
         .chain(frames.flatten().map(|message: Message| message.into_event()))
         .map(Ok::<_, Infallible>)
         .take_until(draining.cancelled_owned());
-    let mut response = Sse::new(messages).into_response();
+    let alive = KeepAlive::new().interval(KEEP_ALIVE).text("still here");
+    let mut response = Sse::new(messages).keep_alive(alive).into_response();
     // A proxy must hand on each message as it comes.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
 }
 
-/// Counts a stream for as long as it lives.
-struct Open(IntGauge, #[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+/// The open streams.
+pub(in crate::api) struct Streams {
+    places: Arc<Semaphore>,
+    replays: Arc<Semaphore>,
+    /// Of one address; 0: no limit.
+    per_address: usize,
+    of_address: Arc<DashMap<Client, usize>>,
+}
 
-impl Open {
-    fn new(gauge: &IntGauge, place: OwnedSemaphorePermit) -> Self {
-        gauge.inc();
-        Self(gauge.clone(), place)
+impl Streams {
+    pub(in crate::api) fn new(per_address: usize) -> Self {
+        let [places, replays] = [STREAMS_MAX, REPLAYS_MAX].map(|most| Arc::new(Semaphore::new(most)));
+        Self { places, replays, per_address, of_address: Arc::default() }
     }
+
+    fn open(&self, client: Option<Client>, gauge: &IntGauge) -> Result<Open, Problem> {
+        let full =
+            || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "UPSTREAM_DOWN", "too many streams are open: try again later");
+        let place = self.places.clone().try_acquire_owned().map_err(|_| full())?;
+        let counted = client.filter(|_| self.per_address > 0).map(|client| (client, self.of_address.clone()));
+        if let Some((client, of_address)) = &counted {
+            let mut open = of_address.entry(*client).or_insert(0);
+            if *open >= self.per_address {
+                let most = self.per_address;
+                let message =
+                    format!("this address has {most} streams open already: follow several topics with one, or end some");
+                return Err(ApiError::new(Code::RateLimited, message).into());
+            }
+            *open = open.saturating_add(1);
+        }
+        gauge.inc();
+        Ok(Open { gauge: gauge.clone(), counted, _place: place })
+    }
+}
+
+/// Counts a stream for as long as it lives.
+struct Open {
+    gauge: IntGauge,
+    counted: Option<(Client, Arc<DashMap<Client, usize>>)>,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.dec();
+        self.gauge.dec();
+        if let Some((client, of_address)) = &self.counted {
+            if let Some(mut open) = of_address.get_mut(client) {
+                *open = open.saturating_sub(1);
+            }
+            of_address.remove_if(client, |_, open| *open == 0);
+        }
     }
 }
 
@@ -133,11 +198,23 @@ fn cursor(name: &str, text: &str, chain: ChainId) -> Result<Cursor, Problem> {
 }
 
 fn topics(public: &Public, text: &str) -> Result<(ChainId, Vec<Feed>), Problem> {
+    let count = text.split(',').count();
+    if count > TOPICS_MAX {
+        return Err(Problem::bad(format!("`topics` takes 1 to {TOPICS_MAX} topics, these are {count}")));
+    }
     let mut chains = Vec::new();
     let mut topics: Vec<Topic> = Vec::new();
     for name in text.split(',').map(str::trim) {
         let (chain, topic) = topic(name)?;
-        chains.push(public.reader.live(chain)?.chain);
+        let live = public.reader.live(chain)?;
+        chains.push(live.chain);
+        // Topics cost memory as long as somebody waits on them. While the server starts, pools may still be on their way.
+        if let Topic::Pool(id) | Topic::PoolSwaps(id) = topic
+            && live.head().at_head
+            && live.newest(&id).is_none()
+        {
+            return Err(no_pool(&id.to_string()));
+        }
         if !topics.contains(&topic) {
             topics.push(topic);
         }
@@ -145,9 +222,6 @@ fn topics(public: &Public, text: &str) -> Result<(ChainId, Vec<Feed>), Problem> 
     let chain = chains.first().copied().ok_or_else(|| wrong(text))?;
     if chains.iter().any(|other| *other != chain) {
         return Err(Problem::bad("all topics of a stream are of one chain: open a stream for each"));
-    }
-    if topics.len() > TOPICS_MAX {
-        return Err(Problem::bad(format!("`topics` takes 1 to {TOPICS_MAX} topics, these are {}", topics.len())));
     }
     Ok((chain, topics.into_iter().map(|topic| Feed::new(chain, topic)).collect()))
 }

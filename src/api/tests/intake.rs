@@ -31,6 +31,7 @@ fn limited(world: &World, burst: u32) -> Router {
         board: state.board.clone(),
         origins: state.origins.clone(),
         request_limit,
+        streams_per_address: 2,
         ready: state.ready.clone(),
         draining: state.draining.clone(),
         version: state.version,
@@ -74,6 +75,41 @@ async fn an_address_that_asks_too_often_is_told_when_to_come_back_and_no_other_n
     }
     assert_eq!(ask(&router, "[2001:db8::4]:1", meta()).await.0, StatusCode::TOO_MANY_REQUESTS);
     assert!(world.state.metrics.render().contains("swaptide_rate_limited_total 5"));
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_streams_and_gets_their_places_back() {
+    let world = World::new();
+    let router = limited(&world, 100);
+    let open = async |peer: &str| {
+        let peer: SocketAddr = peer.parse().unwrap();
+        let request = Request::get("/v1/stream?topics=blocks").extension(ConnectInfo(peer)).body(Body::empty()).unwrap();
+        router.clone().oneshot(request).await.unwrap()
+    };
+    let streams = [open("192.0.2.1:1").await, open("192.0.2.1:2").await];
+    for stream in streams.iter().chain([&open("192.0.2.2:1").await]) {
+        assert_eq!(stream.status(), StatusCode::OK);
+    }
+    let refused = open("192.0.2.1:3").await;
+    assert_eq!((refused.status(), refused.headers()["retry-after"].as_bytes()), (StatusCode::TOO_MANY_REQUESTS, b"2".as_slice()));
+    drop(streams);
+    assert_eq!(open("192.0.2.1:4").await.status(), StatusCode::OK);
+    assert_eq!(world.state.metrics.streams.get(), 0);
+}
+
+#[tokio::test]
+async fn browsers_come_back_at_different_moments() {
+    let world = World::new();
+    let router = limited(&world, 100);
+    let mut said = std::collections::BTreeSet::new();
+    for host in 1..9 {
+        let peer: SocketAddr = format!("192.0.2.{host}:1").parse().unwrap();
+        let request = Request::get("/v1/stream?topics=blocks").extension(ConnectInfo(peer)).body(Body::empty()).unwrap();
+        let mut body = router.clone().oneshot(request).await.unwrap().into_body().into_data_stream();
+        let first = futures_util::StreamExt::next(&mut body).await.unwrap().unwrap();
+        said.insert(String::from_utf8_lossy(&first).into_owned());
+    }
+    assert!(said.iter().all(|first| first.contains("retry:")) && said.len() > 3, "{said:?}");
 }
 
 #[tokio::test]

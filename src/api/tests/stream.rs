@@ -290,6 +290,54 @@ async fn a_cursor_that_is_ahead_waits_and_one_that_nobody_knows_is_rolled_back_t
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_behind_does_not_say_that_it_is_live() {
+    let mut world = World::new();
+    let router = public_router(world.state.clone());
+    let tip = world.mine(v2_swap(1, 1, 10, 10));
+    let ahead = Cursor {
+        chain: CHAIN,
+        block_number: tip.number + 5,
+        block_hash: alloy::primitives::B256::repeat_byte(1),
+        next_log_index: Cursor::BLOCK_END,
+        finalized_number: 1,
+    };
+    let mut waiting = open(&router, "topics=swaps", Some(&ahead.encode())).await;
+    let (_, heartbeat) = waiting.next().await.unwrap();
+    assert_eq!((&heartbeat["kind"], &heartbeat["freshness"]), (&json!("HEARTBEAT"), &json!("DELAYED")));
+    assert_eq!(heartbeat["block"]["number"], tip.number + 5);
+    let tip = world.mine(Vec::new());
+    let mut live = open(&router, "topics=swaps", None).await;
+    let (_, heartbeat) = live.next().await.unwrap();
+    assert_eq!((&heartbeat["freshness"], &heartbeat["block"]["number"]), (&json!("LIVE"), &json!(tip.number)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_history_clears_the_blocks_of_a_client_once_and_names_no_block_that_it_has_not_reached() {
+    let mut world = World::new();
+    let router = public_router(world.state.clone());
+    for i in 0..1_200 {
+        world.mine(v2_swap(1, 1, 10 + i, 10));
+    }
+    world.bury();
+    let old = Cursor {
+        chain: CHAIN,
+        block_number: 1,
+        block_hash: block_ref(1, 0, 0).hash,
+        next_log_index: Cursor::BLOCK_END,
+        finalized_number: 1,
+    };
+    let mut stream = open(&router, "topics=swaps,blocks", Some(&old.encode())).await;
+    let frames: Vec<Value> = stream.rest().await.into_iter().map(|(_, frame)| frame).collect();
+    let numbers: Vec<u64> = frames.iter().map(|frame| frame["block"]["number"].as_u64().unwrap()).collect();
+    assert!(numbers.is_sorted(), "{numbers:?}");
+    let blocks: Vec<&Value> = frames.iter().filter(|frame| frame["topic"] == format!("blocks:{CHAIN}")).collect();
+    assert_eq!(blocks.iter().map(|frame| &frame["kind"]).collect::<Vec<_>>(), ["SNAPSHOT", "SNAPSHOT"]);
+    assert_eq!((&blocks[0]["data"], &blocks[1]["data"][0]["number"]), (&json!([]), &json!(world.tip().number)));
+    let swaps: usize = frames.iter().map(|frame| frame["data"].as_array().unwrap().len()).sum();
+    assert_eq!(swaps, 1_200 + 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_ends_when_the_server_stops_and_frees_its_place() {
     let world = World::new();
     let router = public_router(world.state.clone());
@@ -308,6 +356,7 @@ async fn what_is_wrong_with_topics_is_a_problem() {
     let router = public_router(world.state.clone());
     let other =
         Cursor { chain: 5, block_number: 1, block_hash: alloy::primitives::B256::ZERO, next_log_index: 0, finalized_number: 0 };
+    let ahead = Cursor { chain: CHAIN, block_number: 1 << 40, ..other };
     let many = (0..101).map(|n| format!("pool:0x{n:040x}")).collect::<Vec<_>>().join(",");
     for (query, status, says) in [
         (String::new(), 400, "topics"),
@@ -317,6 +366,8 @@ async fn what_is_wrong_with_topics_is_a_problem() {
         ("topics=pool:0x12".to_owned(), 400, "no pool id"),
         ("topics=blocks:1:2".to_owned(), 400, "no pool id"),
         ("topics=swaps:5".to_owned(), 404, "chain 5"),
+        (format!("topics=swaps:{TRADER:#x}"), 404, "no pool"),
+        (format!("topics=blocks&since={}", ahead.encode()), 400, "the newest block here is 1"),
         (format!("topics={many}"), 400, "1 to 100"),
         ("topics=blocks&since=AAAA".to_owned(), 400, "`since`"),
         (format!("topics=blocks&since={}", other.encode()), 400, "chain 5"),

@@ -157,6 +157,7 @@ impl World {
             board: Board::default(),
             origins: vec!["http://localhost:*".to_owned()],
             request_limit: crate::api::RequestLimit::default(),
+            streams_per_address: 0,
             ready: ready_rx,
             draining: CancellationToken::new(),
             version: "0.0.0-test",

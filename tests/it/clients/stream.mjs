@@ -5,6 +5,7 @@ const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 let lastEventId;
 let retry = 100;
 let held = [];
+let waiting = [];
 
 function fold(frame) {
   const { kind, block, data } = frame;
@@ -29,10 +30,14 @@ function take(message) {
     if (name === 'data') data += value;
     if (name === 'retry') retry = Math.min(Number(value), 100);
   }
-  if (id !== undefined) lastEventId = id;
   if (data === '') return;
   const frame = JSON.parse(data);
-  if (event === 'message') fold(frame);
+  // What has no id belongs to the next one that has it.
+  if (event === 'message') waiting.push(frame);
+  if (id !== undefined) {
+    lastEventId = id;
+    waiting.splice(0).forEach(fold);
+  }
   say({ event, kind: frame.kind, freshness: frame.freshness, code: frame.code, held: held.map((swap) => swap.id) });
 }
 
@@ -43,6 +48,7 @@ for (;;) {
     if (response.status === 200) {
       say({ event: 'open' });
       let text = '';
+      waiting = [];
       for await (const chunk of response.body.pipeThrough(new TextDecoderStream())) {
         text += chunk;
         const messages = text.split('\n\n');
