@@ -1,7 +1,7 @@
 //! REST under `/v1`: what bots poll and scripts read. `/openapi.json` describes it, and is generated from the same code.
 //!
 //! An answer's body is data alone; the block that it is true at is in the headers ([`answer`]). So the ETag of what did not change
-//! stays the same while blocks arrive, and a poller gets 304 with a fresh as-of. Errors are problem details ([`problem`]). What is
+//! stays the same while blocks arrive, and a poller gets 304 with a fresh as-of. Errors are problem details ([`mod@problem`]). What is
 //! absent: prices in dollars, candles, quotes, everything about NFTs.
 
 mod activity;

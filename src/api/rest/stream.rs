@@ -1,4 +1,4 @@
-//! `/v1/stream`: topics over server-sent events. What a stream says, and how it goes on after a break, is in [`follow`].
+//! `/v1/stream`: topics over server-sent events. What a stream says, and how it goes on after a break, is in [`super::follow`].
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
