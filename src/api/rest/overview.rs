@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::{
     answer::Answer,
     document::Refusals,
+    events::event_query,
     model::{Event, Pool},
     params::{InPath, OfPool, pin, pool_id},
     pools::no_pool,
@@ -17,12 +18,7 @@ use super::{
 use crate::{
     api::router::Public,
     domain::{event::EventKind, pool::PoolId},
-    store::{
-        Pin, Reader,
-        history::DataSource,
-        query::{EventQuery, Fields, Narrow},
-        reader::ReadError,
-    },
+    store::{Pin, Reader, history::DataSource, query::Narrow, reader::ReadError},
 };
 
 const SWAPS: usize = 20;
@@ -70,26 +66,11 @@ pub(super) async fn overview(
         latest(&public.reader, &pin, id, EventKind::Swap, SWAPS),
         latest(&public.reader, &pin, id, EventKind::Mint, OTHERS),
         latest(&public.reader, &pin, id, EventKind::Burn, OTHERS),
-        public.reader.count(&pin, query(&pin, id, EventKind::Swap, 1)),
+        public.reader.count(&pin, event_query(&pin, EventKind::Swap, Narrow::Pool(id), 1)),
     )?;
     let stored = [swaps.1, mints.1, burns.1].into_iter().find(|source| *source != DataSource::Memory);
     let overview = Overview { pool: Pool::of(&pin, &view), swaps: swaps.0, mints: mints.0, burns: burns.0, swap_count };
     Answer::new(&pin, &headers, stored.unwrap_or(DataSource::Memory), &overview)
-}
-
-fn query(pin: &Pin, pool: PoolId, kind: EventKind, limit: usize) -> EventQuery {
-    EventQuery {
-        chain: pin.chain(),
-        kind,
-        narrow: Narrow::Pool(pool),
-        after: None,
-        before: None,
-        time_from: None,
-        time_to: None,
-        newest_first: true,
-        fields: Fields { state_after: false, enrichment: true },
-        limit,
-    }
 }
 
 async fn latest(
@@ -99,6 +80,6 @@ async fn latest(
     kind: EventKind,
     limit: usize,
 ) -> Result<(Vec<Event>, DataSource), ReadError> {
-    let found = reader.events(pin, query(pin, pool, kind, limit)).await?;
+    let found = reader.events(pin, event_query(pin, kind, Narrow::Pool(pool), limit)).await?;
     Ok((found.events.into_iter().map(|event| Event::of(pin, event)).collect(), found.source))
 }
