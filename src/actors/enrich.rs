@@ -93,13 +93,17 @@ struct Pass<'a> {
 /// Ends only with what waiting does not mend.
 async fn run(deps: &Arc<Deps>) -> Result<(), String> {
     let mut epochs = deps.live.watch_epoch();
-    // A catch-up needs the node for itself.
+    // A catch-up needs the node for itself, and then the store.
     while !deps.live.head().at_head {
         if epochs.changed().await.is_err() {
             return Ok(());
         }
     }
     let mut durable = deps.live.watch_durable();
+    let caught_up = deps.live.head().block.map_or(0, |b| b.number);
+    if durable.wait_for(|stored| *stored >= caught_up).await.is_err() {
+        return Ok(());
+    }
     let mut pause = RETRY_FIRST;
     let mut pass = Pass { deps, next_block: 0, wipe: Vec::new(), joined: HashSet::new() };
     loop {

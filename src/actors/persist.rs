@@ -3,6 +3,9 @@
 //! `Persist` is a follower of `Live`, as a subscriber is: it knows which blocks of the window are durable, and writes the
 //! difference (flips first, then new blocks) as one transaction. Nothing is queued for it: the window is the journal.
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Supervised, WrapFuture};
@@ -15,7 +18,7 @@ use super::{
     refill::{self, Refill, RefillError},
 };
 use crate::{
-    domain::record::BlockRecord,
+    domain::{block::BlockRef, record::BlockRecord},
     store::{
         Head, StoreError,
         history::{PurgeOrphans, WriteBatch},
@@ -27,6 +30,8 @@ use crate::{
 pub(super) const SNAPSHOT_EVERY_BLOCKS: u64 = 256;
 /// Rows of one transaction, at most: about 8 MB.
 const BATCH_ROWS: usize = 10_000;
+/// The same where all blocks are final: a store may write their rows beside the transaction.
+const FINAL_BATCH_ROWS: usize = 50_000;
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 const REFILL_AGAIN: Duration = Duration::from_secs(1);
@@ -233,8 +238,12 @@ impl Writer {
             return Vec::new();
         }
         // A block that was mended before it was written: the window has it as it is now.
-        side.amended.retain(|hash, _| !new.iter().any(|r| r.block.hash == *hash));
-        let mut batches = self.split(new);
+        side.amended.retain(|hash, record| !new.iter().any(|r| r.block.hash == *hash) && may_be_canonical(head, record));
+        let parts = split(new, side.amended.into_values(), head.finalized_number).into_iter();
+        let mut batches: Vec<WriteBatch> = parts.map(|(records, head)| WriteBatch { records, head, ..self.empty() }).collect();
+        if batches.is_empty() {
+            batches.push(self.empty());
+        }
         let sources: Vec<(String, u64)> = side.sources.into_iter().collect();
         if let Some(first) = batches.first_mut() {
             first.revert = revert;
@@ -245,8 +254,6 @@ impl Writer {
         }
         if let Some(last) = batches.last_mut() {
             last.head = Some(tip);
-            last.records.extend(side.amended.into_values());
-            last.records.sort_by_key(|r| r.block.number);
             last.tokens = side.tokens.into_values().collect();
             last.snapshots = side.snapshots.into_values().collect();
             last.sources = sources;
@@ -254,24 +261,6 @@ impl Writer {
         }
         for batch in &mut batches {
             batch.finalized_number = head.finalized_number.min(batch.head.map_or(u64::MAX, |b| b.number));
-        }
-        batches
-    }
-
-    /// At least one batch, each small enough for one transaction.
-    fn split(&self, records: Vec<Arc<BlockRecord>>) -> Vec<WriteBatch> {
-        let mut batches = vec![self.empty()];
-        let mut rows = 0usize;
-        for record in records {
-            rows = rows.saturating_add(record.rows.len());
-            if rows > BATCH_ROWS && batches.last().is_some_and(|b| !b.records.is_empty()) {
-                batches.push(self.empty());
-                rows = record.rows.len();
-            }
-            if let Some(batch) = batches.last_mut() {
-                batch.head = Some(record.block);
-                batch.records.push(record);
-            }
         }
         batches
     }
@@ -288,7 +277,7 @@ impl Writer {
             self.head = Some((head.number, head.hash));
             self.deps.live.set_durable(head.number, head.hash, self.reverts);
             let label = self.deps.label();
-            let number = i64::try_from(head.number).unwrap_or(i64::MAX);
+            let number = i64::try_from(self.deps.live.durable_block()).unwrap_or(i64::MAX);
             self.deps.metrics.durable_block.with_label_values(&[&label]).set(number);
             if last {
                 let ahead = self.deps.live.head().block.map_or(0, |b| b.number.saturating_sub(head.number));
@@ -297,6 +286,48 @@ impl Writer {
             }
         }
     }
+}
+
+/// Memory knows its block, or let go of it when it was final. What was mended is taken before the head is: a block may have been
+/// taken back in between, and writing it would turn its rival away.
+fn may_be_canonical(head: &Head, record: &BlockRecord) -> bool {
+    let at = head.window.partition_point(|r| r.block.number < record.block.number);
+    record.block.number < head.window_floor || head.window.get(at).is_some_and(|r| r.block.hash == record.block.hash)
+}
+
+/// Records of one batch, ascending, and the head after it.
+type Part = (Vec<Arc<BlockRecord>>, Option<BlockRef>);
+
+/// Each part is small enough for one transaction, and final as a whole or not at all. What is new goes first: a block that only
+/// gains something is durable already.
+fn split(mut new: Vec<Arc<BlockRecord>>, amended: impl Iterator<Item = Arc<BlockRecord>>, finalized_number: u64) -> Vec<Part> {
+    let first_new = new.first().map_or(u64::MAX, |r| r.block.number);
+    let fresh = new.split_off(new.partition_point(|r| r.block.number <= finalized_number));
+    let parts = cut(new.into_iter(), FINAL_BATCH_ROWS).into_iter().chain(cut(fresh.into_iter().chain(amended), BATCH_ROWS));
+    parts
+        .map(|mut records| {
+            records.sort_by_key(|r| r.block.number);
+            let head = records.last().map(|r| r.block).filter(|b| b.number >= first_new);
+            (records, head)
+        })
+        .collect()
+}
+
+/// Parts of so many rows at most, or of one record.
+fn cut(records: impl Iterator<Item = Arc<BlockRecord>>, rows_max: usize) -> Vec<Vec<Arc<BlockRecord>>> {
+    let mut parts: Vec<Vec<Arc<BlockRecord>>> = Vec::new();
+    let mut rows = 0usize;
+    for record in records {
+        rows = rows.saturating_add(record.rows.len());
+        match parts.last_mut() {
+            Some(part) if rows <= rows_max => part.push(record),
+            _ => {
+                rows = record.rows.len();
+                parts.push(vec![record]);
+            }
+        }
+    }
+    parts
 }
 
 /// What would be lost with a batch that cannot be written; its records stay in the window.

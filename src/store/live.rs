@@ -34,6 +34,8 @@ pub struct Live {
     pub chain_name: String,
     pub confirmations: u64,
     pub stall_timeout: Duration,
+    /// The configured store did not answer: what is written goes to one that ends with this run.
+    pub stand_in: bool,
     pools: DashMap<PoolId, Versions>,
     tokens: DashMap<Address, Arc<TokenMeta>>,
     head: RwLock<Arc<Head>>,
@@ -75,6 +77,7 @@ impl Live {
             chain_name: chain_name.to_owned(),
             confirmations,
             stall_timeout,
+            stand_in: false,
             pools: DashMap::new(),
             tokens: DashMap::new(),
             head: RwLock::new(Arc::new(head)),
@@ -117,6 +120,12 @@ impl Live {
         if ours {
             self.durable.send_replace(number);
         }
+    }
+
+    /// Height of the newest block that survives a restart.
+    #[must_use]
+    pub fn durable_block(&self) -> u64 {
+        if self.stand_in { 0 } else { *self.durable.borrow() }
     }
 
     /// Freezes the newest epoch for as long as the pin lives.

@@ -4,7 +4,10 @@
 //! that is final as a whole (a backfill) are inserted before the transaction, unordered and in parallel: a transaction would be
 //! slower, and a row that is there already is the same row.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use mongodb::{
@@ -40,8 +43,8 @@ use crate::{
 const TRANSACTION_TRIES: usize = 8;
 /// Rows of one `insert_many`: about 1 MB.
 const INSERT_ROWS: usize = 2_500;
-/// Inserts under way at once: more did not help a mongod on two cores.
-const INSERTS: usize = 2;
+/// Inserts under way at once: two for a mongod on two cores, and one that is being made.
+const INSERTS: usize = 3;
 /// Of each pool: the one that a restart takes, and the one before it.
 const SNAPSHOTS_KEPT: usize = 2;
 /// Blocks of one delete command: each is a dozen ranges, about 1.5 kB.
@@ -96,73 +99,65 @@ async fn is_new(store: &Store, batch: &WriteBatch) -> Result<bool> {
     Ok(store.collection(BLOCKS).find_one(range).projection(doc! { "_id": 1 }).await?.is_none())
 }
 
-fn documents(
-    store: &Store,
-    chain: ChainId,
-    block: &BlockRef,
-    canonical: bool,
-    rows: impl IntoIterator<Item = impl std::ops::Deref<Target = EventRow>>,
-) -> Result<Vec<RawDocumentBuf>> {
+fn document(store: &Store, chain: ChainId, block: &BlockRef, canonical: bool, row: &EventRow) -> Result<RawDocumentBuf> {
     // The pool's, as SQLite joins them; a creation is stored before its pool is where the pool is older than the start, and says them.
-    let said = |row: &EventRow| match row.event.body {
+    let said = || match row.event.body {
         EventBody::V2PairCreated { token0, token1, .. } | EventBody::V3PoolCreated { token0, token1, .. } => {
             Some((token0, token1))
         }
         _ => None,
     };
-    let tokens = |row: &EventRow| store.tokens_of(chain, &row.event.pool).or_else(|| said(row));
-    rows.into_iter().map(|r| row::event(chain, block, &r, tokens(&r), canonical)).collect()
+    let tokens = store.tokens_of(chain, &row.event.pool).or_else(said);
+    row::event(chain, block, row, tokens, canonical)
 }
 
 pub(super) async fn insert_rows(store: &Store, batch: &WriteBatch) -> Result<()> {
-    let mut rows = Vec::new();
-    let mut sources = Vec::new();
-    for record in &batch.records {
-        rows.extend(documents(store, batch.chain, &record.block, true, &record.rows)?);
-        sources.extend(record.rows.iter().map(|row| (record.block, row)));
-    }
-    let mut inserts = Vec::new();
-    while !rows.is_empty() {
-        let rest = rows.split_off(rows.len().min(INSERT_ROWS));
-        inserts.push(insert_unordered(store, inserts.len().saturating_mul(INSERT_ROWS), rows));
-        rows = rest;
-    }
-    let known: Vec<Vec<usize>> = stream::iter(inserts).buffer_unordered(INSERTS).try_collect().await?;
-    let fills: Vec<Document> = known
-        .into_iter()
-        .flatten()
-        .filter_map(|i| sources.get(i))
-        .flat_map(|(block, row)| fill(batch.chain, block, row))
-        .collect();
-    update(store, None, EVENTS, fills).await
+    let rows: Vec<_> = batch.records.iter().flat_map(|record| record.rows.iter().map(|row| (record.block, row))).collect();
+    // Documents are made as their turn comes: the server works on some while the next are made.
+    let inserts: Vec<_> = rows.chunks(INSERT_ROWS).map(|rows| insert_unordered(store, batch.chain, rows)).collect();
+    let fills: Vec<Vec<Document>> = stream::iter(inserts).buffer_unordered(INSERTS).try_collect().await?;
+    update(store, None, EVENTS, fills.concat()).await
 }
 
-/// Inserts what is not there; gives the places of what was, counted from `first`.
-async fn insert_unordered(store: &Store, first: usize, rows: Vec<RawDocumentBuf>) -> Result<Vec<usize>> {
-    let Err(error) = store.collection(EVENTS).insert_many(rows).ordered(false).await else { return Ok(Vec::new()) };
+/// Inserts what is not there; gives what there is to fill in of what was.
+async fn insert_unordered(store: &Store, chain: ChainId, rows: &[(BlockRef, &EventRow)]) -> Result<Vec<Document>> {
+    let documents: Vec<_> = rows.iter().map(|(block, row)| document(store, chain, block, true, row)).collect::<Result<_>>()?;
+    let Err(error) = store.collection(EVENTS).insert_many(documents).ordered(false).await else { return Ok(Vec::new()) };
     match error.kind.as_ref() {
         ErrorKind::InsertMany(many) if many.write_concern_error.is_none() => {
             let errors = many.write_errors.as_deref().unwrap_or_default();
-            if !errors.is_empty() && errors.iter().all(|e| e.code == DUPLICATE_KEY) {
-                return Ok(errors.iter().map(|e| first.saturating_add(e.index)).collect());
+            if errors.is_empty() || errors.iter().any(|e| e.code != DUPLICATE_KEY) {
+                return Err(error.into());
             }
-            Err(error.into())
+            let known = errors.iter().filter_map(|e| rows.get(e.index));
+            Ok(known.flat_map(|(block, row)| fill(chain, block, row, Lacks::MAY_BE_ANY)).collect())
         }
         _ => Err(error.into()),
     }
 }
 
+/// What a stored row may still gain.
+#[derive(Debug, Clone, Copy)]
+struct Lacks {
+    after: bool,
+    enrichment: bool,
+}
+
+impl Lacks {
+    const MAY_BE_ANY: Self = Self { after: true, enrichment: true };
+}
+
 /// Where a stored row lacks what this one knows, it is filled in.
-fn fill(chain: ChainId, block: &BlockRef, row: &EventRow) -> Vec<Document> {
+fn fill(chain: ChainId, block: &BlockRef, row: &EventRow, lacks: Lacks) -> Vec<Document> {
     let id = key::event(chain, row.kind(), block.number, &block.hash, row.log_index());
     let mut updates = Vec::new();
-    if let Some(after) = &row.after {
+    if let Some(after) = row.after.as_ref().filter(|_| lacks.after) {
         let after = binary(codec::encode_after(after, &row.event.raw));
         updates.push(doc! {
             "q": { "_id": id.clone(), "state_after": { "$exists": false } }, "u": { "$set": { "state_after": after } },
         });
     }
-    if let Some(enrichment) = &row.enrichment {
+    if let Some(enrichment) = row.enrichment.as_ref().filter(|_| lacks.enrichment) {
         let set = enrichment_fields(enrichment);
         updates.push(doc! { "q": { "_id": id, "origin": { "$exists": false } }, "u": { "$set": set } });
     }
@@ -346,24 +341,35 @@ async fn insert_missing(store: &Store, session: &mut ClientSession, batch: &Writ
         .filter(|record| known(record))
         .flat_map(|record| record.rows.iter().map(move |row| id(record, row).into()))
         .collect();
-    let mut there: BTreeSet<Vec<u8>> = BTreeSet::new();
+    let mut there: BTreeMap<Vec<u8>, Lacks> = BTreeMap::new();
     if !maybe.is_empty() {
         let events = store.collection(EVENTS);
-        let find = events.find(doc! { "_id": { "$in": maybe } }).projection(doc! { "_id": 1 });
-        let mut cursor = find.session(&mut *session).await?;
+        let gains = doc! { "_id": 1, "state_after": 1, "origin": 1 };
+        let mut cursor = events.find(doc! { "_id": { "$in": maybe } }).projection(gains).session(&mut *session).await?;
         while cursor.advance(session).await? {
-            there.insert(Doc(cursor.current()).bytes("_id")?.to_vec());
+            let stored = Doc(cursor.current());
+            let lacks = |name| stored.maybe_bytes(name).map(|found| found.is_none());
+            there.insert(stored.bytes("_id")?.to_vec(), Lacks { after: lacks("state_after")?, enrichment: lacks("origin")? });
         }
     }
     let (mut new, mut fills) = (Vec::new(), Vec::new());
     for record in &batch.records {
-        // What stands twice in the batch is inserted once, and filled in like what was there.
-        let (missing, known): (Vec<&EventRow>, Vec<&EventRow>) =
-            record.rows.iter().partition(|row| there.insert(id(record, row).bytes));
-        fills.extend(known.into_iter().flat_map(|row| fill(chain, &record.block, row)));
+        let mut missing = Vec::new();
+        for row in &record.rows {
+            match there.entry(id(record, row).bytes) {
+                Entry::Occupied(stored) => fills.extend(fill(chain, &record.block, row, *stored.get())),
+                // What stands twice in the batch is inserted once, and filled in like what was there.
+                Entry::Vacant(free) => {
+                    free.insert(Lacks::MAY_BE_ANY);
+                    missing.push(row);
+                }
+            }
+        }
         // What is known of the block is more than a range of logs says: its parent.
         let (block, canonical) = plan.find(&record.block.hash).map_or((record.block, true), |b| (b.block, b.canonical));
-        new.extend(documents(store, chain, &block, canonical, missing)?);
+        for row in missing {
+            new.push(document(store, chain, &block, canonical, row)?);
+        }
     }
     if !new.is_empty() {
         store.collection(EVENTS).insert_many(&new).session(&mut *session).await?;
