@@ -1,6 +1,8 @@
 //! The composition root: builds node, store, tree and server, starts them, and stops them in order.
 
-use std::{path::Path, sync::Arc, time::Duration};
+mod store;
+
+use std::{sync::Arc, time::Duration};
 
 use alloy::primitives::B256;
 use futures_util::future::{join_all, try_join_all};
@@ -20,11 +22,7 @@ use crate::{
     },
     config::{self, ChainConfig, Config, ProtocolConfig},
     domain::pool::Protocol,
-    store::{
-        History, Live, Reader, StoreError,
-        mongo::{MongoConfig, MongoHistory},
-        sqlite::SqliteHistory,
-    },
+    store::{Live, Reader, mongo::MongoConfig},
     telemetry::{Board, Metrics},
 };
 
@@ -50,45 +48,60 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// One line for the operator. Where the start fails, nothing was written.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Exit> {
     // Everything that can fail for a reason outside comes first, the store last: a failed start writes nothing.
-    let public = listen("api.listen", &config.api.listen).await?;
-    let admin = listen("admin.listen", &config.admin.listen).await?;
+    let mut listeners = [listen("api.listen", &config.api.listen).await?, listen("admin.listen", &config.admin.listen).await?];
     let metrics = Metrics::new().map_err(|e| Exit(format!("metrics: {e}")))?;
-    let board = Board::default();
     let nodes = try_join_all(config.chain.iter().map(|chain| node(chain, &metrics))).await?;
-    let history = open_store(&config).await?;
-    let claimed = async {
-        // A chain joins a database only beside chains that this process serves: those that are there already are found first.
-        let mut unknown = Vec::new();
-        for (chain, node) in config.chain.iter().zip(&nodes) {
-            match history.claim(chain.id, node.genesis).await {
-                Err(StoreError::Foreign(_)) => unknown.push((chain.id, node.genesis)),
-                claimed => claimed?,
-            }
+    loop {
+        let Some(opened) = store::open(&config, &nodes, &shutdown).await? else { return Ok(()) };
+        metrics.store_stand_in.set(i64::from(opened.stand_in.is_some()));
+        match serve(&config, listeners, &metrics, &nodes, opened, &shutdown).await? {
+            Ended::Shutdown => return Ok(()),
+            Ended::StoreAnswers(kept) => listeners = kept,
         }
-        for (chain, genesis) in unknown {
-            history.claim(chain, genesis).await?;
-        }
-        history.take_fence(&format!("pid {}", std::process::id())).await
-    };
-    // It may wait for another process that migrates: a signal ends that, too.
-    let fence = tokio::select! {
-        fence = claimed => fence.map_err(|e| Exit(e.to_string()))?,
-        () = shutdown.cancelled() => return Ok(()),
-    };
+        tracing::info!("the store answers: starting over with it");
+    }
+}
 
+/// The public one, and the operator's.
+type Listeners = [std::net::TcpListener; 2];
+
+/// Why serving came to a good end.
+enum Ended {
+    Shutdown,
+    /// A stand-in is no longer needed. Who connects until all is built anew waits in the backlog of these.
+    StoreAnswers(Listeners),
+}
+
+/// Builds tree and server over an open store, and takes them down again.
+async fn serve(
+    config: &Config,
+    listeners: Listeners,
+    metrics: &Metrics,
+    nodes: &[Node],
+    opened: store::Opened,
+    shutdown: &CancellationToken,
+) -> Result<Ended, Exit> {
+    let store::Opened { history, fence, stand_in } = opened;
+    let board = Board::default();
     let (fatal_tx, mut fatal) = mpsc::channel(1);
+    let live = |chain: &ChainConfig| {
+        let stall_timeout = Duration::from_millis(chain.stall_timeout_ms);
+        let mut live = Live::new(chain.id, &chain.name, chain.confirmations, stall_timeout);
+        live.stand_in = stand_in.is_some();
+        Arc::new(live)
+    };
     let chains: Vec<Deps> = config
         .chain
         .iter()
         .zip(nodes)
         .map(|(chain, node)| Deps {
             chain: chain.id,
-            source: node.source,
-            live: Arc::new(Live::new(chain.id, &chain.name, chain.confirmations, Duration::from_millis(chain.stall_timeout_ms))),
+            source: node.source.clone(),
+            live: live(chain),
             history: history.clone(),
             metrics: metrics.clone(),
             board: board.clone(),
-            plan: plan(chain, &config),
+            plan: plan(chain, config),
             joined: Joined::default(),
             fence,
             fatal: fatal_tx.clone(),
@@ -101,7 +114,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Exit
     let draining = CancellationToken::new();
     let state = Arc::new(api::ApiState {
         reader: Reader::new(lives.iter().cloned(), history),
-        metrics,
+        metrics: metrics.clone(),
         board,
         origins: config.api.origins.clone(),
         streams_per_address: config.api.streams_per_address,
@@ -114,6 +127,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Exit
         draining: draining.clone(),
         version: env!("CARGO_PKG_VERSION"),
     });
+    // Closed at the end of serving, unless serving goes on: nobody is to wait for a process that ends.
+    let kept = if stand_in.is_some() { Some(twice(&listeners)?) } else { None };
+    let [public, admin] = listeners.map(TcpListener::from_std);
+    let (public, admin) = (public.map_err(unusable)?, admin.map_err(unusable)?);
     let addresses = (public.local_addr(), admin.local_addr());
     let close = CancellationToken::new();
     let servers = [
@@ -127,7 +144,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Exit
     let readiness = actix_rt::spawn(watch_ready(lives, ready_tx));
 
     let outcome = tokio::select! {
-        () = shutdown.cancelled() => Ok(()),
+        () = shutdown.cancelled() => { drop(kept); Ok(None) }
+        () = store::answers(config), if stand_in.is_some() => Ok(kept),
         reason = fatal.recv() => Err(Exit(reason.unwrap_or_else(|| "the actors ended".to_owned()))),
     };
     // Readiness off, no new heads, finish the block, flush, close the sockets.
@@ -142,11 +160,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Exit
             Ok(Err(_)) | Err(_) => tracing::warn!("connections were still open at the end"),
         }
     }
-    if !flushed && outcome.is_ok() {
+    if !flushed && stand_in.is_none() && outcome.is_ok() {
         return Err(Exit("the last blocks could not be stored in time; they are read again at the next start".to_owned()));
     }
     tracing::info!("stopped");
-    outcome
+    Ok(outcome?.map_or(Ended::Shutdown, Ended::StoreAnswers))
 }
 
 /// A chain that answers, and is the right one.
@@ -162,13 +180,22 @@ async fn node(chain: &ChainConfig, metrics: &Metrics) -> Result<Node, Exit> {
     Ok(Node { source, genesis })
 }
 
-async fn listen(key: &str, address: &str) -> Result<TcpListener, Exit> {
-    TcpListener::bind(address).await.map_err(|e| match e.kind() {
+async fn listen(key: &str, address: &str) -> Result<std::net::TcpListener, Exit> {
+    let bound = TcpListener::bind(address).await.and_then(TcpListener::into_std);
+    bound.map_err(|e| match e.kind() {
         std::io::ErrorKind::AddrInUse => {
             Exit(format!("{address} is in use: stop what listens there, or change `{key}` in the configuration"))
         }
         _ => Exit(format!("`{key}` = {address} cannot be listened on: {e}")),
     })
+}
+
+fn twice([public, admin]: &Listeners) -> Result<Listeners, Exit> {
+    Ok([public.try_clone().map_err(unusable)?, admin.try_clone().map_err(unusable)?])
+}
+
+fn unusable(error: std::io::Error) -> Exit {
+    Exit(format!("a listening socket cannot be used: {error}"))
 }
 
 /// The endpoints of a configured chain.
@@ -243,16 +270,6 @@ async fn check_start(source: &dyn ChainSource, chain: &ChainConfig) -> Result<()
         ))),
         _ => Ok(()),
     }
-}
-
-async fn open_store(config: &Config) -> Result<Arc<dyn History>, Exit> {
-    let store = &config.store;
-    if let Some(path) = store.url.strip_prefix("sqlite:") {
-        let history = SqliteHistory::open(Path::new(path)).map_err(|e| Exit(e.to_string()))?;
-        return Ok(Arc::new(history));
-    }
-    let history = MongoHistory::open(mongo_config(store)).await.map_err(|e| Exit(e.to_string()))?;
-    Ok(Arc::new(history))
 }
 
 /// What of the configuration concerns MongoDB.

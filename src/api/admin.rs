@@ -76,7 +76,7 @@ fn chain_status(live: &Arc<Live>) -> Value {
     let head = pin.head();
     let pools = pin.pools();
     let with = |status: PoolStatus| pools.iter().filter(|view| view.status == status).count();
-    let durable = *live.watch_durable().borrow();
+    let durable = live.durable_block();
     let number = head.block.map_or(0, |b| b.number);
     json!({
         "chain_id": live.chain,
@@ -89,6 +89,7 @@ fn chain_status(live: &Arc<Live>) -> Value {
         "finalized_block": head.finalized_number,
         "durable_block": durable,
         "durable_lag_blocks": number.saturating_sub(durable),
+        "store_stand_in": live.stand_in,
         "pools": pools.len(),
         "pools_rebuilding": with(PoolStatus::Rebuilding),
         "pools_faulted": with(PoolStatus::Faulted),

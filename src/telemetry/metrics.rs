@@ -12,6 +12,7 @@ pub struct Metrics {
     pub head_block: IntGaugeVec,
     pub finalized_block: IntGaugeVec,
     pub durable_block: IntGaugeVec,
+    pub store_stand_in: IntGauge,
     pub blocks_total: IntCounterVec,
     pub events_total: IntCounterVec,
     pub reorgs_total: IntCounterVec,
@@ -95,6 +96,10 @@ impl Metrics {
         Ok(Self {
             head_block: gauges("swaptide_head_block", "Number of the newest committed block", &["chain"])?,
             finalized_block: gauges("swaptide_finalized_block", "Number of the newest block beyond the undo window", &["chain"])?,
+            store_stand_in: gauge(
+                "swaptide_store_stand_in",
+                "1: the configured store did not answer at the start, and what is served is kept in a temporary one",
+            )?,
             durable_block: gauges("swaptide_durable_block", "Number of the newest block in the store", &["chain"])?,
             blocks_total: counters("swaptide_blocks_total", "Blocks committed", &["chain"])?,
             events_total: counters("swaptide_events_total", "Event rows committed", &["chain"])?,

@@ -42,9 +42,9 @@ impl Meta {
         tip.saturating_sub(self.0.live().confirmations).max(head.finalized_number)
     }
 
-    /// Height of the newest block that is in the store: it survives a restart.
+    /// Height of the newest block that is in the store: it survives a restart. 0 while the store does not answer since the start.
     async fn durable_block(&self) -> u64 {
-        *self.0.live().watch_durable().borrow()
+        self.0.live().durable_block()
     }
 
     /// True once catching up was over.

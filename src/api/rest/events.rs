@@ -162,7 +162,7 @@ pub(super) async fn meta(
         at_head: head.at_head,
         safe_block: tip.saturating_sub(live.confirmations).max(head.finalized_number),
         finalized_block: head.finalized_number,
-        durable_block: *live.watch_durable().borrow(),
+        durable_block: live.durable_block(),
         pools: pin.pools().len(),
     };
     Answer::new(&pin, &headers, DataSource::Memory, &chain)

@@ -308,7 +308,7 @@ pub(super) struct Chain {
     pub(super) safe_block: u64,
     /// Blocks up to here cannot be taken back.
     pub(super) finalized_block: u64,
-    /// The newest block that is in the store.
+    /// The newest block that is in the store; 0 while the store does not answer since the start.
     pub(super) durable_block: u64,
     /// How many pools are followed.
     pub(super) pools: usize,

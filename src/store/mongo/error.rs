@@ -44,6 +44,18 @@ impl Failure {
         }
     }
 
+    /// No server was found, or it went away.
+    pub(super) fn is_away(&self) -> bool {
+        let Self::Mongo(error) = self else { return false };
+        matches!(
+            error.kind.as_ref(),
+            ErrorKind::ServerSelection { .. }
+                | ErrorKind::Io(_)
+                | ErrorKind::DnsResolve { .. }
+                | ErrorKind::ConnectionPoolCleared { .. }
+        )
+    }
+
     /// Worth the same transaction once more, at once: it met another one.
     pub(super) fn is_transient(&self) -> bool {
         self.is_answer() && matches!(self, Self::Mongo(error) if error.contains_label(TRANSIENT_TRANSACTION_ERROR))

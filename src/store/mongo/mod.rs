@@ -80,6 +80,18 @@ impl MongoHistory {
         let (tokens, claims, sessions) = (DashMap::new(), Mutex::default(), Mutex::default());
         Ok(Self { store: Arc::new(Store { client, database, tokens, claims, sessions, now_unix_s }) })
     }
+
+    /// Why no server takes writes; `None`: one does.
+    ///
+    /// # Errors
+    /// Where there is one, and it refuses us.
+    pub async fn away(&self) -> std::result::Result<Option<String>, StoreError> {
+        match self.store.database.run_command(doc! { "ping": 1 }).await.map_err(Failure::from) {
+            Ok(_) => Ok(None),
+            Err(failure) if failure.is_away() => Ok(Some(failure.told().to_string())),
+            Err(failure) => Err(failure.told()),
+        }
+    }
 }
 
 impl Store {

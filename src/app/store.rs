@@ -1,0 +1,98 @@
+//! Which store a run works on: the configured one; while a MongoDB does not answer at the start, one that stands in for it.
+//!
+//! A stand-in is an empty SQLite database in the temporary folder: the run begins as on a new store, from `start_block`, and all of
+//! it works. It ends with the run, and nothing is lost with it: the run that follows, on the configured store, reads from the chain
+//! what that lacks.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use super::{Exit, Node, mongo_config};
+use crate::{
+    config::{ChainConfig, Config},
+    store::{History, StoreError, mongo::MongoHistory, sqlite::SqliteHistory},
+};
+
+/// How often a store that is away is asked, beside the driver's own patience.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a run writes to.
+pub(super) struct Opened {
+    pub(super) history: Arc<dyn History>,
+    pub(super) fence: u64,
+    pub(super) stand_in: Option<StandIn>,
+}
+
+/// Deletes its database when it is dropped.
+pub(super) struct StandIn(#[expect(dead_code, reason = "held for its Drop")] TempDir);
+
+/// The configured store, or a stand-in; `None`: `shutdown` came first.
+pub(super) async fn open(config: &Config, nodes: &[Node], shutdown: &CancellationToken) -> Result<Option<Opened>, Exit> {
+    // It may wait for another process that migrates: a signal ends that, too.
+    tokio::select! {
+        opened = choose(config, nodes) => opened.map(Some),
+        () = shutdown.cancelled() => Ok(None),
+    }
+}
+
+/// Waits until the configured store answers.
+pub(super) async fn answers(config: &Config) {
+    while let Ok(Err(_)) = mongodb(config).await {
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+}
+
+async fn choose(config: &Config, nodes: &[Node]) -> Result<Opened, Exit> {
+    if let Some(path) = config.store.url.strip_prefix("sqlite:") {
+        let history = Arc::new(SqliteHistory::open(Path::new(path)).map_err(told)?);
+        return Ok(Opened { fence: claim(history.as_ref(), &config.chain, nodes).await?, history, stand_in: None });
+    }
+    let reason = match mongodb(config).await? {
+        Ok(history) => {
+            let history = Arc::new(history);
+            return Ok(Opened { fence: claim(history.as_ref(), &config.chain, nodes).await?, history, stand_in: None });
+        }
+        Err(reason) => reason,
+    };
+    let folder = tempfile::tempdir();
+    let folder = folder.map_err(|e| Exit(format!("{reason}. Nothing can stand in for it: no temporary folder ({e})")))?;
+    let history = Arc::new(SqliteHistory::open(&folder.path().join("stand-in.db")).map_err(told)?);
+    tracing::warn!(
+        reason,
+        "serving without the store until it answers: from `start_block` on, and nothing of it outlives this process"
+    );
+    let stand_in = Some(StandIn(folder));
+    Ok(Opened { fence: claim(history.as_ref(), &config.chain, nodes).await?, history, stand_in })
+}
+
+/// Or why it is away. Where it answers and refuses us, waiting would not help.
+async fn mongodb(config: &Config) -> Result<Result<MongoHistory, String>, Exit> {
+    match MongoHistory::open(mongo_config(&config.store)).await {
+        Ok(history) => Ok(history.away().await.map_err(told)?.map_or(Ok(history), Err)),
+        // A name that cannot be looked up now.
+        Err(StoreError::Unavailable(reason)) => Ok(Err(reason)),
+        Err(error) => Err(told(error)),
+    }
+}
+
+/// The fence's token, once the database belongs to these chains.
+async fn claim(history: &dyn History, chains: &[ChainConfig], nodes: &[Node]) -> Result<u64, Exit> {
+    // A chain joins a database only beside chains that this process serves: those that are there already are found first.
+    let mut unknown = Vec::new();
+    for (chain, node) in chains.iter().zip(nodes) {
+        match history.claim(chain.id, node.genesis).await {
+            Err(StoreError::Foreign(_)) => unknown.push((chain.id, node.genesis)),
+            claimed => claimed.map_err(told)?,
+        }
+    }
+    for (chain, genesis) in unknown {
+        history.claim(chain, genesis).await.map_err(told)?;
+    }
+    history.take_fence(&format!("pid {}", std::process::id())).await.map_err(told)
+}
+
+fn told(error: StoreError) -> Exit {
+    Exit(error.to_string())
+}
