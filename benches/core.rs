@@ -7,13 +7,13 @@
     reason = "criterion makes the functions; a bench may panic"
 )]
 
-use std::{hint::black_box, sync::Arc};
+use std::{collections::VecDeque, hint::black_box, sync::Arc};
 
 use alloy::{
-    primitives::{Address, B256, Bytes, U256, keccak256},
+    primitives::{Address, B256, Bytes, I256, U256, keccak256},
     sol_types::SolValue,
 };
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use swaptide::{
     chain::{
         decode::{self, Decoded},
@@ -22,6 +22,7 @@ use swaptide::{
     domain::{
         block::BlockRef,
         event::{EventBody, RawLog},
+        market::{Market, RawPrice, Trade, Window},
         pool::{PoolState, Tick, V3State},
         reconcile::{Advice, Reconciler},
     },
@@ -83,5 +84,51 @@ fn core(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, core);
+/// A busy pool: a swap every 3 s for two days, by 2,000 addresses.
+fn swaps() -> Vec<Trade> {
+    let swap = |i: u64| {
+        let amount = I256::try_from(1 + i % 977).unwrap();
+        let (amount0, amount1) = if i.is_multiple_of(2) { (-amount, amount) } else { (amount, -amount) };
+        let price = RawPrice::Root(U256::from((1_u128 << 96) + u128::from(i * 7_919 % 10_007)));
+        let trader = Address::from_word(keccak256((i * 31 % 2_000).to_be_bytes()));
+        Trade { timestamp: 1_700_000_000 + 3 * i, price, amount0, amount1, trader }
+    };
+    (0..57_600).map(swap).collect()
+}
+
+fn market(c: &mut Criterion) {
+    let swaps = swaps();
+    let mut group = c.benchmark_group("market");
+    group.sample_size(10).throughput(Throughput::Elements(swaps.len() as u64));
+    group.bench_function("candles of all intervals and windows, swap by swap (bar 1 us each)", |b| {
+        b.iter(|| {
+            let mut market = Market::default();
+            swaps.iter().for_each(|swap| market.trade(black_box(swap)));
+            market
+        });
+    });
+    // As the undo window does: the version before each block stays.
+    group.bench_function("the same, with the versions of the last 64 blocks kept", |b| {
+        b.iter(|| {
+            let mut market = Market::default();
+            let mut versions = VecDeque::new();
+            for block in swaps.chunks(4) {
+                versions.push_back(market.clone());
+                block.iter().for_each(|swap| market.trade(black_box(swap)));
+                if versions.len() > 64 {
+                    versions.pop_front();
+                }
+            }
+            (market, versions)
+        });
+    });
+    group.throughput(Throughput::Elements(1));
+    let mut full = Market::default();
+    swaps.iter().for_each(|swap| full.trade(swap));
+    let now = swaps.last().unwrap().timestamp;
+    group.bench_function("statistics of 24 hours", |b| b.iter(|| full.window(Window::H24, black_box(now))));
+    group.finish();
+}
+
+criterion_group!(benches, core, market);
 criterion_main!(benches);

@@ -1,0 +1,147 @@
+//! One candle, and the trade that it is made of.
+
+use std::cmp::Ordering;
+
+use alloy::primitives::{Address, I256, U256};
+
+use crate::domain::{
+    event::{Event, EventBody},
+    pool::StateAfter,
+};
+
+/// A pool's price exactly as its contract keeps it. Prices of one pool compare; of different protocols they do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RawPrice {
+    /// V2: reserve1 / reserve0.
+    Reserves { reserve0: u128, reserve1: u128 },
+    /// V3 and V4: sqrt(token1 / token0), Q64.96.
+    Root(U256),
+}
+
+impl RawPrice {
+    /// `None` where there is no price: an empty pair, a pool that is not initialised.
+    #[must_use]
+    pub fn of(after: &StateAfter) -> Option<Self> {
+        match *after {
+            StateAfter::V2 { reserve0, reserve1 } => {
+                (reserve0 > 0 && reserve1 > 0).then_some(Self::Reserves { reserve0, reserve1 })
+            }
+            StateAfter::V3 { sqrt_price_x96, .. } => (!sqrt_price_x96.is_zero()).then_some(Self::Root(sqrt_price_x96)),
+        }
+    }
+
+    fn compare(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Root(a), Self::Root(b)) => a.cmp(b),
+            (Self::Reserves { reserve0: a0, reserve1: a1 }, Self::Reserves { reserve0: b0, reserve1: b1 }) => {
+                // Two products of 128 bits each: they cannot overflow.
+                let cross = |x: &u128, y: &u128| U256::from(*x).wrapping_mul(U256::from(*y));
+                cross(a1, b0).cmp(&cross(b1, a0))
+            }
+            // No pool changes its protocol.
+            _ => Ordering::Equal,
+        }
+    }
+
+    #[must_use]
+    pub fn higher(self, other: Self) -> Self {
+        if other.compare(&self) == Ordering::Greater { other } else { self }
+    }
+
+    #[must_use]
+    pub fn lower(self, other: Self) -> Self {
+        if other.compare(&self) == Ordering::Less { other } else { self }
+    }
+}
+
+/// One swap, as candles and windows see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trade {
+    /// Of its block, seconds.
+    pub timestamp: u64,
+    /// After it.
+    pub price: RawPrice,
+    /// Raw units, positive into the pool.
+    pub amount0: I256,
+    pub amount1: I256,
+    /// Who received what was bought: the signer is not known on the way in.
+    pub trader: Address,
+}
+
+impl Trade {
+    /// `None` where the event is no swap, or left no price.
+    #[must_use]
+    pub fn of(timestamp: u64, event: &Event, after: Option<&StateAfter>) -> Option<Self> {
+        let (amounts, trader) = match &event.body {
+            EventBody::V2Swap { to, .. } => (event.body.amounts()?, *to),
+            EventBody::V3Swap { recipient, .. } => (event.body.amounts()?, *recipient),
+            _ => return None,
+        };
+        let price = RawPrice::of(after?)?;
+        Some(Self { timestamp, price, amount0: amounts.0, amount1: amounts.1, trader })
+    }
+
+    /// token0 left the pool, or token1 came in for nothing that can be counted.
+    #[must_use]
+    pub fn is_buy(&self) -> bool {
+        self.amount0.is_negative() || (self.amount0.is_zero() && self.amount1.is_positive())
+    }
+}
+
+/// What was traded in one direction. Raw units, without a sign.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Side {
+    pub volume0: U256,
+    pub volume1: U256,
+    pub trades: u32,
+    /// Addresses, each once.
+    pub traders: u32,
+}
+
+impl Side {
+    pub(super) fn add(&mut self, trade: &Trade, is_new_trader: bool) {
+        // Saturating: only a token that is no token moves 2^256.
+        self.volume0 = self.volume0.saturating_add(trade.amount0.unsigned_abs());
+        self.volume1 = self.volume1.saturating_add(trade.amount1.unsigned_abs());
+        self.trades = self.trades.saturating_add(1);
+        self.traders = self.traders.saturating_add(u32::from(is_new_trader));
+    }
+
+    /// Two stretches; traders cannot be added up.
+    pub(super) fn join(&mut self, other: &Self) {
+        self.volume0 = self.volume0.saturating_add(other.volume0);
+        self.volume1 = self.volume1.saturating_add(other.volume1);
+        self.trades = self.trades.saturating_add(other.trades);
+    }
+}
+
+/// What a pool did between `start` and the end of the interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candle {
+    /// Unix seconds.
+    pub start: u64,
+    /// The close of the candle before, so that candles join; of a pool's first candle: the price after its first swap.
+    pub open: RawPrice,
+    pub high: RawPrice,
+    pub low: RawPrice,
+    pub close: RawPrice,
+    /// token0 was bought.
+    pub buys: Side,
+    pub sells: Side,
+}
+
+impl Candle {
+    /// Nobody traded: one price.
+    #[must_use]
+    pub fn empty(start: u64, price: RawPrice) -> Self {
+        Self { start, open: price, high: price, low: price, close: price, buys: Side::default(), sells: Side::default() }
+    }
+
+    pub(super) fn add(&mut self, trade: &Trade, is_new_trader: bool) {
+        self.high = self.high.higher(trade.price);
+        self.low = self.low.lower(trade.price);
+        self.close = trade.price;
+        let side = if trade.is_buy() { &mut self.buys } else { &mut self.sells };
+        side.add(trade, is_new_trader);
+    }
+}
