@@ -1,5 +1,6 @@
 //! The composition root: builds node, store, tree and server, starts them, and stops them in order.
 
+mod feeds;
 mod store;
 
 use std::{sync::Arc, time::Duration};
@@ -22,7 +23,7 @@ use crate::{
     },
     config::{self, ChainConfig, Config, ProtocolConfig},
     domain::pool::Protocol,
-    store::{Live, Reader, mongo::MongoConfig},
+    store::{Live, Reader, mongo::MongoConfig, prices::Prices},
     telemetry::{Board, Metrics},
 };
 
@@ -51,15 +52,28 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Exit
     let mut listeners = [listen("api.listen", &config.api.listen).await?, listen("admin.listen", &config.admin.listen).await?];
     let metrics = Metrics::new().map_err(|e| Exit(format!("metrics: {e}")))?;
     let nodes = try_join_all(config.chain.iter().map(|chain| node(chain, &metrics))).await?;
+    let board = Board::default();
+    let feeds = feeds::Feeds::open(&config)?;
+    let shared = Shared { metrics, board, nodes, prices: feeds.prices() };
+    // Whatever becomes of the store, prices from outside the chain go on.
+    let _feeds = feeds.start(&shared.metrics, &shared.board, &shutdown);
     loop {
-        let Some(opened) = store::open(&config, &nodes, &shutdown).await? else { return Ok(()) };
-        metrics.store_stand_in.set(i64::from(opened.stand_in.is_some()));
-        match serve(&config, listeners, &metrics, &nodes, opened, &shutdown).await? {
+        let Some(opened) = store::open(&config, &shared.nodes, &shutdown).await? else { return Ok(()) };
+        shared.metrics.store_stand_in.set(i64::from(opened.stand_in.is_some()));
+        match serve(&config, listeners, &shared, opened, &shutdown).await? {
             Ended::Shutdown => return Ok(()),
             Ended::StoreAnswers(kept) => listeners = kept,
         }
         tracing::info!("the store answers: starting over with it");
     }
+}
+
+/// What every run of a process has in common.
+struct Shared {
+    metrics: Metrics,
+    board: Board,
+    nodes: Vec<Node>,
+    prices: Arc<Prices>,
 }
 
 /// The public one, and the operator's.
@@ -76,13 +90,12 @@ enum Ended {
 async fn serve(
     config: &Config,
     listeners: Listeners,
-    metrics: &Metrics,
-    nodes: &[Node],
+    shared: &Shared,
     opened: store::Opened,
     shutdown: &CancellationToken,
 ) -> Result<Ended, Exit> {
     let store::Opened { history, fence, stand_in } = opened;
-    let board = Board::default();
+    let Shared { metrics, board, nodes, prices } = shared;
     let (fatal_tx, mut fatal) = mpsc::channel(1);
     let live = |chain: &ChainConfig| {
         let stall_timeout = Duration::from_millis(chain.stall_timeout_ms);
@@ -113,9 +126,9 @@ async fn serve(
     let (ready_tx, ready) = watch::channel(false);
     let draining = CancellationToken::new();
     let state = Arc::new(api::ApiState {
-        reader: Reader::new(lives.iter().cloned(), history),
+        reader: Reader::new(lives.iter().cloned(), history).with_prices(prices.clone()),
         metrics: metrics.clone(),
-        board,
+        board: board.clone(),
         origins: config.api.origins.clone(),
         streams_per_address: config.api.streams_per_address,
         request_limit: api::RequestLimit {
@@ -126,6 +139,7 @@ async fn serve(
         ready,
         draining: draining.clone(),
         version: env!("CARGO_PKG_VERSION"),
+        now_unix_ms,
     });
     // Closed at the end of serving, unless serving goes on: nobody is to wait for a process that ends.
     let kept = if stand_in.is_some() { Some(twice(&listeners)?) } else { None };
@@ -349,7 +363,12 @@ async fn watch_ready(chains: Vec<Arc<Live>>, ready: watch::Sender<bool>) {
     ready.send_replace(true);
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place where the wall clock comes in; everything else is given it")]
 pub(crate) fn now_unix_s() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs())
+    now_unix_ms() / 1_000
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place where the wall clock comes in; everything else is given it")]
+fn now_unix_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }

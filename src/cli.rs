@@ -14,7 +14,7 @@ use swaptide::{
     api, app, audit,
     config::{self, ChainConfig, Config},
     doctor::{self, table::Verdict},
-    init, telemetry,
+    feeds, init, telemetry,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -126,10 +126,13 @@ pub(crate) fn main() -> ExitCode {
         }
         Command::CheckConfig { file, config } => {
             let file = file.unwrap_or(config);
-            load(&file).map(|config| {
+            load(&file).and_then(|config| {
+                for feed in &config.feed {
+                    feeds::open(feed).map_err(|why| format!("{}: feed \"{}\": {why}", file.display(), feed.name()))?;
+                }
                 let chains: Vec<String> = config.chain.iter().map(|c| format!("{} ({})", c.name, c.id)).collect();
                 say_line!("{}: fine. Chains: {}", file.display(), chains.join(", "));
-                ExitCode::SUCCESS
+                Ok(ExitCode::SUCCESS)
             })
         }
         Command::Health { admin } => health(admin),

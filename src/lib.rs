@@ -11,6 +11,7 @@ pub mod chain;
 pub mod config;
 pub mod doctor;
 pub mod domain;
+pub mod feeds;
 pub mod init;
 pub mod store;
 pub mod telemetry;

@@ -11,6 +11,7 @@ mod commit;
 pub mod enrich;
 #[cfg(test)]
 mod faults;
+pub mod feed;
 mod folder;
 mod follow;
 mod heal;

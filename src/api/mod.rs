@@ -47,4 +47,6 @@ pub struct ApiState {
     /// Cancelled when the process begins to stop: readiness goes off, WebSockets are closed with 1001.
     pub draining: CancellationToken,
     pub version: &'static str,
+    /// The wall clock: prices from outside the chain age by it.
+    pub now_unix_ms: fn() -> u64,
 }

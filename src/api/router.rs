@@ -42,7 +42,12 @@ pub(super) struct Public {
 /// `/`, `/graphql` and what the page needs: for everybody.
 pub fn public_router(state: Arc<ApiState>) -> Router {
     let origins = Origins::new(&state.origins);
-    let core = gql::Core { reader: state.reader.clone(), metrics: state.metrics.clone(), version: state.version };
+    let core = gql::Core {
+        reader: state.reader.clone(),
+        metrics: state.metrics.clone(),
+        version: state.version,
+        now_unix_ms: state.now_unix_ms,
+    };
     let public = Arc::new(Public {
         reader: state.reader.clone(),
         engine: gql::Engine::new(core),

@@ -37,7 +37,7 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
         }
         check_chain(chain)?;
     }
-    Ok(())
+    super::feed::check(&config.prices, &config.feed, &config.chain)
 }
 
 fn check_store(store: &StoreConfig) -> Result<(), String> {

@@ -5,6 +5,7 @@
 
 mod check;
 mod expand;
+mod feed;
 
 use std::path::Path;
 
@@ -13,6 +14,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 pub use check::is_websocket;
+pub use feed::{FeedConfig, Pair, PricesConfig, SourceKind};
 
 /// The whole configuration, checked.
 #[derive(Debug, Clone, Deserialize)]
@@ -26,6 +28,11 @@ pub struct Config {
     pub store: StoreConfig,
     #[serde(default)]
     pub chain: Vec<ChainConfig>,
+    #[serde(default)]
+    pub prices: PricesConfig,
+    /// Prices from outside the chain.
+    #[serde(default)]
+    pub feed: Vec<FeedConfig>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

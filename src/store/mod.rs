@@ -9,6 +9,7 @@ pub mod inspect;
 pub mod live;
 pub mod mongo;
 pub mod pin;
+pub mod prices;
 pub mod query;
 pub mod reader;
 pub mod sqlite;

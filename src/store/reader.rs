@@ -6,6 +6,7 @@ use super::{
     history::{DataSource, History, StoreError},
     live::Live,
     pin::Pin,
+    prices::Prices,
     query::{EventQuery, Narrow, Place},
 };
 use alloy::primitives::B256;
@@ -63,12 +64,25 @@ const BRANCH_MAX_BLOCKS: usize = 4_096;
 pub struct Reader {
     chains: Arc<BTreeMap<ChainId, Arc<Live>>>,
     history: Arc<dyn History>,
+    prices: Arc<Prices>,
 }
 
 impl Reader {
     #[must_use]
     pub fn new(chains: impl IntoIterator<Item = Arc<Live>>, history: Arc<dyn History>) -> Self {
-        Self { chains: Arc::new(chains.into_iter().map(|live| (live.chain, live)).collect()), history }
+        let chains = chains.into_iter().map(|live| (live.chain, live)).collect();
+        Self { chains: Arc::new(chains), history, prices: Arc::new(Prices::new(Vec::new())) }
+    }
+
+    /// With prices from outside the chain.
+    #[must_use]
+    pub fn with_prices(self, prices: Arc<Prices>) -> Self {
+        Self { prices, ..self }
+    }
+
+    #[must_use]
+    pub fn prices(&self) -> &Prices {
+        &self.prices
     }
 
     /// The chain asked for, or the only one.

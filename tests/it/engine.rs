@@ -31,6 +31,8 @@ pub struct Setup {
     pub others: Vec<Setup>,
     pub api_listen: String,
     pub admin_listen: String,
+    /// What stands behind the chains: `[[feed]]` and `[prices]`.
+    pub extra: String,
     /// Further arguments of `swaptide run`.
     pub args: Vec<&'static str>,
 }
@@ -50,6 +52,7 @@ impl Setup {
             others: Vec::new(),
             api_listen: "127.0.0.1:0".to_owned(),
             admin_listen: "127.0.0.1:0".to_owned(),
+            extra: String::new(),
             args: Vec::new(),
         }
     }
@@ -59,7 +62,7 @@ impl Setup {
         let (api, admin) = (&self.api_listen, &self.admin_listen);
         let head = format!("[api]\nlisten = {api:?}\n[admin]\nlisten = {admin:?}\n[store]\nurl = {store:?}\n");
         let others = self.others.iter().map(Self::chain_toml);
-        std::iter::once(self.chain_toml()).chain(others).fold(head, |text, chain| text + &chain)
+        std::iter::once(self.chain_toml()).chain(others).fold(head, |text, chain| text + &chain) + &self.extra
     }
 
     fn chain_toml(&self) -> String {

@@ -27,6 +27,7 @@ mod mongo;
 mod node;
 mod odd;
 mod openapi;
+mod prices;
 mod refuse;
 mod sources;
 mod state;

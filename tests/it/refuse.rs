@@ -116,6 +116,35 @@ async fn a_mistake_in_the_configuration_is_named_with_its_line() {
             "configured twice",
         ),
         ("[[chain]]", "[api]\nlisten = \"127.0.0.1:9464\"\n[[chain]]", None, "`admin.listen`"),
+        ("[[chain]]", "[[feed]]\npair = \"ETHUSD\"\nsource = \"binance\"\n[[chain]]", Some(2), "BASE/QUOTE"),
+        ("[[chain]]", "[[feed]]\npair = \"ETH/USD\"\nsource = \"kraken\"\n[[chain]]", Some(3), "kraken"),
+        ("[[chain]]", "[[feed]]\npair = \"ETH/USD\"\nsource = \"coingecko\"\n[[chain]]", None, "coingecko needs `symbol`"),
+        (
+            "[[chain]]",
+            "[[feed]]\npair = \"ETH/USD\"\nsource = \"binance\"\npoll_ms = 5\n[[chain]]",
+            None,
+            "sources that are asked",
+        ),
+        ("[[chain]]", "[[feed]]\npair = \"ETH/USD\"\nsource = \"binance\"\nstale_after_ms = 0\n[[chain]]", None, "above 0"),
+        (
+            "[[chain]]",
+            "[[feed]]\npair = \"ETH/USD\"\nsource = \"binance\"\nurl = \"https://x\"\n[[chain]]",
+            None,
+            "ws:// or wss://",
+        ),
+        (
+            "[[chain]]",
+            "[[feed]]\npair = \"ETH/EUR\"\nsource = \"binance\"\ntoken = \"0x1f98431c8ad98523631ae4a59f267346ea31f984\"\n[[chain]]",
+            None,
+            "in dollars",
+        ),
+        (
+            "[[chain]]",
+            "[prices]\nmin_sources = 2\n[[feed]]\npair = \"ETH/USD\"\nsource = \"binance\"\n[[chain]]",
+            None,
+            "never have a price",
+        ),
+        ("[[chain]]", "[prices]\nmax_deviation_bps = 0\n[[chain]]", None, "`prices.max_deviation_bps`"),
     ] {
         assert!(good.contains(from), "{from}");
         std::fs::write(&file, good.replacen(from, to, 1)).unwrap();

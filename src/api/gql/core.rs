@@ -10,6 +10,8 @@ pub(crate) struct Core {
     pub(crate) reader: Reader,
     pub(crate) metrics: Metrics,
     pub(crate) version: &'static str,
+    /// The wall clock: prices from outside the chain age by it.
+    pub(crate) now_unix_ms: fn() -> u64,
 }
 
 /// The shared state. It is always there, but a missing one is an answer and not a panic.

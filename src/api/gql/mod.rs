@@ -18,6 +18,7 @@ mod loader;
 mod meta;
 mod pins;
 mod pool;
+mod price;
 mod query;
 mod rows;
 pub(in crate::api) mod scalars;

@@ -16,6 +16,7 @@ use super::{
     meta::Meta,
     pins::pin,
     pool::{Pool, PoolConnection},
+    price::{self, TokenKey, TokenPrice},
     scalars::Cursor,
     token::{Token, TokenConnection},
     transaction::Transaction,
@@ -198,6 +199,22 @@ impl Query {
             Transaction::find(ctx, &pin, hash).await
         };
         nullable(found.await)
+    }
+
+    /// What tokens cost in dollars, in the order of `tokens`, each with its sources.
+    #[graphql(complexity = "tokens.len().saturating_mul(child_complexity.saturating_add(1))")]
+    async fn prices(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The tokens, 1 to 100 of them")] tokens: Vec<TokenKey>,
+    ) -> Result<Vec<TokenPrice>> {
+        price::prices(ctx, tokens).await
+    }
+
+    /// Every pair that is fed from outside the chain.
+    #[graphql(complexity = "20 * child_complexity + 1")]
+    async fn feeds(&self, ctx: &Context<'_>) -> Result<Vec<price::Feed>> {
+        price::feeds(ctx)
     }
 
     /// What this server knows of a chain, and how new it is.

@@ -15,6 +15,7 @@ use super::{
     feed::Feed,
     frame::{self, BlockEvent, PoolEvent, SwapEvent},
     pool::Pool,
+    price::{self, FeedEvent, PriceEvent, TokenKey},
 };
 use crate::{
     domain::ChainId,
@@ -26,11 +27,15 @@ const POOLS_MAX: usize = 100;
 
 pub(crate) struct Subscription;
 
+fn shared(ctx: &Context<'_>) -> std::result::Result<Arc<Core>, ApiError> {
+    let core = ctx.data_opt::<Arc<Core>>().cloned();
+    core.ok_or_else(|| ApiError::new(Code::UpstreamDown, "this server is not ready yet: try again in a moment"))
+}
+
 fn door(ctx: &Context<'_>, chain: Option<ChainId>) -> std::result::Result<(Arc<Core>, Arc<Live>), ApiError> {
-    let core = ctx
-        .data_opt::<Arc<Core>>()
-        .ok_or_else(|| ApiError::new(Code::UpstreamDown, "this server is not ready yet: try again in a moment"))?;
-    Ok((core.clone(), core.reader.live(chain)?.clone()))
+    let core = shared(ctx)?;
+    let live = core.reader.live(chain)?.clone();
+    Ok((core, live))
 }
 
 /// What is pushed while the chain moves. Every payload is a frame; a reorg arrives as a RETRACT.
@@ -79,6 +84,25 @@ impl Subscription {
                 }
             }
         }))
+    }
+
+    /// What tokens cost in dollars: a SNAPSHOT of all, then those that moved. A reader that is slow gets the newest prices, not each.
+    #[graphql(complexity = "tokens.len().saturating_mul(child_complexity.saturating_add(1))")]
+    async fn on_prices_updated(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The tokens, 1 to 100 of them")] tokens: Vec<TokenKey>,
+        #[graphql(desc = "Only moves of at least so many parts of 10,000; 0: every move", default = 0)] min_change_bps: i32,
+        #[graphql(desc = "At most one frame in so many milliseconds, 0 to 60000", default = 0)] throttle_ms: i32,
+    ) -> Result<impl Stream<Item = Result<PriceEvent>> + use<>> {
+        let core = shared(ctx)?;
+        let wanted = price::Wanted::new(&core, &tokens, min_change_bps, throttle_ms)?;
+        Ok(price::on_prices(core, wanted))
+    }
+
+    /// The standing of feeds: a SNAPSHOT of all, then those whose status changed, or that left a source out or took it back.
+    async fn on_feed_status(&self, ctx: &Context<'_>) -> Result<impl Stream<Item = Result<FeedEvent>> + use<>> {
+        Ok(price::on_feed_status(shared(ctx)?))
     }
 
     /// The state of pools: a SNAPSHOT of each, then each change. An id of a pool that does not exist yet gets an empty SNAPSHOT, and

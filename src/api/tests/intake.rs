@@ -35,6 +35,7 @@ fn limited(world: &World, burst: u32) -> Router {
         ready: state.ready.clone(),
         draining: state.draining.clone(),
         version: state.version,
+        now_unix_ms: state.now_unix_ms,
     }))
 }
 

@@ -10,6 +10,7 @@ mod nested;
 mod nested_mongo;
 mod openapi;
 mod paging;
+mod prices;
 mod queries;
 mod rest;
 mod rows;

@@ -17,16 +17,22 @@ use crate::{
         ChainId,
         block::BlockRef,
         event::{Event, EventBody, RawLog},
+        feed::Rules,
         pool::{CreatedAt, PoolId, PoolMeta, PoolState, Protocol},
         reconcile::ChainUpdate,
         record::{BlockRecord, rows},
         token::{TokenFlag, TokenMeta},
     },
-    store::{Commit, History, Live, PoolStatus, PoolView, Reader},
+    store::{
+        Commit, History, Live, PoolStatus, PoolView, Reader,
+        prices::{PairSpec, Prices, SourceSpec},
+    },
     telemetry::{Board, Metrics},
 };
 
 pub(super) const CHAIN: ChainId = 31_337;
+/// What the wall clock says.
+pub(super) const NOW_MS: u64 = 1_700_000_100_000;
 pub(super) const USDC: Address = address!("00000000000000000000000000000000000000a0");
 pub(super) const WETH: Address = address!("00000000000000000000000000000000000000e0");
 pub(super) const ODD: Address = address!("00000000000000000000000000000000000000f0");
@@ -132,6 +138,17 @@ pub(super) fn block_ref(number: u64, branch: u8, parent_branch: u8) -> BlockRef 
     }
 }
 
+/// ETH/USD of two sources, bound to WETH.
+fn eth_usd() -> PairSpec {
+    let source = |name: &str| SourceSpec { name: name.to_owned(), stale_after_ms: 30_000 };
+    PairSpec {
+        name: "ETH/USD".to_owned(),
+        rules: Rules { min_sources: 1, max_deviation_bps: 200, halt_after_ms: 300_000 },
+        sources: vec![source("binance"), source("coinbase")],
+        tokens: vec![(CHAIN, WETH)],
+    }
+}
+
 impl World {
     /// Block 0 is empty; block 1 creates the three pools.
     pub(super) fn new() -> Self {
@@ -147,10 +164,10 @@ impl World {
     /// What is older than the window is read from `store`.
     pub(super) fn reading(chains: Vec<Arc<Live>>, store: Arc<dyn History>, history: Arc<ListHistory>) -> Self {
         let live = chains[0].clone();
-        let reader = Reader::new(chains, store);
+        let reader = Reader::new(chains, store).with_prices(Arc::new(Prices::new(vec![eth_usd()])));
         let metrics = Metrics::new().unwrap();
         let (ready, ready_rx) = watch::channel(false);
-        let core = Core { reader: reader.clone(), metrics: metrics.clone(), version: "0.0.0-test" };
+        let core = Core { reader: reader.clone(), metrics: metrics.clone(), version: "0.0.0-test", now_unix_ms: || NOW_MS };
         let state = ApiState {
             reader,
             metrics,
@@ -161,6 +178,7 @@ impl World {
             ready: ready_rx,
             draining: CancellationToken::new(),
             version: "0.0.0-test",
+            now_unix_ms: || NOW_MS,
         };
         let engine = Engine::new(core);
         let (schema, state) = (engine.guarded().clone(), Arc::new(state));
