@@ -155,6 +155,7 @@ async fn serve(
         tracing::info!("serving on http://{public} (page, /graphql), admin on http://{admin} (/metrics, /ready, /status)");
     }
     let trees: Vec<ChainTree> = chains.into_iter().map(|deps| ChainTree::start(Arc::new(deps))).collect();
+    let _oracles = feeds::start_oracles(config, shared, &lives, &draining);
     let readiness = actix_rt::spawn(watch_ready(lives, ready_tx));
 
     let outcome = tokio::select! {

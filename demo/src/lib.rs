@@ -38,6 +38,7 @@ mod deploy;
 mod devnet;
 mod error;
 mod odd;
+mod oracle;
 
 pub use crate::{
     anvil::Clock,
@@ -47,6 +48,7 @@ pub use crate::{
     error::{Error, Result},
     mongod::Mongod,
     odd::{LogEmitter, OddTokens},
+    oracle::PriceOracle,
     parts::Parts,
     pools::{DevPool, Protocol},
     queue::{Mined, Tx, TxQueue},

@@ -13,7 +13,7 @@ use tokio::{task::JoinHandle, time::Instant};
 
 use super::{Deps, Finality, commit::Step, late::Late, sources, table::Table};
 use crate::{
-    chain::{BlockTag, ChainError, registry::Registry},
+    chain::{BlockTag, ChainError, aggregator, registry::Registry},
     domain::{
         block::{BlockRef, Header},
         event::RawLog,
@@ -197,6 +197,9 @@ impl Follower {
         for reverted in &update.revert {
             self.registry.revert(reverted.hash);
         }
+        let mut addresses =
+            blocks.iter().flat_map(|(_, logs)| logs).filter(|log| aggregator::announces(log)).map(|log| &log.address);
+        let touched = !update.revert.is_empty() || deps.live.touches.any(&mut addresses);
         let mut decoded = Vec::with_capacity(blocks.len());
         let mut created = Vec::with_capacity(blocks.len());
         for (block, logs) in blocks {
@@ -211,6 +214,9 @@ impl Follower {
         let quiet = !deps.live.head().at_head && !at_head;
         let step = Step { update, blocks: decoded, created, head, finalized_number, keep_undo: true, at_head, quiet, gap: false };
         self.advance(step).await;
+        if touched {
+            deps.live.touches.signal();
+        }
         deps.metrics.block_commit_seconds.with_label_values(&[&deps.label()]).observe(heard.elapsed().as_secs_f64());
         if let Some(anchor) = moved {
             self.settle(anchor);

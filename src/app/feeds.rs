@@ -1,16 +1,22 @@
 //! Prices from outside the chain: which sources there are, and who runs them.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, now_unix_ms};
+use super::{Exit, Shared, now_unix_ms};
 use crate::{
-    actors::feed::{self, Feed, FeedDeps},
+    actors::{
+        feed::{self, Feed, FeedDeps},
+        oracle::{self, Oracle, OracleDeps},
+    },
     config::{Config, FeedConfig, Pair},
     domain::feed::Rules,
     feeds::{self, PriceSource},
-    store::prices::{PairSpec, Prices, SourceSpec},
+    store::{
+        Live,
+        prices::{PairSpec, Prices, SourceSpec},
+    },
     telemetry::{Board, Metrics},
 };
 
@@ -23,8 +29,12 @@ pub(super) struct Feeds {
 impl Feeds {
     pub(super) fn open(config: &Config) -> Result<Self, Exit> {
         let told = |feed: &FeedConfig, why: String| Exit(format!("feed \"{}\": {why}", feed.name()));
-        let open = |feed: &FeedConfig| Ok((feed.clone(), feeds::open(feed).map_err(|why| told(feed, why))?));
-        let sources = config.feed.iter().map(open).collect::<Result<_, Exit>>()?;
+        let mut sources = Vec::new();
+        for feed in &config.feed {
+            if let Some(source) = feeds::open(feed).map_err(|why| told(feed, why))? {
+                sources.push((feed.clone(), source));
+            }
+        }
         Ok(Self { prices: Arc::new(Prices::new(pairs(config))), sources })
     }
 
@@ -50,6 +60,36 @@ impl Feeds {
         };
         self.sources.into_iter().filter_map(start).collect()
     }
+}
+
+/// How often a proxy is asked whether its aggregator is another one, unless `poll_ms` says so.
+const RESOLVE_EVERY_MS: u64 = 60_000;
+
+/// Feeds that are on a chain: they live as long as the tree that follows it.
+pub(super) fn start_oracles(
+    config: &Config,
+    shared: &Shared,
+    lives: &[Arc<Live>],
+    stop: &CancellationToken,
+) -> Vec<actix::Addr<Oracle>> {
+    let start = |feed: &FeedConfig| {
+        let (chain, proxy) = feed.proxy_on(&config.chain)?;
+        let at = config.chain.iter().position(|c| c.id == chain)?;
+        Some(oracle::start(OracleDeps {
+            name: feed.name(),
+            proxy,
+            resolve_every: Duration::from_millis(feed.poll_ms.unwrap_or(RESOLVE_EVERY_MS)),
+            source: shared.nodes.get(at)?.source.clone(),
+            live: lives.get(at)?.clone(),
+            id: shared.prices.source(&feed.pair.to_string(), feed.source.name())?,
+            prices: shared.prices.clone(),
+            metrics: shared.metrics.clone(),
+            board: shared.board.clone(),
+            stop: stop.clone(),
+            now_unix_ms,
+        }))
+    };
+    config.feed.iter().filter_map(start).collect()
 }
 
 /// In the order of the configuration.

@@ -12,6 +12,7 @@ use crate::domain::{
     record::Enrichment,
 };
 
+pub mod aggregator;
 pub mod batch;
 pub mod contract_state;
 pub mod decode;

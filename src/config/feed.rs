@@ -26,13 +26,16 @@ pub struct FeedConfig {
     /// Binds the pair to this token: its price is the pair's.
     #[serde(default, deserialize_with = "maybe_address")]
     pub token: Option<Address>,
-    /// Of `token`; may be left out where one chain is configured.
+    /// Of `token` and `address`; may be left out where one chain is configured.
     #[serde(default)]
     pub chain: Option<u64>,
+    /// Chainlink: the proxy.
+    #[serde(default, deserialize_with = "maybe_address")]
+    pub address: Option<Address>,
     /// A price that is older is not used.
     #[serde(default)]
     pub stale_after_ms: Option<u64>,
-    /// For sources that are asked: how often.
+    /// For sources that are asked: how often. Chainlink: how often the proxy is asked whether its aggregator is another one.
     #[serde(default)]
     pub poll_ms: Option<u64>,
     /// For sources that are asked: requests a day, at most.
@@ -47,6 +50,7 @@ pub enum SourceKind {
     Binance,
     Coinbase,
     Coingecko,
+    Chainlink,
 }
 
 impl TryFrom<String> for SourceKind {
@@ -59,7 +63,7 @@ impl TryFrom<String> for SourceKind {
 }
 
 impl SourceKind {
-    pub const ALL: [Self; 3] = [Self::Binance, Self::Coinbase, Self::Coingecko];
+    pub const ALL: [Self; 4] = [Self::Binance, Self::Coinbase, Self::Coingecko, Self::Chainlink];
 
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -67,11 +71,8 @@ impl SourceKind {
             Self::Binance => "binance",
             Self::Coinbase => "coinbase",
             Self::Coingecko => "coingecko",
+            Self::Chainlink => "chainlink",
         }
-    }
-
-    fn is_polled(self) -> bool {
-        self == Self::Coingecko
     }
 }
 
@@ -111,10 +112,16 @@ impl FeedConfig {
         format!("{} {}", self.pair, self.source.name())
     }
 
-    /// A ticker moves every second, a service that is asked once a minute.
+    /// A ticker moves every second, a service that is asked once a minute, an oracle with its heartbeat.
     #[must_use]
     pub fn stale_after_ms(&self) -> u64 {
-        self.stale_after_ms.unwrap_or(if self.source.is_polled() { 300_000 } else { 30_000 })
+        let usual = match self.source {
+            SourceKind::Binance | SourceKind::Coinbase => 30_000,
+            SourceKind::Coingecko => 300_000,
+            // The heartbeat of most of its dollar pairs is an hour.
+            SourceKind::Chainlink => 3_900_000,
+        };
+        self.stale_after_ms.unwrap_or(usual)
     }
 
     /// What the source calls the pair: `symbol`, or what follows from base and quote.
@@ -122,11 +129,21 @@ impl FeedConfig {
         self.symbol.clone().unwrap_or_else(|| usual(&self.pair.base, &self.pair.quote))
     }
 
+    fn chain_of(&self, chains: &[ChainConfig]) -> Option<u64> {
+        let only = if let [chain] = chains { Some(chain.id) } else { None };
+        self.chain.or(only)
+    }
+
     /// The token that it is the price of.
     #[must_use]
     pub fn token_on(&self, chains: &[ChainConfig]) -> Option<(u64, Address)> {
-        let only = if let [chain] = chains { Some(chain.id) } else { None };
-        Some((self.chain.or(only)?, self.token?))
+        Some((self.chain_of(chains)?, self.token?))
+    }
+
+    /// Chainlink: the chain and the proxy.
+    #[must_use]
+    pub fn proxy_on(&self, chains: &[ChainConfig]) -> Option<(u64, Address)> {
+        Some((self.chain_of(chains)?, self.address?))
     }
 }
 
@@ -164,27 +181,28 @@ pub(super) fn check(prices: &PricesConfig, feeds: &[FeedConfig], chains: &[Chain
         if feed.stale_after_ms == Some(0) {
             return Err(format!("feed \"{name}\": `stale_after_ms` must be above 0"));
         }
-        if !feed.source.is_polled() && (feed.poll_ms.is_some() || feed.max_per_day.is_some() || feed.api_key.is_some()) {
-            return Err(format!(
-                "feed \"{name}\": `poll_ms`, `max_per_day` and `api_key` are for sources that are asked, like coingecko"
-            ));
-        }
+        check_keys(feed).map_err(|why| format!("feed \"{name}\": {why}"))?;
         if feed.poll_ms == Some(0) || feed.max_per_day == Some(0) {
             return Err(format!("feed \"{name}\": `poll_ms` and `max_per_day` must be above 0"));
         }
         if feed.symbol.as_ref().is_some_and(|s| s.is_empty() || s.len() > 64 || !s.bytes().all(|b| b.is_ascii_graphic())) {
             return Err(format!("feed \"{name}\": `symbol` is up to 64 letters, digits and signs, without spaces"));
         }
-        if feed.chain.is_some() && feed.token.is_none() {
+        if feed.chain.is_some() && feed.token.is_none() && feed.address.is_none() {
             return Err(format!("feed \"{name}\": `chain` says where `token` is, and there is no `token`"));
+        }
+        if let Some(chain) = feed.chain
+            && !chains.iter().any(|c| c.id == chain)
+        {
+            return Err(format!("feed \"{name}\": chain {chain} is not configured"));
+        }
+        if feed.address.is_some() && feed.proxy_on(chains).is_none() {
+            return Err(format!("feed \"{name}\": several chains are configured, so `address` needs its `chain`"));
         }
         if feed.token.is_some() {
             let Some((chain, token)) = feed.token_on(chains) else {
                 return Err(format!("feed \"{name}\": several chains are configured, so `token` needs its `chain`"));
             };
-            if !chains.iter().any(|c| c.id == chain) {
-                return Err(format!("feed \"{name}\": chain {chain} is not configured"));
-            }
             if feed.pair.quote != "USD" {
                 return Err(format!("feed \"{name}\": `token` gives a token its price in dollars, so the pair is …/USD"));
             }
@@ -204,4 +222,27 @@ pub(super) fn check(prices: &PricesConfig, feeds: &[FeedConfig], chains: &[Chain
         )),
         None => Ok(()),
     }
+}
+
+/// What belongs to which kind of source.
+fn check_keys(feed: &FeedConfig) -> Result<(), String> {
+    let is_oracle = feed.source == SourceKind::Chainlink;
+    let is_asked = feed.source == SourceKind::Coingecko;
+    if is_oracle != feed.address.is_some() {
+        return Err(if is_oracle {
+            "chainlink needs `address`, the proxy of the pair".to_owned()
+        } else {
+            "`address` is for chainlink; the others take `url` and `symbol`".to_owned()
+        });
+    }
+    if is_oracle && (feed.url.is_some() || feed.symbol.is_some()) {
+        return Err("`url` and `symbol` are for sources outside the chain; chainlink takes `address`".to_owned());
+    }
+    if !is_asked && (feed.max_per_day.is_some() || feed.api_key.is_some()) {
+        return Err("`max_per_day` and `api_key` are for sources that are asked, like coingecko".to_owned());
+    }
+    if !is_asked && !is_oracle && feed.poll_ms.is_some() {
+        return Err("`poll_ms` is for sources that are asked, like coingecko".to_owned());
+    }
+    Ok(())
 }

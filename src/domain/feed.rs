@@ -91,6 +91,8 @@ struct Heard {
     tick: Tick,
     /// By our clock, when this tick came for the first time.
     since_ms: Millis,
+    /// From when on it ages. The source's clock or ours, whichever says earlier: neither can make a price younger.
+    from_ms: Millis,
 }
 
 impl SourceState {
@@ -135,8 +137,17 @@ impl SourceState {
         if age > self.stale_after_ms {
             return Err(Refusal::TooOld(age));
         }
-        self.last = Some(Heard { tick, since_ms: now_ms });
+        self.last = Some(Heard { tick, since_ms: now_ms, from_ms: tick.at_ms.min(now_ms) });
         Ok(true)
+    }
+
+    /// Takes what a chain says at its head: a reorg may take it back to an older answer. `None`: it has none. `age_ms` is by the
+    /// chain's clock, its head's time, which need not be ours; from then on it ages by ours.
+    pub fn set(&mut self, said: Option<(Tick, Millis)>, now_ms: Millis) {
+        if self.tick() != said.map(|(tick, _)| tick) {
+            self.alive(now_ms);
+            self.last = said.map(|(tick, age)| Heard { tick, since_ms: now_ms, from_ms: now_ms.saturating_sub(age) });
+        }
     }
 
     /// The last tick that was taken.
@@ -145,10 +156,9 @@ impl SourceState {
         self.last.map(|heard| heard.tick)
     }
 
-    /// By the source's clock or by ours, whichever says older: neither can make a price younger.
     #[must_use]
     pub fn age_ms(&self, now_ms: Millis) -> Option<Millis> {
-        self.last.map(|heard| now_ms.saturating_sub(heard.tick.at_ms.min(heard.since_ms)))
+        self.last.map(|heard| now_ms.saturating_sub(heard.from_ms))
     }
 
     fn exclusion(&self, now_ms: Millis) -> Option<Exclusion> {

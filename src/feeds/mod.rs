@@ -62,16 +62,17 @@ pub trait PriceSource: Send + Sync + 'static {
     fn run<'a>(&'a self, now_unix_ms: fn() -> u64, sink: Sink<'a>) -> BoxFuture<'a, FeedError>;
 }
 
-/// The source that a `[[feed]]` describes.
+/// The source that a `[[feed]]` describes; `None` where that is on a chain.
 ///
 /// # Errors
 /// One line, where it lacks something.
-pub fn open(feed: &FeedConfig) -> Result<Box<dyn PriceSource>, String> {
-    Ok(match feed.source {
+pub fn open(feed: &FeedConfig) -> Result<Option<Box<dyn PriceSource>>, String> {
+    Ok(Some(match feed.source {
         SourceKind::Binance => Box::new(ws::Socket::new(binance::Binance::new(feed)?)),
         SourceKind::Coinbase => Box::new(ws::Socket::new(coinbase::Coinbase::new(feed)?)),
         SourceKind::Coingecko => Box::new(poll::Poll::new(coingecko::CoinGecko::new(feed)?, feed)?),
-    })
+        SourceKind::Chainlink => return Ok(None),
+    }))
 }
 
 /// Host and port of a URL; nothing else of it is ever shown.

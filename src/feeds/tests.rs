@@ -19,6 +19,10 @@ use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
 use super::*;
 use crate::domain::fixed::Fixed18;
 
+fn opened(lines: &str) -> Box<dyn PriceSource> {
+    open(&feed(lines)).unwrap().unwrap()
+}
+
 fn feed(lines: &str) -> FeedConfig {
     toml::from_str(lines).unwrap()
 }
@@ -74,7 +78,7 @@ async fn binance() {
         socket.close(None).await.unwrap();
     })
     .await;
-    let source = open(&feed(&format!("pair = 'ETH/USD'\nsource = 'binance'\nurl = '{url}'"))).unwrap();
+    let source = opened(&format!("pair = 'ETH/USD'\nsource = 'binance'\nurl = '{url}'"));
     assert!(url.ends_with(&source.host()), "{} is in {url}", source.host());
     let (heard, error) = run(source.as_ref()).await;
     assert_eq!(heard[..2], [Heard::Connected, tick("1850.25", 1_672_515_782_136, Some(18_150))]);
@@ -90,7 +94,7 @@ async fn binance_that_refuses() {
         socket.next().await;
     })
     .await;
-    let source = open(&feed(&format!("pair = 'ETH/USD'\nsource = 'binance'\nurl = '{url}'"))).unwrap();
+    let source = opened(&format!("pair = 'ETH/USD'\nsource = 'binance'\nurl = '{url}'"));
     assert_eq!(run(source.as_ref()).await.1, FeedError::Refused("Invalid request: unknown symbol".to_owned()));
 }
 
@@ -118,7 +122,7 @@ async fn coinbase() {
         socket.next().await;
     })
     .await;
-    let source = open(&feed(&format!("pair = 'ETH/USD'\nsource = 'coinbase'\nurl = '{url}'"))).unwrap();
+    let source = opened(&format!("pair = 'ETH/USD'\nsource = 'coinbase'\nurl = '{url}'"));
     let (heard, error) = run(source.as_ref()).await;
     assert_eq!(heard[..4], [Heard::Connected, Heard::Alive, tick("1285.22", 1_666_222_102_061, Some(370_843_401)), Heard::Alive]);
     assert!(heard[4..].len() == 3 && heard[4..].iter().all(|h| matches!(h, Heard::Garbage(_))), "{heard:?}");
@@ -172,7 +176,7 @@ fn pings_seen(sender: &mpsc::Sender<()>) -> usize {
 #[tokio::test]
 async fn a_socket_that_says_only_nonsense_is_given_up() {
     let url = exchange(|mut socket| async move { while socket.send(Message::text("[]")).await.is_ok() {} }).await;
-    let source = open(&feed(&format!("pair = 'ETH/USD'\nsource = 'coinbase'\nurl = '{url}'"))).unwrap();
+    let source = opened(&format!("pair = 'ETH/USD'\nsource = 'coinbase'\nurl = '{url}'"));
     let (heard, error) = run(source.as_ref()).await;
     assert!(matches!(error, FeedError::Nonsense(_)), "{error:?}");
     assert_eq!(heard.len(), 100, "connected, and 99 times garbage");
@@ -185,7 +189,7 @@ async fn a_message_without_end_is_not_kept() {
         socket.next().await;
     })
     .await;
-    let source = open(&feed(&format!("pair = 'ETH/USD'\nsource = 'binance'\nurl = '{url}'"))).unwrap();
+    let source = opened(&format!("pair = 'ETH/USD'\nsource = 'binance'\nurl = '{url}'"));
     assert!(matches!(run(source.as_ref()).await.1, FeedError::Closed(_)));
 }
 
@@ -195,7 +199,7 @@ async fn nobody_there() {
     for (source, scheme) in [("binance", "ws"), ("coinbase", "ws"), ("coingecko", "http")] {
         let lines =
             format!("pair = 'ETH/USD'\nsource = '{source}'\nsymbol = 'secret-symbol'\nurl = '{scheme}://127.0.0.1:{port}'");
-        let (heard, error) = run(open(&feed(&lines)).unwrap().as_ref()).await;
+        let (heard, error) = run(opened(&lines).as_ref()).await;
         assert!(heard.is_empty());
         assert!(matches!(&error, FeedError::Unreachable(_)) && !error.to_string().contains("secret"), "{error:?}");
     }
@@ -233,7 +237,7 @@ async fn coingecko_is_asked_again_with_its_etag() {
     .await;
     let lines =
         format!("pair = 'ETH/USD'\nsource = 'coingecko'\nsymbol = 'ethereum'\npoll_ms = 1\napi_key = 'k3y'\nurl = '{url}'");
-    let (heard, error) = run(open(&feed(&lines)).unwrap().as_ref()).await;
+    let (heard, error) = run(opened(&lines).as_ref()).await;
     assert_eq!(
         heard[..4],
         [
@@ -267,7 +271,7 @@ async fn coingecko_that_asks_for_patience_gets_it() {
     {
         let (url, _) = service(vec![answer]).await;
         let lines = format!("pair = 'ETH/USD'\nsource = 'coingecko'\nsymbol = 'ethereum'\nurl = '{url}'");
-        assert_eq!(run(open(&feed(&lines)).unwrap().as_ref()).await.1, FeedError::RateLimited { retry_after });
+        assert_eq!(run(opened(&lines).as_ref()).await.1, FeedError::RateLimited { retry_after });
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::{sync::watch, time::Instant};
 use super::{
     pin::Pin,
     topics::{Topic, Topics},
+    touches::Touches,
     view::{Commit, Freshness, Head, PoolView, Side},
 };
 use crate::domain::{
@@ -46,6 +47,7 @@ pub struct Live {
     /// Held by whoever makes a new head out of the one before.
     writer: Mutex<()>,
     pub topics: Topics,
+    pub touches: Touches,
     epoch_tx: watch::Sender<u64>,
     durable: watch::Sender<u64>,
 }
@@ -86,6 +88,7 @@ impl Live {
             side: Mutex::new(Side::default()),
             writer: Mutex::new(()),
             topics: Topics::default(),
+            touches: Touches::default(),
             epoch_tx: watch::channel(0).0,
             durable: watch::channel(0).0,
         }

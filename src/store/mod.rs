@@ -16,6 +16,7 @@ pub mod sqlite;
 #[cfg(test)]
 mod tests;
 pub mod topics;
+pub mod touches;
 pub mod view;
 
 pub use history::{DataSource, History, StoreError};

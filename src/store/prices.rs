@@ -136,6 +136,29 @@ impl Prices {
         outcome
     }
 
+    /// Takes what a chain says at its head, and how old that is by the chain's clock; `Err`: why it has no price there.
+    pub fn set(&self, id: SourceId, said: Result<(Tick, Millis), String>, now_ms: Millis) {
+        let tick = said.as_ref().ok().map(|(tick, _)| *tick);
+        let is_new = self.with(id, |source| {
+            let before = source.state.tick();
+            source.state.set(said.as_ref().ok().copied(), now_ms);
+            source.health.connected = true;
+            if before != tick {
+                source.health.ticks = source.health.ticks.saturating_add(u64::from(tick.is_some()));
+            }
+            if let Err(why) = &said {
+                refused(&mut source.health, why);
+            }
+            before != tick
+        });
+        if is_new == Some(true) {
+            self.remember(id, now_ms);
+        }
+        if is_new == Some(true) || said.is_err() {
+            self.changed();
+        }
+    }
+
     /// Something came that is no price.
     pub fn alive(&self, id: SourceId, now_ms: Millis) {
         self.with(id, |source| source.state.alive(now_ms));

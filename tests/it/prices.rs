@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use swaptide_demo::{Devnet, DevnetConfig};
+use swaptide_demo::{Devnet, DevnetConfig, PriceOracle};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -161,6 +161,70 @@ async fn a_price_lives_through_its_exchanges_troubles_and_is_never_a_wrong_one()
     let other = format!("{:#x}", devnet.deployment.v2_factory);
     let none = price(&engine, &other, "no feed", |_| true).await;
     assert_eq!((&none["value"], &none["status"], &none["sources"]), (&Value::Null, &json!("HALTED"), &json!([])));
+    assert!(engine.terminate().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_oracle_on_the_chain_is_what_it_answers_at_the_head_through_reorgs_and_phases() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut devnet = Devnet::start(DevnetConfig::tiny()).await.unwrap();
+    let mut oracle = PriceOracle::deploy(&mut devnet, 8).await.unwrap();
+    let token = format!("{:#x}", devnet.deployment.weth);
+    let extra = format!(
+        "[[feed]]\npair = \"ETH/USD\"\nsource = \"chainlink\"\naddress = \"{}\"\ntoken = \"{token}\"\npoll_ms = 500\n\
+         [[feed]]\npair = \"BTC/USD\"\nsource = \"chainlink\"\naddress = \"{token}\"\n",
+        oracle.proxy
+    );
+    let setup = Setup { extra, ..Setup::of(&devnet, folder.path()) };
+    let engine = Engine::start(&setup, folder.path()).await;
+    let is = |value: &'static str| move |p: &Value| p["value"] == value && p["status"] == "FRESH";
+
+    // Deployed, and without an answer: no price, and it says why.
+    let none = price(&engine, &token, "there is no answer yet", |p| p["sources"][0]["refused"] != 0).await;
+    assert_eq!((&none["value"], &none["status"]), (&Value::Null, &json!("HALTED")));
+    oracle.submit(&mut devnet, 185_025_000_000).await.unwrap();
+    devnet.mine_all_ok().await.unwrap();
+    price(&engine, &token, "AnswerUpdated is heard", is("1850.25")).await;
+    oracle.transmit(&mut devnet, 185_125_000_000).await.unwrap();
+    devnet.mine_all_ok().await.unwrap();
+    price(&engine, &token, "NewTransmission is heard", is("1851.25")).await;
+
+    // The block with the answer is taken back: the one before it holds again.
+    oracle.submit(&mut devnet, 999_900_000_000).await.unwrap();
+    devnet.mine_all_ok().await.unwrap();
+    price(&engine, &token, "a third answer", is("9999")).await;
+    devnet.reorg(1).await.unwrap();
+    let back = price(&engine, &token, "a reorg took it back", is("1851.25")).await;
+    let head = devnet.head().await.unwrap();
+    assert!(back["asOf"]["number"].as_u64().unwrap() <= head.number);
+
+    // An answer that is no price is none.
+    oracle.submit(&mut devnet, -1).await.unwrap();
+    devnet.mine_all_ok().await.unwrap();
+    let bad = price(&engine, &token, "a negative answer", |p| p["sources"][0]["excludedBy"] == "NO_DATA").await;
+    assert!(bad["status"] == "STALE" && bad["value"] == "1851.25", "the last good one, and said to be: {bad}");
+
+    // Another phase: other decimals, and the old aggregator is nobody any more.
+    let old = oracle;
+    let next = PriceOracle::aggregator(&mut devnet, 18).await.unwrap();
+    oracle.confirm(&mut devnet, next).await.unwrap();
+    devnet.mine_all_ok().await.unwrap();
+    oracle.submit(&mut devnet, 1_860_500_000_000_000_000_000).await.unwrap();
+    devnet.mine_all_ok().await.unwrap();
+    price(&engine, &token, "the proxy's new aggregator", is("1860.5")).await;
+    old.submit(&mut devnet, 100_000_000).await.unwrap();
+    oracle.transmit(&mut devnet, 1_861_500_000_000_000_000_000).await.unwrap();
+    devnet.mine_all_ok().await.unwrap();
+    price(&engine, &token, "and only that", is("1861.5")).await;
+
+    // What is at the other address is a contract, and no proxy.
+    let feeds = engine.query("{ feeds { pair status sources { trouble } } }", json!({})).await;
+    let other = &feeds["feeds"][1];
+    assert!(
+        other["status"] == "HALTED"
+            && other["sources"][0]["trouble"].as_str().unwrap().contains("does not answer as a Chainlink proxy"),
+        "{other}"
+    );
     assert!(engine.terminate().await.success());
 }
 

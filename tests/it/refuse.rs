@@ -144,6 +144,7 @@ async fn a_mistake_in_the_configuration_is_named_with_its_line() {
             None,
             "never have a price",
         ),
+        ("[[chain]]", "[[feed]]\npair = \"ETH/USD\"\nsource = \"chainlink\"\n[[chain]]", None, "chainlink needs `address`"),
         ("[[chain]]", "[prices]\nmax_deviation_bps = 0\n[[chain]]", None, "`prices.max_deviation_bps`"),
     ] {
         assert!(good.contains(from), "{from}");

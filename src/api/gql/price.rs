@@ -92,7 +92,7 @@ impl From<feed::Exclusion> for ExclusionReason {
 /// One source of a price.
 #[derive(Debug, Clone, PartialEq, Eq, SimpleObject)]
 pub(crate) struct PriceSource {
-    /// `binance`, `coinbase`, `coingecko`.
+    /// `binance`, `coinbase`, `coingecko`, `chainlink`.
     name: String,
     /// What it said last; null where it said nothing yet.
     value: Option<BigDecimal>,

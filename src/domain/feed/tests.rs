@@ -125,6 +125,26 @@ fn an_exchange_that_counts_anew_is_believed_once_its_last_tick_is_stale() {
 }
 
 #[test]
+fn what_the_chain_says_may_go_back_and_may_be_nothing() {
+    let mut oracle = SourceState::new(STALE_MS);
+    // A chain whose clock is years behind: its price is a second old.
+    oracle.set(Some((tick("1850", 5_000), 1_000)), NOW);
+    assert_eq!(oracle.age_ms(NOW), Some(1_000));
+    // Told again, it is not younger.
+    oracle.set(Some((tick("1850", 5_000), 0)), NOW + 40_000);
+    assert_eq!(judged_at(&oracle, NOW + 40_000), Some(Exclusion::Stale));
+    // A reorg brings the round before back.
+    oracle.set(Some((tick("1849", 4_000), 20_000)), NOW);
+    assert_eq!((oracle.tick().map(|t| t.price), oracle.age_ms(NOW)), (Some(price("1849")), Some(20_000)));
+    oracle.set(None, NOW);
+    assert_eq!(judged_at(&oracle, NOW), Some(Exclusion::NoData));
+}
+
+fn judged_at(source: &SourceState, now: Millis) -> Option<Exclusion> {
+    judge(&RULES, &[source], None, now).sources[0].excluded_by
+}
+
+#[test]
 fn a_clock_that_runs_ahead_does_not_make_a_price_younger() {
     let mut ahead = SourceState::new(STALE_MS);
     assert_eq!(ahead.hear(tick("1850", NOW + 50_000), NOW), Ok(true));
