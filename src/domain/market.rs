@@ -8,6 +8,8 @@ mod interval;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
+
 use alloy::primitives::Address;
 use rpds::{HashTrieMapSync, RedBlackTreeMapSync, VectorSync};
 
@@ -217,6 +219,45 @@ impl Series {
         let closed = (self.gone..self.closed.len()).rev().filter_map(|i| self.closed.get(i).copied());
         self.open.into_iter().chain(closed)
     }
+}
+
+/// Candles of one interval out of swaps alone, oldest first: what [`Market`] folds, where there is none. `before`: the price when the
+/// first swap came; where nothing is known of it, the first candle opens at the price after its first swap.
+#[must_use]
+pub fn fold(trades: &[Trade], interval: Interval, before: Option<RawPrice>) -> Vec<Candle> {
+    let mut candles: Vec<Candle> = Vec::new();
+    // Who traded since the candle began.
+    let (mut buyers, mut sellers) = (HashSet::new(), HashSet::new());
+    let mut price = before;
+    for trade in trades {
+        let start = interval.start_of(trade.timestamp);
+        if candles.last().is_none_or(|candle| candle.start < start) {
+            candles.push(Candle::empty(start, price.unwrap_or(trade.price)));
+            buyers.clear();
+            sellers.clear();
+        }
+        let traders = if trade.is_buy() { &mut buyers } else { &mut sellers };
+        let is_new_trader = traders.insert(trade.trader);
+        if let Some(candle) = candles.last_mut() {
+            candle.add(trade, is_new_trader);
+        }
+        price = Some(trade.price);
+    }
+    candles
+}
+
+/// The same for a window: `trades` are all since it began, `before` the price then.
+#[must_use]
+pub fn stats(trades: &[Trade], window: Window, now: u64, before: Option<RawPrice>) -> WindowStats {
+    let (mut buys, mut sells) = (Side::default(), Side::default());
+    let (mut buyers, mut sellers) = (HashSet::new(), HashSet::new());
+    for trade in trades {
+        let (side, traders) = if trade.is_buy() { (&mut buys, &mut buyers) } else { (&mut sells, &mut sellers) };
+        side.add(trade, traders.insert(trade.trader));
+    }
+    let first = before.or(trades.first().map(|trade| trade.price));
+    let last = trades.last().map(|trade| trade.price).or(before);
+    WindowStats { start: window.start_at(now), prices: first.zip(last), buys, sells }
 }
 
 /// The same candles with those in which nobody traded, from `from` (or the first candle, where nothing is known before it) to

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use alloy::primitives::{I256, U256, U512, Uint};
 
-use super::pool::PoolState;
+use super::{market::RawPrice, pool::PoolState};
 
 /// Holds sqrtPrice² (320 bits) times 10^77 (256 bits) times the scale of the division (at most 10^169).
 type Wide = Uint<1024, 16>;
@@ -52,17 +52,38 @@ impl Ratio {
 /// an empty V2 pair, or absurd decimals.
 #[must_use]
 pub fn token1_per_token0(state: &PoolState, decimals0: u8, decimals1: u8) -> Option<Ratio> {
-    let (raw_num, raw_den) = match state {
-        PoolState::V2(s) => (Wide::from(s.reserve1), Wide::from(s.reserve0)),
-        PoolState::V3(s) => {
-            let root = Wide::from(s.sqrt_price_x96);
+    scaled(RawPrice::of(&state.after())?, decimals0, decimals1)
+}
+
+/// The same for a price that was kept. `None` where decimals are absurd.
+#[must_use]
+pub fn scaled(price: RawPrice, decimals0: u8, decimals1: u8) -> Option<Ratio> {
+    let (raw_num, raw_den) = match price {
+        RawPrice::Reserves { reserve0, reserve1 } => (Wide::from(reserve1), Wide::from(reserve0)),
+        RawPrice::Root(root) => {
+            let root = Wide::from(root);
             (root.checked_mul(root)?, Wide::ONE.checked_shl(192)?)
         }
     };
-    if raw_num.is_zero() || raw_den.is_zero() {
-        return None;
-    }
     Ratio::new(raw_num.checked_mul(power_of_ten(decimals0)?)?, raw_den.checked_mul(power_of_ten(decimals1)?)?)
+}
+
+/// By how much a price moved, in percent of what it was: exact before its one rounding. `None` where they are prices of different
+/// protocols.
+#[must_use]
+pub fn change_percent(before: RawPrice, after: RawPrice) -> Option<String> {
+    let product = |a: u128, b: u128| Wide::from(a).checked_mul(Wide::from(b));
+    let square = |root: U256| Wide::from(root).checked_mul(Wide::from(root));
+    let (old, new) = match (before, after) {
+        (RawPrice::Root(old), RawPrice::Root(new)) => (square(old)?, square(new)?),
+        // Both over the product of the two reserves of token0.
+        (RawPrice::Reserves { reserve0: o0, reserve1: o1 }, RawPrice::Reserves { reserve0: n0, reserve1: n1 }) => {
+            (product(o1, n0)?, product(n1, o0)?)
+        }
+        _ => return None,
+    };
+    let moved = decimal(new.abs_diff(old).checked_mul(Wide::from(100))?, old)?;
+    Some(if new < old { format!("-{moved}") } else { moved })
 }
 
 /// A raw amount in the token's own unit.

@@ -1,6 +1,7 @@
 //! What is known: [`live`] in memory, [`history`] on disk, [`topics`] for those who wait, and [`reader`], the only door for reads.
 
 pub mod between;
+pub mod candles;
 pub mod codec;
 #[cfg(test)]
 pub(crate) mod conformance;

@@ -33,6 +33,9 @@ pub enum ReadError {
     /// The store was away for so long that memory let go of blocks which it has not caught up with yet.
     #[error("the store is catching up after an outage: events of blocks {from} to {to} are not back yet. Try again later")]
     CatchingUp { from: u64, to: u64 },
+    /// A question about more than one answer may hold.
+    #[error("there are more than {most} swaps in that stretch: ask for a shorter one")]
+    TooMuch { most: usize },
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -12,6 +12,7 @@
 
 mod boundary;
 mod browser;
+mod candles;
 mod chains;
 mod discord;
 mod docs;

@@ -2,6 +2,7 @@
 
 mod args;
 mod block;
+pub(in crate::api) mod candle;
 mod connection;
 mod core;
 pub(in crate::api) mod cursor;

@@ -6,7 +6,9 @@ use async_graphql::{Context, ID, Object};
 
 use super::{
     block::{BlockRef, DataSource, OrderDirection, PoolStatus, Protocol},
-    connection::{FIRST_DEFAULT, Page, Total, connection, first, page_cost},
+    candle::{Candle, Interval, PoolStats, Window, Written},
+    connection::{self, FIRST_DEFAULT, Page, Total, connection, first, page_cost},
+    core::core,
     cursor,
     error::ApiError,
     event::{At, Burn, Mint, Swap},
@@ -23,8 +25,11 @@ use crate::{
         pool::{PoolId, PoolState, V2State, V3State},
         price::{Ratio, tick_ratio, token1_per_token0},
     },
-    store::{Pin, PoolView, query::Narrow},
+    store::{Pin, PoolView, candles::CandleQuery, query::Narrow},
 };
+
+/// Twenty of them are a query: each may read some thousand swaps.
+const CANDLES_COST: usize = 5_000;
 
 /// One pool as of one block.
 pub(crate) struct Pool {
@@ -219,6 +224,49 @@ impl Pool {
         #[graphql(desc = "Newest first unless `asc`", default_with = "OrderDirection::Desc")] order_direction: OrderDirection,
     ) -> async_graphql::Result<Rows<Swap>> {
         Ok(Rows(self.events(ctx, EventKind::Swap, first, order_direction).await?))
+    }
+
+    /// Its candles, oldest first, as of the block of the answer.
+    #[graphql(complexity = "CANDLES_COST.saturating_add(usize::try_from(first).unwrap_or(0).saturating_mul(child_complexity))")]
+    async fn candles(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How long a candle is")] interval: Interval,
+        #[graphql(desc = "The candle that this is in, and later ones; `first` intervals before `to` unless it is said")]
+        from: Option<Timestamp>,
+        #[graphql(desc = "Only those that begin before this; up to the one under way unless it is said")] to: Option<Timestamp>,
+        #[graphql(desc = "How many intervals, 1 to 1000", default = 500)] first: i32,
+        #[graphql(desc = "Also those in which nobody traded", default)] fill_empty: bool,
+        #[graphql(desc = "Prices of token1 in token0", default)] invert: bool,
+    ) -> async_graphql::Result<Vec<Candle>> {
+        let (from, to) = (from.map(|t| t.0), to.map(|t| t.0));
+        if from.zip(to).is_some_and(|(from, to)| from >= to) {
+            return Err(ApiError::input("`from` must be before `to`").into());
+        }
+        let count = u64::try_from(connection::first(first)?).unwrap_or(u64::MAX);
+        let interval = interval.into();
+        let query = CandleQuery { pool: self.view.meta.id, interval, from, to, count, fill: fill_empty };
+        let found = core(ctx)?.reader.candles(&self.pin, query).await.map_err(ApiError::from)?;
+        let written = Written {
+            interval,
+            decimals0: decimals(&self.pin, &self.view.meta.token0),
+            decimals1: decimals(&self.pin, &self.view.meta.token1),
+            invert,
+            now: self.pin.head().block.map_or(0, |b| b.timestamp),
+        };
+        Ok(found.candles.into_iter().map(|candle| Candle { candle, written }).collect())
+    }
+
+    /// What it did lately, as of the block of the answer.
+    #[graphql(complexity = "CANDLES_COST.saturating_add(child_complexity)")]
+    async fn stats(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How far back")] window: Window,
+    ) -> async_graphql::Result<PoolStats> {
+        let found = core(ctx)?.reader.stats(&self.pin, self.view.meta.id, window.into()).await.map_err(ApiError::from)?;
+        let (decimals0, decimals1) = (decimals(&self.pin, &self.view.meta.token0), decimals(&self.pin, &self.view.meta.token1));
+        Ok(PoolStats { stats: found.0, decimals0, decimals1 })
     }
 
     /// Liquidity put into it, newest first, as of the block of the answer. To turn pages, ask `mints(where: { pool: … })`.

@@ -2,10 +2,11 @@
 //!
 //! An answer's body is data alone; the block that it is true at is in the headers ([`answer`]). So the ETag of what did not change
 //! stays the same while blocks arrive, and a poller gets 304 with a fresh as-of. Errors are problem details ([`mod@problem`]). What is
-//! absent: prices in dollars, candles, quotes, everything about NFTs.
+//! absent: prices in dollars, quotes, everything about NFTs.
 
 mod activity;
 mod answer;
+mod candles;
 mod document;
 mod events;
 mod follow;
@@ -44,6 +45,8 @@ fn parts() -> (Router<Arc<Public>>, utoipa::openapi::OpenApi) {
         .routes(routes!(pools::one))
         .routes(routes!(pools::ticks))
         .routes(routes!(overview::overview))
+        .routes(routes!(candles::candles))
+        .routes(routes!(candles::stats))
         .routes(routes!(events::of_pool))
         .routes(routes!(tokens::list))
         .routes(routes!(tokens::one))

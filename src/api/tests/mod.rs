@@ -1,6 +1,7 @@
 //! The interface over a small chain that each test mines by hand.
 
 mod admin;
+mod candles;
 mod errors;
 mod http;
 mod intake;

@@ -35,7 +35,7 @@ async fn get_with(world: &World, path: &str, tag: Option<&str>) -> (StatusCode, 
     send(world, "GET", path, tag).await
 }
 
-async fn get(world: &World, path: &str) -> (StatusCode, HeaderMap, Value) {
+pub(super) async fn get(world: &World, path: &str) -> (StatusCode, HeaderMap, Value) {
     get_with(world, path, None).await
 }
 

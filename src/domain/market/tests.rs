@@ -111,15 +111,20 @@ fn naive_window(trades: &[Trade], window: Window, now: u64) -> WindowStats {
 fn assert_equal_to_naive(market: &Market, trades: &[Trade]) {
     for interval in Interval::ALL {
         assert_eq!(market.candles(interval, 0, u64::MAX), naive_candles(trades, interval), "{interval:?}");
+        // From the middle on, with the price before: the same, where a candle is not cut in two.
+        let naive = naive_candles(trades, interval);
+        let middle = naive.get(naive.len() / 2).map_or(0, |candle| candle.start);
+        let (before, after) = trades.split_at(trades.partition_point(|t| t.timestamp < middle));
+        assert_eq!(fold(after, interval, before.last().map(|t| t.price)), naive[naive.len() / 2..], "{interval:?}");
     }
     let last = trades.last().map_or(1_700_000_000, |t| t.timestamp);
     for window in Window::ALL {
         for later in [0, 59, 299, 3_600, 86_399, 100_000] {
-            assert_eq!(
-                market.window(window, last + later),
-                naive_window(trades, window, last + later),
-                "{window:?} {later} s later"
-            );
+            let now = last + later;
+            let naive = naive_window(trades, window, now);
+            assert_eq!(market.window(window, now), naive, "{window:?} {later} s later");
+            let (before, within) = trades.split_at(trades.partition_point(|t| t.timestamp < window.start_at(now)));
+            assert_eq!(stats(within, window, now, before.last().map(|t| t.price)), naive, "{window:?} {later} s later");
         }
     }
 }

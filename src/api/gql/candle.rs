@@ -1,0 +1,283 @@
+//! Candles and windows.
+
+use async_graphql::{Enum, Object};
+
+use super::scalars::{BigDecimal, Timestamp};
+use crate::domain::{
+    market::{self, RawPrice, Side},
+    price,
+};
+
+/// A candle's length. Days are UTC, weeks begin on Mondays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub(crate) enum Interval {
+    /// A second.
+    S1,
+    /// 5 seconds.
+    S5,
+    /// 15 seconds.
+    S15,
+    /// A minute.
+    M1,
+    /// 5 minutes.
+    M5,
+    /// 15 minutes.
+    M15,
+    /// An hour.
+    H1,
+    /// 4 hours.
+    H4,
+    /// A day.
+    D1,
+    /// A week.
+    W1,
+}
+
+impl From<Interval> for market::Interval {
+    fn from(interval: Interval) -> Self {
+        match interval {
+            Interval::S1 => Self::S1,
+            Interval::S5 => Self::S5,
+            Interval::S15 => Self::S15,
+            Interval::M1 => Self::M1,
+            Interval::M5 => Self::M5,
+            Interval::M15 => Self::M15,
+            Interval::H1 => Self::H1,
+            Interval::H4 => Self::H4,
+            Interval::D1 => Self::D1,
+            Interval::W1 => Self::W1,
+        }
+    }
+}
+
+/// How a candle is written: which way round, in which units, and up to when.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::api) struct Written {
+    pub(in crate::api) interval: market::Interval,
+    pub(in crate::api) decimals0: Option<u8>,
+    pub(in crate::api) decimals1: Option<u8>,
+    /// Prices of token1 in token0.
+    pub(in crate::api) invert: bool,
+    /// Time of the newest block.
+    pub(in crate::api) now: u64,
+}
+
+/// A candle, ready to be written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Candle {
+    pub(in crate::api) candle: market::Candle,
+    pub(in crate::api) written: Written,
+}
+
+impl Candle {
+    pub(in crate::api) fn price(&self, price: RawPrice) -> Option<String> {
+        let ratio = price::scaled(price, self.written.decimals0?, self.written.decimals1?)?;
+        if self.written.invert { ratio.inverse()?.decimal() } else { ratio.decimal() }
+    }
+
+    /// Upside down, the lowest is the highest.
+    pub(in crate::api) fn high_low(&self) -> (RawPrice, RawPrice) {
+        if self.written.invert { (self.candle.low, self.candle.high) } else { (self.candle.high, self.candle.low) }
+    }
+
+    /// Bought, sold: of the token that is priced.
+    pub(in crate::api) fn sides(&self) -> (&Side, &Side) {
+        let sides = (&self.candle.buys, &self.candle.sells);
+        if self.written.invert { (sides.1, sides.0) } else { sides }
+    }
+
+    pub(in crate::api) fn volumes(&self) -> (Option<String>, Option<String>) {
+        let (buys, sells) = (&self.candle.buys, &self.candle.sells);
+        let written =
+            |a, b, decimals: Option<u8>| price::unsigned_amount(alloy::primitives::U256::saturating_add(a, b), decimals?);
+        (
+            written(buys.volume0, sells.volume0, self.written.decimals0),
+            written(buys.volume1, sells.volume1, self.written.decimals1),
+        )
+    }
+
+    pub(in crate::api) fn next_start(&self) -> u64 {
+        self.written.interval.end_of(self.candle.start)
+    }
+
+    pub(in crate::api) fn is_closed(&self) -> bool {
+        self.written.now >= self.next_start()
+    }
+}
+
+/// What a pool did within a stretch of time. Prices are token1 per token0 in the tokens' own units, after each swap; with `invert` they are
+/// token0 per token1. Candles join: each opens at the close of the one before.
+#[Object]
+impl Candle {
+    /// When it begins.
+    async fn start(&self) -> Timestamp {
+        Timestamp(self.candle.start)
+    }
+
+    /// When the next one begins.
+    async fn end(&self) -> Timestamp {
+        Timestamp(self.next_start())
+    }
+
+    /// The close of the candle before; of a pool's first candle the price after its first swap. Null where a token has no decimals.
+    async fn open(&self) -> Option<BigDecimal> {
+        self.price(self.candle.open).map(BigDecimal)
+    }
+
+    /// The highest price, `open` included.
+    async fn high(&self) -> Option<BigDecimal> {
+        self.price(self.high_low().0).map(BigDecimal)
+    }
+
+    /// The lowest price, `open` included.
+    async fn low(&self) -> Option<BigDecimal> {
+        self.price(self.high_low().1).map(BigDecimal)
+    }
+
+    /// The price after the last swap.
+    async fn close(&self) -> Option<BigDecimal> {
+        self.price(self.candle.close).map(BigDecimal)
+    }
+
+    /// token0 that was traded, in either direction, in its own unit. Null where it has no decimals.
+    async fn volume_token0(&self) -> Option<BigDecimal> {
+        self.volumes().0.map(BigDecimal)
+    }
+
+    /// token1 that was traded, in either direction, in its own unit. Null where it has no decimals.
+    async fn volume_token1(&self) -> Option<BigDecimal> {
+        self.volumes().1.map(BigDecimal)
+    }
+
+    /// Swaps that bought the token that is priced: token0, with `invert` token1.
+    async fn buys(&self) -> u32 {
+        self.sides().0.trades
+    }
+
+    /// Swaps that sold it.
+    async fn sells(&self) -> u32 {
+        self.sides().1.trades
+    }
+
+    /// Addresses that bought, each once: who received the tokens.
+    async fn buyers(&self) -> u32 {
+        self.sides().0.traders
+    }
+
+    /// Addresses that sold, each once: who received the tokens.
+    async fn sellers(&self) -> u32 {
+        self.sides().1.traders
+    }
+
+    /// Swaps.
+    async fn tx_count(&self) -> u32 {
+        self.candle.buys.trades.saturating_add(self.candle.sells.trades)
+    }
+
+    /// A block came that is later than it: only a reorg can change it now.
+    async fn closed(&self) -> bool {
+        self.is_closed()
+    }
+}
+
+/// A stretch of time that ends now: whole minutes, the one under way included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub(crate) enum Window {
+    /// 5 minutes.
+    M5,
+    /// 15 minutes.
+    M15,
+    /// 30 minutes.
+    M30,
+    /// An hour.
+    H1,
+    /// 6 hours.
+    H6,
+    /// 24 hours.
+    H24,
+}
+
+impl From<Window> for market::Window {
+    fn from(window: Window) -> Self {
+        match window {
+            Window::M5 => Self::M5,
+            Window::M15 => Self::M15,
+            Window::M30 => Self::M30,
+            Window::H1 => Self::H1,
+            Window::H6 => Self::H6,
+            Window::H24 => Self::H24,
+        }
+    }
+}
+
+/// What a pool did within a window.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PoolStats {
+    pub(in crate::api) stats: market::WindowStats,
+    pub(in crate::api) decimals0: Option<u8>,
+    pub(in crate::api) decimals1: Option<u8>,
+}
+
+impl PoolStats {
+    pub(in crate::api) fn volume0(&self) -> Option<String> {
+        price::unsigned_amount(self.stats.buys.volume0.saturating_add(self.stats.sells.volume0), self.decimals0?)
+    }
+
+    pub(in crate::api) fn volume1(&self) -> Option<String> {
+        price::unsigned_amount(self.stats.buys.volume1.saturating_add(self.stats.sells.volume1), self.decimals1?)
+    }
+
+    pub(in crate::api) fn change(&self) -> Option<String> {
+        let (before, now) = self.stats.prices?;
+        price::change_percent(before, now)
+    }
+}
+
+/// What a pool did within a window that ends with the block of the answer.
+#[Object]
+impl PoolStats {
+    /// The first second that is counted.
+    async fn start(&self) -> Timestamp {
+        Timestamp(self.stats.start)
+    }
+
+    /// token0 that was traded, in either direction, in its own unit. Null where it has no decimals.
+    async fn volume_token0(&self) -> Option<BigDecimal> {
+        self.volume0().map(BigDecimal)
+    }
+
+    /// token1 that was traded, in either direction, in its own unit. Null where it has no decimals.
+    async fn volume_token1(&self) -> Option<BigDecimal> {
+        self.volume1().map(BigDecimal)
+    }
+
+    /// Swaps that bought token0.
+    async fn buys(&self) -> u32 {
+        self.stats.buys.trades
+    }
+
+    /// Swaps that sold token0.
+    async fn sells(&self) -> u32 {
+        self.stats.sells.trades
+    }
+
+    /// Addresses that bought token0, each once: who received it.
+    async fn buyers(&self) -> u32 {
+        self.stats.buys.traders
+    }
+
+    /// Addresses that sold token0, each once: who received token1.
+    async fn sellers(&self) -> u32 {
+        self.stats.sells.traders
+    }
+
+    /// Swaps.
+    async fn tx_count(&self) -> u32 {
+        self.stats.buys.trades.saturating_add(self.stats.sells.trades)
+    }
+
+    /// By how much token0 became dearer in token1 since the window began, in percent; negative where cheaper. Null before the first swap.
+    async fn price_change_percent(&self) -> Option<BigDecimal> {
+        self.change().map(BigDecimal)
+    }
+}

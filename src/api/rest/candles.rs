@@ -1,0 +1,281 @@
+//! `/v1/{chainId}/pools/{id}/candles` and `…/stats`: open, high, low, close and volume; and what happened lately.
+
+use std::sync::Arc;
+
+use axum::{extract::State, http::HeaderMap};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    answer::Answer,
+    document::Refusals,
+    params::{InPath, InQuery, OfPool, pin, pool_id},
+    pools::no_pool,
+    problem::Problem,
+    text::Decimal,
+};
+use crate::{
+    api::{
+        gql::{
+            candle::{self, Written},
+            token::decimals,
+        },
+        router::Public,
+    },
+    domain::market,
+    store::candles::CandleQuery,
+};
+
+const LIMIT_DEFAULT: u64 = 500;
+const LIMIT_MAX: u64 = 1_000;
+
+/// A candle's length. Days are UTC, weeks begin on Mondays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+pub(super) enum Interval {
+    S1,
+    S5,
+    S15,
+    M1,
+    M5,
+    M15,
+    H1,
+    H4,
+    D1,
+    W1,
+}
+
+impl From<Interval> for market::Interval {
+    fn from(interval: Interval) -> Self {
+        match interval {
+            Interval::S1 => Self::S1,
+            Interval::S5 => Self::S5,
+            Interval::S15 => Self::S15,
+            Interval::M1 => Self::M1,
+            Interval::M5 => Self::M5,
+            Interval::M15 => Self::M15,
+            Interval::H1 => Self::H1,
+            Interval::H4 => Self::H4,
+            Interval::D1 => Self::D1,
+            Interval::W1 => Self::W1,
+        }
+    }
+}
+
+/// Which candles.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct CandleParams {
+    /// How long a candle is.
+    #[param(inline)]
+    interval: Interval,
+    /// Seconds since 1970: the candle that this is in, and later ones. `limit` intervals before `to` unless it is said.
+    #[param(maximum = 9_223_372_036_854_775_807_i64)]
+    from: Option<u64>,
+    /// Seconds since 1970: only those that begin before. Up to the one under way unless it is said.
+    #[param(maximum = 9_223_372_036_854_775_807_i64)]
+    to: Option<u64>,
+    /// How many intervals, 1 to 1000; 500 where it is not said.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u64>,
+    /// Also those in which nobody traded.
+    #[serde(default)]
+    fill: bool,
+    /// Prices of token1 in token0.
+    #[serde(default)]
+    invert: bool,
+}
+
+/// What a pool did within a stretch of time. Prices are token1 per token0 in the tokens' own units, or with `invert` token0 per token1.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Candle {
+    /// Seconds since 1970.
+    #[schema(example = 1_760_000_000)]
+    start: u64,
+    /// When the next one begins.
+    end: u64,
+    /// The close of the candle before; of a pool's first candle the price after its first swap. Null where a token has no decimals.
+    open: Option<Decimal>,
+    high: Option<Decimal>,
+    low: Option<Decimal>,
+    close: Option<Decimal>,
+    /// In token0's own unit, both directions. Null where it has no decimals.
+    volume_token0: Option<Decimal>,
+    /// In token1's own unit, both directions.
+    volume_token1: Option<Decimal>,
+    /// Swaps that bought the token that is priced.
+    buys: u32,
+    sells: u32,
+    /// Addresses that bought, each once: who received the tokens.
+    buyers: u32,
+    sellers: u32,
+    /// A block came that is later than it: only a reorg can change it now.
+    closed: bool,
+}
+
+impl From<candle::Candle> for Candle {
+    fn from(from: candle::Candle) -> Self {
+        let (high, low) = from.high_low();
+        let (buys, sells) = from.sides();
+        let (volume_token0, volume_token1) = from.volumes();
+        let price = |price| from.price(price).map(Decimal);
+        Self {
+            start: from.candle.start,
+            end: from.next_start(),
+            open: price(from.candle.open),
+            high: price(high),
+            low: price(low),
+            close: price(from.candle.close),
+            volume_token0: volume_token0.map(Decimal),
+            volume_token1: volume_token1.map(Decimal),
+            buys: buys.trades,
+            sells: sells.trades,
+            buyers: buys.traders,
+            sellers: sells.traders,
+            closed: from.is_closed(),
+        }
+    }
+}
+
+/// Candles, oldest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Candles {
+    #[schema(max_items = 1000)]
+    data: Vec<Candle>,
+}
+
+/// What a pool did within a window that ends with the block in the headers.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Stats {
+    /// The first second that is counted, seconds since 1970.
+    start: u64,
+    /// In token0's own unit, both directions. Null where it has no decimals.
+    volume_token0: Option<Decimal>,
+    /// In token1's own unit, both directions.
+    volume_token1: Option<Decimal>,
+    /// Swaps that bought token0.
+    buys: u32,
+    sells: u32,
+    /// Addresses that bought token0, each once: who received it.
+    buyers: u32,
+    sellers: u32,
+    /// By how much token0 became dearer in token1 since the window began, in percent. Null before the first swap.
+    price_change_percent: Option<Decimal>,
+}
+
+/// Whole minutes up to now, the one under way included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+pub(super) enum Window {
+    M5,
+    M15,
+    M30,
+    H1,
+    H6,
+    H24,
+}
+
+impl From<Window> for market::Window {
+    fn from(window: Window) -> Self {
+        match window {
+            Window::M5 => Self::M5,
+            Window::M15 => Self::M15,
+            Window::M30 => Self::M30,
+            Window::H1 => Self::H1,
+            Window::H6 => Self::H6,
+            Window::H24 => Self::H24,
+        }
+    }
+}
+
+/// Which window.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct StatsParams {
+    /// How far back.
+    #[param(inline)]
+    window: Window,
+}
+
+/// A pool's volume, trades, traders and change of price.
+///
+/// A window with more than 20,000 swaps is refused: ask for a shorter one.
+#[utoipa::path(
+    get, path = "/v1/{chainId}/pools/{id}/stats", operation_id = "getPoolStats", tag = "pools",
+    params(OfPool, StatsParams),
+    responses(
+        (status = 200, description = "The statistics", body = Stats),
+        Refusals
+    )
+)]
+pub(super) async fn stats(
+    State(public): State<Arc<Public>>,
+    InPath(at): InPath<OfPool>,
+    InQuery(asked): InQuery<StatsParams>,
+    headers: HeaderMap,
+) -> Result<Answer, Problem> {
+    let pin = pin(&public, &at.chain_id)?;
+    let id = pool_id(&at.id)?;
+    let view = pin.pool(&id).ok_or_else(|| no_pool(&id.to_string()))?;
+    let (stats, source) = public.reader.stats(&pin, id, asked.window.into()).await?;
+    let (decimals0, decimals1) = (decimals(&pin, &view.meta.token0), decimals(&pin, &view.meta.token1));
+    let said = candle::PoolStats { stats, decimals0, decimals1 };
+    let stats = Stats {
+        start: stats.start,
+        volume_token0: said.volume0().map(Decimal),
+        volume_token1: said.volume1().map(Decimal),
+        buys: stats.buys.trades,
+        sells: stats.sells.trades,
+        buyers: stats.buys.traders,
+        sellers: stats.sells.traders,
+        price_change_percent: said.change().map(Decimal),
+    };
+    Answer::new(&pin, &headers, source, &stats)
+}
+
+/// A pool's candles.
+///
+/// Out of its swaps as of the block in the headers. A stretch with more than 20,000 swaps is refused: ask for a shorter one.
+#[utoipa::path(
+    get, path = "/v1/{chainId}/pools/{id}/candles", operation_id = "listCandles", tag = "pools",
+    params(OfPool, CandleParams),
+    responses(
+        (status = 200, description = "The candles", body = Candles),
+        Refusals
+    )
+)]
+pub(super) async fn candles(
+    State(public): State<Arc<Public>>,
+    InPath(at): InPath<OfPool>,
+    InQuery(asked): InQuery<CandleParams>,
+    headers: HeaderMap,
+) -> Result<Answer, Problem> {
+    let pin = pin(&public, &at.chain_id)?;
+    let id = pool_id(&at.id)?;
+    let view = pin.pool(&id).ok_or_else(|| no_pool(&id.to_string()))?;
+    let count = asked.limit.unwrap_or(LIMIT_DEFAULT);
+    if !(1..=LIMIT_MAX).contains(&count) {
+        return Err(Problem::bad(format!("`limit` is 1 to {LIMIT_MAX}, not {count}")));
+    }
+    // Stores keep 64-bit signed integers.
+    if asked.from.max(asked.to).is_some_and(|time| time > i64::MAX.unsigned_abs()) {
+        return Err(Problem::bad("`from` and `to` are whole seconds since 1970"));
+    }
+    if asked.from.zip(asked.to).is_some_and(|(from, to)| from >= to) {
+        return Err(Problem::bad("`from` must be before `to`"));
+    }
+    let interval = asked.interval.into();
+    let query = CandleQuery { pool: id, interval, from: asked.from, to: asked.to, count, fill: asked.fill };
+    let found = public.reader.candles(&pin, query).await?;
+    let written = Written {
+        interval,
+        decimals0: decimals(&pin, &view.meta.token0),
+        decimals1: decimals(&pin, &view.meta.token1),
+        invert: asked.invert,
+        now: pin.head().block.map_or(0, |b| b.timestamp),
+    };
+    let data = found.candles.into_iter().map(|candle| candle::Candle { candle, written }.into()).collect();
+    Answer::new(&pin, &headers, found.source, &Candles { data })
+}

@@ -1,0 +1,199 @@
+//! Candles through the schema and over REST: of memory, of history, and through a reorg.
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{rest::get, world::*};
+
+const ALL: &str = "start end open high low close volumeToken0 volumeToken1 buys sells buyers sellers txCount closed";
+
+async fn candles(world: &World, arguments: &str) -> Value {
+    world.ask(&format!("{{ pool(id: \"{PAIR}\") {{ candles({arguments}) {{ {ALL} }} }} }}")).await["data"]["pool"]["candles"]
+        .clone()
+}
+
+/// Held against the document.
+async fn rest(world: &World, path: &str) -> (StatusCode, String, Value) {
+    let (status, headers, body) = get(world, path).await;
+    (status, headers.get("x-data-source").map_or(String::new(), |v| v.to_str().unwrap().to_owned()), body)
+}
+
+/// USDC sold for so much WETH that one USDC costs `price` millionths of a WETH afterwards.
+fn sale(usdc: u64, price: u128) -> Vec<Step> {
+    v2_swap(usdc * 1_000_000, 5, 1_000_000_000_000, price * 1_000_000_000_000_000_000)
+}
+
+/// Blocks 2, 3 in one minute, 4 to 8 empty, 9 in the next but one. A block is 12 s.
+fn traded() -> World {
+    let mut world = World::new();
+    world.mine(sale(3, 500));
+    world.mine(sale(1, 700));
+    for _ in 4..9 {
+        world.mine(Vec::new());
+    }
+    world.mine(sale(10, 600));
+    world
+}
+
+/// Of block n.
+fn at(number: u64) -> u64 {
+    1_700_000_000 + 12 * number
+}
+
+fn minute(number: u64) -> u64 {
+    at(number) / 60 * 60
+}
+
+#[tokio::test]
+async fn candles_join_have_both_directions_and_say_whether_they_are_closed() {
+    let world = traded();
+    let first = json!({
+        "start": minute(2), "end": minute(2) + 60, "open": "0.0005", "high": "0.0007", "low": "0.0005", "close": "0.0007",
+        "volumeToken0": "4", "volumeToken1": "0.00000000000000001", "buys": 0, "sells": 2, "buyers": 0, "sellers": 1, "txCount": 2, "closed": true,
+    });
+    let second = json!({
+        "start": minute(9), "end": minute(9) + 60, "open": "0.0007", "high": "0.0007", "low": "0.0006", "close": "0.0006",
+        "volumeToken0": "10", "volumeToken1": "0.000000000000000005", "buys": 0, "sells": 1, "buyers": 0, "sellers": 1, "txCount": 1, "closed": false,
+    });
+    assert_eq!(candles(&world, "interval: M1").await, json!([first, second]));
+    // The other way round: what was the highest is the lowest, and who sold USDC bought WETH.
+    let inverted = candles(&world, "interval: M1, invert: true").await;
+    let prices = |candle: &Value| ["open", "high", "low", "close", "buys", "sells"].map(|name| candle[name].clone());
+    let third = "1666.666666666666666666666666666667";
+    assert_eq!(
+        prices(&inverted[0]),
+        [
+            json!("2000"),
+            json!("2000"),
+            json!("1428.571428571428571428571428571429"),
+            json!("1428.571428571428571428571428571429"),
+            json!(2),
+            json!(0)
+        ]
+    );
+    assert_eq!(prices(&inverted[1])[3..], [json!(third), json!(1), json!(0)]);
+    // Those in which nobody traded, on request; nothing before the pool's first swap.
+    let filled = candles(&world, "interval: M1, fillEmpty: true").await;
+    let starts: Vec<u64> = filled.as_array().unwrap().iter().map(|c| c["start"].as_u64().unwrap()).collect();
+    assert_eq!(starts, (minute(2)..=minute(9)).step_by(60).collect::<Vec<_>>());
+    let empty = &filled[1];
+    if empty["start"] != json!(minute(9)) {
+        assert_eq!(
+            (&empty["open"], &empty["close"], &empty["txCount"], &empty["volumeToken0"]),
+            (&json!("0.0007"), &json!("0.0007"), &json!(0), &json!("0"))
+        );
+    }
+    // A stretch: its first candle opens at the close before it.
+    let from = minute(9);
+    assert_eq!(candles(&world, &format!("interval: M1, from: {from}")).await, json!([second]));
+    assert_eq!(candles(&world, &format!("interval: M1, from: {}, first: 1", minute(2))).await, json!([first]));
+    assert_eq!(candles(&world, &format!("interval: M1, to: {from}")).await, json!([first]));
+    assert_eq!(candles(&world, &format!("interval: M1, from: {}", at(9) + 3_600)).await, json!([]), "the future is empty");
+    let week = candles(&world, "interval: W1").await;
+    assert_eq!((&week[0]["txCount"], &week[0]["open"], &week[0]["close"]), (&json!(3), &json!("0.0005"), &json!("0.0006")));
+}
+
+#[tokio::test]
+async fn what_memory_let_go_of_comes_from_history_and_rest_says_the_same() {
+    let mut world = traded();
+    let fresh = candles(&world, "interval: S15").await;
+    let path = format!("/v1/{CHAIN}/pools/{PAIR}/candles");
+    let (status, source, body) = rest(&world, &format!("{path}?interval=S15")).await;
+    assert_eq!((status, source.as_str()), (StatusCode::OK, "memory"));
+    let without_count = |candles: &Value| {
+        let mut candles = candles.clone();
+        candles.as_array_mut().unwrap().iter_mut().for_each(|c| drop(c.as_object_mut().unwrap().remove("txCount")));
+        candles
+    };
+    assert_eq!(body["data"], without_count(&fresh));
+    world.bury();
+    let mut old = candles(&world, &format!("interval: S15, from: {}", at(1))).await;
+    // Time went on.
+    assert_eq!(old[2]["closed"], json!(true));
+    old[2]["closed"] = fresh[2]["closed"].clone();
+    assert_eq!(old, fresh);
+    let (_, source, _) = rest(&world, &format!("{path}?interval=S15&from={}&invert=true&fill=true&limit=3", at(1))).await;
+    assert_ne!(source, "memory");
+}
+
+#[tokio::test]
+async fn a_reorg_changes_the_candles_and_leaves_no_trace() {
+    let mut world = traded();
+    world.reorg(3, vec![Vec::new(), sale(7, 900), Vec::new()]);
+    let reorged = candles(&world, "interval: M1, fillEmpty: true").await;
+    let mut straight = World::new();
+    straight.mine(sale(3, 500));
+    straight.mine(sale(1, 700));
+    for _ in 4..8 {
+        straight.mine(Vec::new());
+    }
+    straight.mine(sale(7, 900));
+    straight.mine(Vec::new());
+    assert_eq!(reorged, candles(&straight, "interval: M1, fillEmpty: true").await);
+}
+
+#[tokio::test]
+async fn statistics_of_a_window_are_of_memory_and_history_alike() {
+    let mut world = traded();
+    let stats = async |world: &World, window: &str| {
+        let all = "start volumeToken0 volumeToken1 buys sells buyers sellers txCount priceChangePercent";
+        let query = format!("{{ pool(id: \"{PAIR}\") {{ stats(window: {window}) {{ {all} }} }} }}");
+        world.ask(&query).await["data"]["pool"]["stats"].clone()
+    };
+    let five = stats(&world, "M5").await;
+    assert_eq!(
+        five,
+        json!({ "start": minute(9) - 240, "volumeToken0": "14", "volumeToken1": "0.000000000000000015", "buys": 0, "sells": 3,
+                "buyers": 0, "sellers": 1, "txCount": 3, "priceChangePercent": "20" })
+    );
+    world.bury();
+    // A quarter of an hour later nothing of it is in the window any more, and all of it is within the hour.
+    let none = stats(&world, "M5").await;
+    assert_eq!((&none["txCount"], &none["priceChangePercent"]), (&json!(0), &json!("0")));
+    let hour = stats(&world, "H1").await;
+    assert_eq!((&hour["txCount"], &hour["sellers"], &hour["priceChangePercent"]), (&json!(3), &json!(1), &json!("20")));
+    let (status, source, body) = rest(&world, &format!("/v1/{CHAIN}/pools/{PAIR}/stats?window=H1")).await;
+    assert_eq!((status, &body["priceChangePercent"], &body["sells"]), (StatusCode::OK, &json!("20"), &json!(3)));
+    assert_ne!(source, "memory");
+    let (_, _, body) = rest(&world, &format!("/v1/{CHAIN}/pools/{ODD_PAIR}/stats?window=H24")).await;
+    assert_eq!((&body["priceChangePercent"], &body["buys"]), (&Value::Null, &json!(0)), "nobody ever traded it");
+    let (status, _, body) = rest(&world, &format!("/v1/{CHAIN}/pools/{PAIR}/stats?window=H2")).await;
+    assert!(status == StatusCode::BAD_REQUEST && body["detail"].as_str().unwrap().contains("H2"), "{body}");
+    // A price that fell.
+    world.mine(sale(1, 300));
+    assert_eq!(stats(&world, "M5").await["priceChangePercent"], json!("-50"));
+}
+
+#[tokio::test]
+async fn what_cannot_be_asked_is_refused_with_what_can() {
+    let world = traded();
+    for (arguments, says) in [
+        ("interval: M2", "M2"),
+        ("interval: M1, first: 0", "between 1 and 1000"),
+        ("interval: M1, first: 1001", "between 1 and 1000"),
+        ("interval: M1, from: 20, to: 10", "`from` must be before `to`"),
+        ("interval: M1, from: -1", "not negative"),
+    ] {
+        let answer = world.schema.execute(format!("{{ pool(id: \"{PAIR}\") {{ candles({arguments}) {{ start }} }} }}")).await;
+        assert!(answer.errors.iter().any(|e| e.message.contains(says)), "{arguments}: {:?}", answer.errors);
+    }
+    let path = format!("/v1/{CHAIN}/pools/{PAIR}/candles");
+    for (query, says) in [
+        ("", "interval"),
+        ("?interval=M2", "M2"),
+        ("?interval=M1&limit=0", "`limit` is 1 to 1000"),
+        ("?interval=M1&from=20&to=10", "`from` must be before `to`"),
+        ("?interval=M1&from=-1", "from: "),
+        ("?interval=M1&from=18446744073709551615", "whole seconds since 1970"),
+        ("?interval=M1&fil=true", "fil"),
+    ] {
+        let (status, _, body) = rest(&world, &format!("{path}{query}")).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{query}: {body}");
+        assert!(body["detail"].as_str().unwrap().contains(says), "{query}: {body}");
+    }
+    let (status, _, _) = rest(&world, &format!("/v1/{CHAIN}/pools/{TRADER}/candles?interval=M1")).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    // Many pools at once are more than one query may ask.
+    let answer = world.schema.execute("{ pools(first: 100) { nodes { candles(interval: M1) { start } } } }").await;
+    assert!(answer.errors[0].message.contains("too many fields"), "{:?}", answer.errors);
+}
