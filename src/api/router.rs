@@ -33,6 +33,7 @@ pub(super) struct Public {
     pub(super) reader: Reader,
     pub(super) engine: gql::Engine,
     pub(super) metrics: Metrics,
+    pub(super) now_unix_ms: fn() -> u64,
     pub(super) origins: Origins,
     pub(super) sockets: Sockets,
     /// Places for streams over HTTP.
@@ -52,6 +53,7 @@ pub fn public_router(state: Arc<ApiState>) -> Router {
         reader: state.reader.clone(),
         engine: gql::Engine::new(core),
         metrics: state.metrics.clone(),
+        now_unix_ms: state.now_unix_ms,
         origins: origins.clone(),
         sockets: Sockets::new(state.metrics.clone(), state.draining.clone()),
         streams: rest::Streams::new(state.streams_per_address),

@@ -179,6 +179,8 @@ impl SourceState {
 pub struct SourceReport {
     pub value: Option<Fixed18>,
     pub age_ms: Option<Millis>,
+    /// From when on it ages: what stays the same while nothing new is said.
+    pub from_ms: Option<Millis>,
     /// Its part in the price, of [`WEIGHT_ONE`].
     pub weight: u32,
     pub excluded_by: Option<Exclusion>,
@@ -209,6 +211,7 @@ pub fn judge(rules: &Rules, sources: &[&SourceState], last_good: Option<Good>, n
         .map(|source| SourceReport {
             value: source.tick().map(|tick| tick.price),
             age_ms: source.age_ms(now_ms),
+            from_ms: source.last.map(|heard| heard.from_ms),
             weight: 0,
             excluded_by: source.exclusion(now_ms),
         })

@@ -19,7 +19,7 @@ mod loader;
 mod meta;
 mod pins;
 mod pool;
-mod price;
+pub(in crate::api) mod price;
 mod query;
 mod rows;
 pub(in crate::api) mod scalars;

@@ -134,7 +134,7 @@ impl Feed {
             report.sources.iter().zip(&verdict.sources).map(|((name, health), said)| source(name, health, said)).collect();
         Self {
             pair: report.pair.clone(),
-            value: decimal(verdict.value),
+            value: dollars(verdict.value).map(BigDecimal),
             status: verdict.status.into(),
             updated_at: verdict.updated_ms.map(|ms| Timestamp(ms / 1_000)),
             sources,
@@ -150,7 +150,7 @@ impl Feed {
 fn source(name: &str, health: &Health, said: &feed::SourceReport) -> PriceSource {
     PriceSource {
         name: name.to_owned(),
-        value: decimal(said.value),
+        value: dollars(said.value).map(BigDecimal),
         age_ms: said.age_ms,
         weight: BigDecimal(match said.weight {
             0 => "0".to_owned(),
@@ -165,8 +165,9 @@ fn source(name: &str, health: &Health, said: &feed::SourceReport) -> PriceSource
     }
 }
 
-fn decimal(price: Option<Fixed18>) -> Option<BigDecimal> {
-    price::unsigned_amount(U256::from(price?.scaled()), fixed::PLACES).map(BigDecimal)
+/// Without a loss where it has at most 34 digits.
+pub(in crate::api) fn dollars(price: Option<Fixed18>) -> Option<String> {
+    price::unsigned_amount(U256::from(price?.scaled()), fixed::PLACES)
 }
 
 /// What a token costs in dollars.

@@ -13,6 +13,7 @@ use super::{
     pools::no_pool,
     problem::Problem,
     text::Decimal,
+    words::{Interval, Window},
 };
 use crate::{
     api::{
@@ -22,44 +23,11 @@ use crate::{
         },
         router::Public,
     },
-    domain::market,
     store::candles::CandleQuery,
 };
 
 const LIMIT_DEFAULT: u64 = 500;
 const LIMIT_MAX: u64 = 1_000;
-
-/// A candle's length. Days are UTC, weeks begin on Mondays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
-pub(super) enum Interval {
-    S1,
-    S5,
-    S15,
-    M1,
-    M5,
-    M15,
-    H1,
-    H4,
-    D1,
-    W1,
-}
-
-impl From<Interval> for market::Interval {
-    fn from(interval: Interval) -> Self {
-        match interval {
-            Interval::S1 => Self::S1,
-            Interval::S5 => Self::S5,
-            Interval::S15 => Self::S15,
-            Interval::M1 => Self::M1,
-            Interval::M5 => Self::M5,
-            Interval::M15 => Self::M15,
-            Interval::H1 => Self::H1,
-            Interval::H4 => Self::H4,
-            Interval::D1 => Self::D1,
-            Interval::W1 => Self::W1,
-        }
-    }
-}
 
 /// Which candles.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -163,30 +131,6 @@ pub(super) struct Stats {
     sellers: u32,
     /// By how much token0 became dearer in token1 since the window began, in percent. Null before the first swap.
     price_change_percent: Option<Decimal>,
-}
-
-/// Whole minutes up to now, the one under way included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
-pub(super) enum Window {
-    M5,
-    M15,
-    M30,
-    H1,
-    H6,
-    H24,
-}
-
-impl From<Window> for market::Window {
-    fn from(window: Window) -> Self {
-        match window {
-            Window::M5 => Self::M5,
-            Window::M15 => Self::M15,
-            Window::M30 => Self::M30,
-            Window::H1 => Self::H1,
-            Window::H6 => Self::H6,
-            Window::H24 => Self::H24,
-        }
-    }
 }
 
 /// Which window.

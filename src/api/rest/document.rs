@@ -33,6 +33,7 @@ use super::{
         (name = "chain", description = "How new this server is"),
         (name = "pools", description = "Live state, and what happened in it"),
         (name = "tokens", description = "What tokens say of themselves"),
+        (name = "prices", description = "What tokens cost in dollars, and who says so"),
         (name = "events", description = "Swaps, mints and burns, in pages or since a cursor")
     ),
     components(schemas(Problem, Freshness, Kind, Frame))

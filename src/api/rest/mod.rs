@@ -2,7 +2,7 @@
 //!
 //! An answer's body is data alone; the block that it is true at is in the headers ([`answer`]). So the ETag of what did not change
 //! stays the same while blocks arrive, and a poller gets 304 with a fresh as-of. Errors are problem details ([`mod@problem`]). What is
-//! absent: prices in dollars, quotes, everything about NFTs.
+//! absent: quotes, everything about NFTs.
 
 mod activity;
 mod answer;
@@ -15,6 +15,7 @@ mod model;
 mod overview;
 mod params;
 mod pools;
+mod prices;
 mod problem;
 mod stream;
 mod text;
@@ -51,6 +52,8 @@ fn parts() -> (Router<Arc<Public>>, utoipa::openapi::OpenApi) {
         .routes(routes!(tokens::list))
         .routes(routes!(tokens::one))
         .routes(routes!(tokens::pools))
+        .routes(routes!(prices::list))
+        .routes(routes!(prices::one))
         .routes(routes!(events::swaps))
         .routes(routes!(events::mints))
         .routes(routes!(events::burns))

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    domain::{block, event::EventKind, pool, token},
+    domain::{block, event::EventKind, feed, market, pool, token},
     store,
 };
 
@@ -24,12 +24,42 @@ macro_rules! words {
                 }
             }
         }
+
+        impl From<$name> for $domain {
+            fn from(word: $name) -> Self {
+                match word {
+                    $($name::$word => Self::$word),+
+                }
+            }
+        }
     };
 }
 
 words! {
     /// Whether the numbers are as new as they should be: LIVE; DELAYED, a block is late; STALE, blocks have stopped coming.
     Freshness of store::Freshness { Live, Delayed, Stale }
+}
+
+words! {
+    /// A candle's length. Days are UTC, weeks begin on Mondays.
+    Interval of market::Interval { S1, S5, S15, M1, M5, M15, H1, H4, D1, W1 }
+}
+
+words! {
+    /// Whole minutes up to now, the one under way included.
+    Window of market::Window { M5, M15, M30, H1, H6, H24 }
+}
+
+words! {
+    /// FRESH: every source is, and they agree. DEGRADED: enough are; some are left out. STALE: too few; the value is the last good one.
+    /// HALTED: there is no value.
+    FeedStatus of feed::FeedStatus { Fresh, Degraded, Stale, Halted }
+}
+
+words! {
+    /// NO_DATA: it said nothing yet that could be used. STALE: what it said is too old. FROZEN: it repeats the same trade. DEVIATES: it is
+    /// too far from the median. FAULTED: it kept failing.
+    Exclusion of feed::Exclusion { NoData, Stale, Frozen, Deviates, Faulted }
 }
 
 words! {

@@ -1,10 +1,11 @@
 //! Prices from outside the chain, through the schema.
 
 use async_graphql::Response;
+use axum::http::StatusCode;
 use futures_util::{StreamExt, stream::BoxStream};
 use serde_json::{Value, json};
 
-use super::world::*;
+use super::{rest::get, world::*};
 use crate::{
     domain::{feed::Tick, fixed::Fixed18},
     store::prices::SourceId,
@@ -88,6 +89,47 @@ async fn what_cannot_be_asked_is_refused_with_what_can() {
         let response = world.schema.execute_stream(&query).next().await.unwrap();
         assert!(response.errors[0].message.contains(says), "{:?}", response.errors);
     }
+}
+
+#[tokio::test]
+async fn rest_says_the_same_and_its_etag_stays_while_nobody_says_anything_new() {
+    let world = World::new();
+    world.hear("binance", "1850.5", 20_000);
+    let path = format!("/v1/{CHAIN}/prices?ids={WETH},{USDC:#x}");
+    let (status, headers, body) = get(&world, &path).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    assert_eq!(
+        body["data"][0],
+        json!({
+            "token": format!("{WETH:#x}"), "value": "1850.5", "status": "DEGRADED", "updatedAtMs": NOW_MS - 20_000, "pair": "ETH/USD",
+            "sources": [
+                { "name": "binance", "value": "1850.5", "updatedAtMs": NOW_MS - 20_000, "weight": "1", "excludedBy": null, "connected": false },
+                { "name": "coinbase", "value": null, "updatedAtMs": null, "weight": "0", "excludedBy": "NO_DATA", "connected": false },
+            ],
+        })
+    );
+    assert_eq!(
+        (&body["data"][1]["value"], &body["data"][1]["status"], &body["data"][1]["pair"]),
+        (&Value::Null, &json!("HALTED"), &Value::Null)
+    );
+    let (_, _, one) = get(&world, &format!("/v1/{CHAIN}/tokens/{WETH}/price")).await;
+    assert_eq!(one, body["data"][0]);
+    let tag = headers["etag"].clone();
+    assert_eq!(get(&world, &path).await.1["etag"], tag);
+    world.hear("binance", "1850.6", 10_000);
+    assert_ne!(get(&world, &path).await.1["etag"], tag);
+    for (query, says) in [
+        ("", "ids"),
+        ("?ids=", "no address"),
+        ("?ids=0x12", "no address"),
+        ("?ids=0x00000000000000000000000000000000000000e0,", "no address"),
+    ] {
+        let (status, _, body) = get(&world, &format!("/v1/{CHAIN}/prices{query}")).await;
+        assert!(status == StatusCode::BAD_REQUEST && body["detail"].as_str().unwrap().contains(says), "{query}: {body}");
+    }
+    let many = vec![format!("{WETH:#x}"); 101].join(",");
+    let (status, _, body) = get(&world, &format!("/v1/{CHAIN}/prices?ids={many}")).await;
+    assert!(status == StatusCode::BAD_REQUEST && body["detail"].as_str().unwrap().contains("1 to 100"), "{body}");
 }
 
 #[tokio::test(start_paused = true)]

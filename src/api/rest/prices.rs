@@ -1,0 +1,150 @@
+//! `/v1/{chainId}/prices` and `…/tokens/{address}/price`: what tokens cost in dollars, and who says so.
+
+use std::sync::Arc;
+
+use axum::{extract::State, http::HeaderMap};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    answer::Answer,
+    document::Refusals,
+    model::Page,
+    params::{InPath, InQuery, OfToken, OnChain, address, pin},
+    problem::Problem,
+    text::{Address, Decimal},
+    words::{Exclusion, FeedStatus},
+};
+use crate::{
+    api::{gql::price::dollars, router::Public},
+    domain::feed::{SourceReport, WEIGHT_ONE},
+    store::{Pin, history::DataSource, prices::Health},
+};
+
+const IDS_MAX: usize = 100;
+
+/// One source of a price.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct PriceSource {
+    #[schema(example = "binance")]
+    name: String,
+    /// What it said last; null where it said nothing yet.
+    value: Option<Decimal>,
+    /// When that was, milliseconds since 1970.
+    updated_at_ms: Option<u64>,
+    /// Its part in the price, 0 to 1: the price is the median, and those that are not in the middle weigh nothing.
+    weight: Decimal,
+    /// Why it was left out; null where it was not.
+    excluded_by: Option<Exclusion>,
+    connected: bool,
+}
+
+/// What a token costs in dollars. Without a source the value is null, never 0.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct TokenPrice {
+    token: Address,
+    /// Dollars for one token; null where nobody can be believed.
+    value: Option<Decimal>,
+    status: FeedStatus,
+    /// The time of the oldest price that `value` stands on, milliseconds since 1970.
+    updated_at_ms: Option<u64>,
+    /// The pair that it is read from; null where the token is bound to none.
+    #[schema(example = "ETH/USD")]
+    pair: Option<String>,
+    /// In the order of the server's configuration.
+    sources: Vec<PriceSource>,
+}
+
+impl TokenPrice {
+    fn of(public: &Public, pin: &Pin, token: alloy::primitives::Address) -> Self {
+        let report = public.reader.prices().of_token(pin.chain(), &token, (public.now_unix_ms)());
+        let verdict = report.as_ref().map(|report| &report.verdict);
+        let sources = report.iter().flat_map(|report| report.sources.iter().zip(&report.verdict.sources));
+        Self {
+            token: token.into(),
+            value: verdict.and_then(|v| dollars(v.value)).map(Decimal),
+            status: verdict.map_or(FeedStatus::Halted, |v| v.status.into()),
+            updated_at_ms: verdict.and_then(|v| v.updated_ms),
+            pair: report.as_ref().map(|report| report.pair.clone()),
+            sources: sources.map(|((name, health), said)| source(name, health, said)).collect(),
+        }
+    }
+}
+
+fn source(name: &str, health: &Health, said: &SourceReport) -> PriceSource {
+    PriceSource {
+        name: name.to_owned(),
+        value: dollars(said.value).map(Decimal),
+        updated_at_ms: said.from_ms,
+        weight: Decimal(weight(said.weight)),
+        excluded_by: said.excluded_by.map(Into::into),
+        connected: health.connected,
+    }
+}
+
+fn weight(part: u32) -> String {
+    match part {
+        0 => "0".to_owned(),
+        WEIGHT_ONE => "1".to_owned(),
+        part => format!("0.{part:06}").trim_end_matches('0').to_owned(),
+    }
+}
+
+/// Which tokens.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PriceParams {
+    /// Addresses, separated by commas; 1 to 100 of them.
+    #[param(pattern = "^0x[0-9a-fA-F]{40}(,0x[0-9a-fA-F]{40}){0,99}$", example = "0xC02aaA39b223FE8D0A0e5C4F27eAD9083C756Cc2")]
+    ids: String,
+}
+
+/// What tokens cost in dollars, in the order of `ids`.
+///
+/// Prices are of the clock, not of the block in the headers: `updatedAtMs` says when. The ETag stays the same while nobody says anything new.
+#[utoipa::path(
+    get, path = "/v1/{chainId}/prices", operation_id = "listPrices", tag = "prices",
+    params(OnChain, PriceParams),
+    responses(
+        (status = 200, description = "The prices", body = Page<TokenPrice>),
+        Refusals
+    )
+)]
+pub(super) async fn list(
+    State(public): State<Arc<Public>>,
+    InPath(at): InPath<OnChain>,
+    InQuery(asked): InQuery<PriceParams>,
+    headers: HeaderMap,
+) -> Result<Answer, Problem> {
+    let pin = pin(&public, &at.chain_id)?;
+    let ids: Vec<&str> = asked.ids.split(',').collect();
+    if ids.len() > IDS_MAX {
+        return Err(Problem::bad(format!("`ids` takes 1 to {IDS_MAX} addresses, these are {}", ids.len())));
+    }
+    let tokens = ids.into_iter().map(|id| address("ids", id)).collect::<Result<Vec<_>, _>>()?;
+    let data = tokens.into_iter().map(|token| TokenPrice::of(&public, &pin, token)).collect();
+    Answer::new(&pin, &headers, DataSource::Memory, &Page { data, cursor: None })
+}
+
+/// What a token costs in dollars.
+///
+/// Also of a token that no pool trades: then it has a price where a feed is bound to it.
+#[utoipa::path(
+    get, path = "/v1/{chainId}/tokens/{address}/price", operation_id = "getTokenPrice", tag = "prices",
+    params(OfToken),
+    responses(
+        (status = 200, description = "The price", body = TokenPrice),
+        Refusals
+    )
+)]
+pub(super) async fn one(
+    State(public): State<Arc<Public>>,
+    InPath(at): InPath<OfToken>,
+    headers: HeaderMap,
+) -> Result<Answer, Problem> {
+    let (pin, token) = (pin(&public, &at.chain_id)?, address("address", &at.address)?);
+    Answer::new(&pin, &headers, DataSource::Memory, &TokenPrice::of(&public, &pin, token))
+}
