@@ -1,11 +1,12 @@
 //! Exchanges that push over a WebSocket: one connection, whatever the exchange.
 //!
-//! A connection that is silent is pinged and then given up; one that says too much nonsense in a row is given up, too. Pings of the
+//! A connection that is silent is pinged and then given up, whether that is answered or not; one that says too much nonsense in a row is given up, too. Pings of the
 //! other side are answered by the library.
 
 use std::time::Duration;
 
 use futures_util::{FutureExt, SinkExt, StreamExt, future::BoxFuture};
+use tokio::time::Instant;
 use tokio_tungstenite::{
     connect_async_with_config,
     tungstenite::{Message, protocol::WebSocketConfig},
@@ -72,27 +73,31 @@ impl<D: Dialect> Socket<D> {
             socket.send(Message::text(hello)).await.map_err(lost)?;
         }
         sink(Heard::Connected);
-        let patience = self.dialect.silence_max() / 2;
-        let (mut pinged, mut nonsense) = (false, 0_u32);
+        let silence_max = self.dialect.silence_max();
+        let (mut heard_at, mut pinged, mut nonsense) = (Instant::now(), false, 0_u32);
         loop {
-            let message = match tokio::time::timeout(patience, socket.next()).await {
+            let until = heard_at + if pinged { silence_max } else { silence_max / 2 };
+            let message = match tokio::time::timeout_at(until, socket.next()).await {
                 Ok(Some(message)) => message.map_err(lost)?,
                 Ok(None) => return Err(FeedError::Closed("without a word".to_owned())),
-                Err(_) if pinged => return Err(FeedError::Silent(self.dialect.silence_max())),
+                Err(_) if pinged => return Err(FeedError::Silent(silence_max)),
                 Err(_) => {
+                    // Where the line is dead, this finds it out.
                     pinged = true;
                     socket.send(Message::Ping(Vec::new().into())).await.map_err(lost)?;
                     continue;
                 }
             };
-            pinged = false;
+            // A pong says that the line is up, not that the exchange works.
+            if !message.is_pong() {
+                (heard_at, pinged) = (Instant::now(), false);
+            }
             let said = match &message {
                 Message::Text(text) => self.dialect.read(text),
                 Message::Close(frame) => {
                     return Err(FeedError::Closed(frame.as_ref().map_or_else(String::new, |f| f.reason.to_string())));
                 }
                 Message::Binary(_) => Said::Garbage("a binary message".to_owned()),
-                // A pong says that the line is up, not that the exchange works.
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => continue,
             };
             match said {
