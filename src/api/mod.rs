@@ -16,6 +16,7 @@ mod router;
 mod serve;
 #[cfg(test)]
 mod tests;
+mod udf;
 mod ws;
 
 use tokio::sync::watch;

@@ -18,7 +18,7 @@ use super::{
     ApiState, admin, gql, http,
     intake::{self, Intake},
     origins::Origins,
-    page, rest,
+    page, rest, udf,
     ws::Sockets,
 };
 use crate::{store::Reader, telemetry::Metrics};
@@ -68,6 +68,7 @@ pub fn public_router(state: Arc<ApiState>) -> Router {
         .route("/graphql", any(http::graphql))
         .route("/graphql/ws", any(http::graphql))
         .merge(rest::router())
+        .nest("/udf", udf::router())
         .fallback(page::not_found)
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .layer(CompressionLayer::new().compress_when(compressible()))

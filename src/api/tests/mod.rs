@@ -19,4 +19,5 @@ mod schema;
 mod sockets;
 mod stream;
 mod subscriptions;
+mod udf;
 mod world;
