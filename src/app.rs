@@ -57,12 +57,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Exit
     let shared = Shared { metrics, board, nodes, prices: feeds.prices() };
     // Whatever becomes of the store, prices from outside the chain go on.
     let _feeds = feeds.start(&shared.metrics, &shared.board, &shutdown);
+    let Some(mut opened) = store::open(&config, &shared.nodes, &shutdown).await? else { return Ok(()) };
     loop {
-        let Some(opened) = store::open(&config, &shared.nodes, &shutdown).await? else { return Ok(()) };
         shared.metrics.store_stand_in.set(i64::from(opened.stand_in.is_some()));
         match serve(&config, listeners, &shared, opened, &shutdown).await? {
             Ended::Shutdown => return Ok(()),
-            Ended::StoreAnswers(kept) => listeners = kept,
+            Ended::StoreAnswers(kept, store) => (listeners, opened) = (kept, *store),
         }
         tracing::info!("the store answers: starting over with it");
     }
@@ -83,7 +83,7 @@ type Listeners = [std::net::TcpListener; 2];
 enum Ended {
     Shutdown,
     /// A stand-in is no longer needed. Who connects until all is built anew waits in the backlog of these.
-    StoreAnswers(Listeners),
+    StoreAnswers(Listeners, Box<store::Opened>),
 }
 
 /// Builds tree and server over an open store, and takes them down again.
@@ -160,7 +160,7 @@ async fn serve(
 
     let outcome = tokio::select! {
         () = shutdown.cancelled() => { drop(kept); Ok(None) }
-        () = store::answers(config), if stand_in.is_some() => Ok(kept),
+        store = store::opened(config, nodes), if stand_in.is_some() => Ok(kept.map(|kept| (kept, Box::new(store)))),
         reason = fatal.recv() => Err(Exit(reason.unwrap_or_else(|| "the actors ended".to_owned()))),
     };
     // Readiness off, no new heads, finish the block, flush, close the sockets.
@@ -179,7 +179,7 @@ async fn serve(
         return Err(Exit("the last blocks could not be stored in time; they are read again at the next start".to_owned()));
     }
     tracing::info!("stopped");
-    Ok(outcome?.map_or(Ended::Shutdown, Ended::StoreAnswers))
+    Ok(outcome?.map_or(Ended::Shutdown, |(kept, store)| Ended::StoreAnswers(kept, store)))
 }
 
 /// A chain that answers, and is the right one.

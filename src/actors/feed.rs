@@ -45,6 +45,7 @@ pub struct Feed {
 #[must_use]
 pub fn start(deps: FeedDeps) -> actix::Addr<Feed> {
     let deps = Arc::new(deps);
+    deps.prices.begin(deps.id);
     let spec = {
         let giving_up = deps.clone();
         Spec {
@@ -53,7 +54,7 @@ pub fn start(deps: FeedDeps) -> actix::Addr<Feed> {
             restart: Restart::Transient,
             board: deps.board.clone(),
             metrics: deps.metrics.clone(),
-            on_give_up: Box::new(move |cause| giving_up.prices.faulted(giving_up.id, cause)),
+            on_give_up: Box::new(move |_| giving_up.prices.faulted(giving_up.id)),
         }
     };
     supervise(spec, |_| Feed { deps })

@@ -197,9 +197,9 @@ impl Follower {
         for reverted in &update.revert {
             self.registry.revert(reverted.hash);
         }
-        let mut addresses =
-            blocks.iter().flat_map(|(_, logs)| logs).filter(|log| aggregator::announces(log)).map(|log| &log.address);
-        let touched = !update.revert.is_empty() || deps.live.touches.any(&mut addresses);
+        let reverted = !update.revert.is_empty();
+        let announced = blocks.iter().flat_map(|(_, logs)| logs).filter(|log| aggregator::announces(log)).map(|log| log.address);
+        let announced: BTreeSet<Address> = announced.collect();
         let mut decoded = Vec::with_capacity(blocks.len());
         let mut created = Vec::with_capacity(blocks.len());
         for (block, logs) in blocks {
@@ -214,7 +214,8 @@ impl Follower {
         let quiet = !deps.live.head().at_head && !at_head;
         let step = Step { update, blocks: decoded, created, head, finalized_number, keep_undo: true, at_head, quiet, gap: false };
         self.advance(step).await;
-        if touched {
+        // Asked after the commit: whoever began to wait meanwhile has read the block before.
+        if reverted || deps.live.touches.any(announced.iter()) {
             deps.live.touches.signal();
         }
         deps.metrics.block_commit_seconds.with_label_values(&[&deps.label()]).observe(heard.elapsed().as_secs_f64());

@@ -51,6 +51,7 @@ pub struct Oracle {
 #[must_use]
 pub fn start(deps: OracleDeps) -> actix::Addr<Oracle> {
     let deps = Arc::new(deps);
+    deps.prices.begin(deps.id);
     let spec = {
         let giving_up = deps.clone();
         Spec {
@@ -59,7 +60,7 @@ pub fn start(deps: OracleDeps) -> actix::Addr<Oracle> {
             restart: Restart::Transient,
             board: deps.board.clone(),
             metrics: deps.metrics.clone(),
-            on_give_up: Box::new(move |cause| giving_up.prices.faulted(giving_up.id, cause)),
+            on_give_up: Box::new(move |_| giving_up.prices.faulted(giving_up.id)),
         }
     };
     supervise(spec, |_| Oracle { deps })
@@ -120,7 +121,8 @@ impl Watched<'_> {
                     match &error {
                         // The contract is what it is, and it is no price.
                         NoReading::NoProxy(_) => deps.prices.set(deps.id, Err(error.to_string()), (deps.now_unix_ms)()),
-                        NoReading::Chain(_) => deps.prices.disconnected(deps.id, &error.to_string()),
+                        // Which endpoint, and what it said, is the operator's business.
+                        NoReading::Chain(_) => deps.prices.disconnected(deps.id, "its chain's node cannot be asked"),
                     }
                     tracing::warn!(feed = %deps.name, %error, "an oracle cannot be read");
                     pause = pause.saturating_mul(2).min(RETRY_MAX);

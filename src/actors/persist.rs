@@ -239,7 +239,9 @@ impl Writer {
         }
         // A block that was mended before it was written: the window has it as it is now.
         side.amended.retain(|hash, record| !new.iter().any(|r| r.block.hash == *hash) && may_be_canonical(head, record));
-        let parts = split(new, side.amended.into_values(), head.finalized_number).into_iter();
+        // With flips all of a batch is one transaction.
+        let final_rows = if revert.is_empty() { FINAL_BATCH_ROWS } else { BATCH_ROWS };
+        let parts = split(new, side.amended.into_values(), head.finalized_number, final_rows).into_iter();
         let mut batches: Vec<WriteBatch> = parts.map(|(records, head)| WriteBatch { records, head, ..self.empty() }).collect();
         if batches.is_empty() {
             batches.push(self.empty());
@@ -300,10 +302,15 @@ type Part = (Vec<Arc<BlockRecord>>, Option<BlockRef>);
 
 /// Each part is small enough for one transaction, and final as a whole or not at all. What is new goes first: a block that only
 /// gains something is durable already.
-fn split(mut new: Vec<Arc<BlockRecord>>, amended: impl Iterator<Item = Arc<BlockRecord>>, finalized_number: u64) -> Vec<Part> {
+fn split(
+    mut new: Vec<Arc<BlockRecord>>,
+    amended: impl Iterator<Item = Arc<BlockRecord>>,
+    finalized_number: u64,
+    final_rows: usize,
+) -> Vec<Part> {
     let first_new = new.first().map_or(u64::MAX, |r| r.block.number);
     let fresh = new.split_off(new.partition_point(|r| r.block.number <= finalized_number));
-    let parts = cut(new.into_iter(), FINAL_BATCH_ROWS).into_iter().chain(cut(fresh.into_iter().chain(amended), BATCH_ROWS));
+    let parts = cut(new.into_iter(), final_rows).into_iter().chain(cut(fresh.into_iter().chain(amended), BATCH_ROWS));
     parts
         .map(|mut records| {
             records.sort_by_key(|r| r.block.number);

@@ -37,9 +37,25 @@ pub(super) async fn open(config: &Config, nodes: &[Node], shutdown: &Cancellatio
     }
 }
 
-/// Waits until the configured store answers.
-pub(super) async fn answers(config: &Config) {
-    while let Ok(Err(_)) = mongodb(config).await {
+/// Waits until the configured store answers, and opens it. Whatever is wrong with it meanwhile, a stand-in goes on.
+pub(super) async fn opened(config: &Config, nodes: &[Node]) -> Opened {
+    let mut told = None;
+    loop {
+        let trouble = match mongodb(config).await {
+            Ok(Ok(history)) => {
+                let history = Arc::new(history);
+                match claim(history.as_ref(), &config.chain, nodes).await {
+                    Ok(fence) => return Opened { fence, history, stand_in: None },
+                    Err(exit) => Some(exit.0),
+                }
+            }
+            Ok(Err(_)) => None,
+            Err(exit) => Some(exit.0),
+        };
+        if let Some(reason) = trouble.filter(|reason| told.as_ref() != Some(reason)) {
+            tracing::warn!(reason, "MongoDB answers and cannot be used: it is tried again");
+            told = Some(reason);
+        }
         tokio::time::sleep(ASK_AGAIN).await;
     }
 }

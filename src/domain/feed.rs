@@ -179,8 +179,8 @@ impl SourceState {
 pub struct SourceReport {
     pub value: Option<Fixed18>,
     pub age_ms: Option<Millis>,
-    /// From when on it ages: what stays the same while nothing new is said.
-    pub from_ms: Option<Millis>,
+    /// The source's own time of it.
+    pub at_ms: Option<Millis>,
     /// Its part in the price, of [`WEIGHT_ONE`].
     pub weight: u32,
     pub excluded_by: Option<Exclusion>,
@@ -191,7 +191,7 @@ pub struct SourceReport {
 pub struct Verdict {
     pub value: Option<Fixed18>,
     pub status: FeedStatus,
-    /// The oldest tick that the price stands on, or when the last good one was made.
+    /// The time of the oldest tick that the price stands on, by its source's clock.
     pub updated_ms: Option<Millis>,
     pub sources: Vec<SourceReport>,
 }
@@ -200,7 +200,10 @@ pub struct Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Good {
     pub value: Fixed18,
-    pub at_ms: Millis,
+    /// [`Verdict::updated_ms`] of it.
+    pub updated_ms: Millis,
+    /// When it was still good, by our clock.
+    pub good_ms: Millis,
 }
 
 /// The median of the sources that can be believed, half-way between the two middle ones where their number is even.
@@ -211,7 +214,7 @@ pub fn judge(rules: &Rules, sources: &[&SourceState], last_good: Option<Good>, n
         .map(|source| SourceReport {
             value: source.tick().map(|tick| tick.price),
             age_ms: source.age_ms(now_ms),
-            from_ms: source.last.map(|heard| heard.from_ms),
+            at_ms: source.tick().map(|tick| tick.at_ms),
             weight: 0,
             excluded_by: source.exclusion(now_ms),
         })
@@ -220,7 +223,7 @@ pub fn judge(rules: &Rules, sources: &[&SourceState], last_good: Option<Good>, n
     let believed = || reports.iter().filter(|r| r.excluded_by.is_none());
     let count = believed().count();
     let price = median(believed().filter_map(|r| r.value).collect());
-    let oldest = believed().filter_map(|r| r.age_ms).max().map(|age| now_ms.saturating_sub(age));
+    let oldest = believed().filter_map(|r| r.at_ms).min();
     match price {
         Some(value) if count >= rules.min_sources.max(1) && !contradictory => {
             let status = if count == reports.len() { FeedStatus::Fresh } else { FeedStatus::Degraded };
@@ -228,9 +231,9 @@ pub fn judge(rules: &Rules, sources: &[&SourceState], last_good: Option<Good>, n
             Verdict { value: Some(value), status, updated_ms: oldest, sources: reports }
         }
         _ => {
-            let kept = last_good.filter(|good| !contradictory && now_ms.saturating_sub(good.at_ms) <= rules.halt_after_ms);
+            let kept = last_good.filter(|good| !contradictory && now_ms.saturating_sub(good.good_ms) <= rules.halt_after_ms);
             let status = if kept.is_some() { FeedStatus::Stale } else { FeedStatus::Halted };
-            Verdict { value: kept.map(|g| g.value), status, updated_ms: last_good.map(|g| g.at_ms), sources: reports }
+            Verdict { value: kept.map(|g| g.value), status, updated_ms: kept.map(|g| g.updated_ms), sources: reports }
         }
     }
 }

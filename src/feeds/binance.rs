@@ -4,6 +4,8 @@
 //! the time of the message, `C` the end of the statistics, both in milliseconds. The server pings every 20 s and ends each connection
 //! after a day.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use url::Url;
 
@@ -67,6 +69,11 @@ struct Why {
 impl Dialect for Binance {
     fn url(&self) -> &Url {
         &self.url
+    }
+
+    /// A ticker comes every second while anybody trades.
+    fn silence_max(&self) -> Duration {
+        Duration::from_secs(60)
     }
 
     fn read(&self, text: &str) -> Said {

@@ -3,10 +3,14 @@
 //! An unchanged answer costs nothing where the service knows ETags. A daily budget is spread over the day: what is left of it is what
 //! is asked.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use futures_util::{FutureExt, future::BoxFuture};
 use reqwest::{StatusCode, header};
+use tokio::time::Instant;
 
 use super::{FeedError, Heard, PriceSource, Sink, host_of};
 use crate::{config::FeedConfig, domain::feed::Tick};
@@ -39,6 +43,14 @@ pub(super) struct Poll<Q> {
     query: Q,
     client: reqwest::Client,
     every: Duration,
+    /// Outlives a run: a service that fails is not asked more often, nor for what is known.
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    asked_at: Option<Instant>,
+    etag: Option<String>,
 }
 
 impl<Q: Query> Poll<Q> {
@@ -56,7 +68,7 @@ impl<Q: Query> Poll<Q> {
         let local = query.url().host_str().is_some_and(|host| host == "localhost" || host == "127.0.0.1");
         let client = if local { client.no_proxy() } else { client };
         let client = client.build().map_err(|e| format!("no HTTP client: {}", e.without_url()))?;
-        Ok(Self { query, client, every: wanted.max(allowed.unwrap_or_default()) })
+        Ok(Self { query, client, every: wanted.max(allowed.unwrap_or_default()), kept: Mutex::default() })
     }
 
     #[cfg(test)]
@@ -64,13 +76,27 @@ impl<Q: Query> Poll<Q> {
         self.every
     }
 
-    async fn ask(&self, etag: &mut Option<String>) -> Result<Option<String>, FeedError> {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Until the pace allows the next request.
+    async fn pace(&self) {
+        let next = self.kept().asked_at.map(|at| at + self.every);
+        if let Some(next) = next {
+            tokio::time::sleep_until(next).await;
+        }
+        self.kept().asked_at = Some(Instant::now());
+    }
+
+    async fn ask(&self) -> Result<Option<String>, FeedError> {
         let unreachable = |e: reqwest::Error| FeedError::Unreachable(e.without_url().to_string());
         let mut request = self.client.get(self.query.url().clone());
         if let Some((name, key)) = self.query.key() {
             request = request.header(name, key);
         }
-        if let Some(known) = etag.as_deref() {
+        let known = self.kept().etag.clone();
+        if let Some(known) = known {
             request = request.header(header::IF_NONE_MATCH, known);
         }
         let mut response = request.send().await.map_err(unreachable)?;
@@ -92,23 +118,22 @@ impl<Q: Query> Poll<Q> {
                 return Err(FeedError::Nonsense("an answer of more than 64 kB".to_owned()));
             }
         }
-        *etag = new;
+        self.kept().etag = new;
         String::from_utf8(body).map(Some).map_err(|_| FeedError::Nonsense("an answer that is no text".to_owned()))
     }
 
     async fn listen(&self, sink: Sink<'_>) -> Result<std::convert::Infallible, FeedError> {
-        let (mut etag, mut nonsense, mut connected) = (None, 0_u32, false);
-        let mut pace = tokio::time::interval(self.every.max(Duration::from_millis(1)));
-        pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut nonsense, mut connected) = (0_u32, false);
         loop {
-            pace.tick().await;
-            let Some(body) = self.ask(&mut etag).await? else {
-                sink(Heard::Alive);
-                continue;
-            };
+            self.pace().await;
+            let body = self.ask().await?;
             if !std::mem::replace(&mut connected, true) {
                 sink(Heard::Connected);
             }
+            let Some(body) = body else {
+                sink(Heard::Alive);
+                continue;
+            };
             match self.query.read(&body) {
                 Ok(tick) => {
                     nonsense = 0;
@@ -116,7 +141,7 @@ impl<Q: Query> Poll<Q> {
                 }
                 Err(why) => {
                     // It is to be read again, changed or not.
-                    etag = None;
+                    self.kept().etag = None;
                     nonsense = nonsense.saturating_add(1);
                     if nonsense >= NONSENSE_MAX {
                         return Err(FeedError::Nonsense(why));

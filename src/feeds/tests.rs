@@ -277,6 +277,24 @@ fn a_budget_is_spread_over_the_day() {
     }
 }
 
+#[tokio::test]
+async fn a_service_that_fails_is_asked_at_the_same_pace_and_for_what_is_not_known() {
+    let body = r#"{"ethereum":{"usd":1850,"last_updated_at":1711356300}}"#;
+    let failed = || StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    let (url, script) = service(vec![([("etag", "x")], body).into_response(), failed(), failed()]).await;
+    let lines = format!("pair = 'ETH/USD'\nsource = 'coingecko'\nsymbol = 'ethereum'\npoll_ms = 150\nurl = '{url}'");
+    let source = opened(&lines);
+    let began = std::time::Instant::now();
+    for _ in 0..2 {
+        assert_eq!(run(source.as_ref()).await.1, FeedError::Refused("status 500".to_owned()));
+    }
+    // Three requests in two runs: two pauses, however the runs ended.
+    assert!(began.elapsed() >= Duration::from_millis(300), "{:?}", began.elapsed());
+    let asked = &script.lock().unwrap().1;
+    assert_eq!(asked.len(), 3);
+    assert_eq!(asked[2].1["if-none-match"], "x");
+}
+
 #[test]
 fn what_a_source_lacks_is_said() {
     for (lines, says) in [

@@ -88,8 +88,8 @@ impl<D: Dialect> Socket<D> {
                     continue;
                 }
             };
-            // A pong says that the line is up, not that the exchange works.
-            if !message.is_pong() {
+            // Pings and pongs say that the line is up, not that the exchange works.
+            if message.is_text() || message.is_binary() {
                 (heard_at, pinged) = (Instant::now(), false);
             }
             let said = match &message {

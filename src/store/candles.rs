@@ -94,16 +94,18 @@ impl Reader {
         told(&found);
         let before = found.events.first().and_then(|event| event.row.after.as_ref()).and_then(RawPrice::of);
         let mut trades: Vec<Trade> = Vec::new();
-        let mut after = None;
+        let (mut after, mut read) = (None, 0_usize);
         loop {
             let found = self.events(pin, EventQuery { after, ..base }).await?;
             told(&found);
+            // Rows, not trades: of a pool that was given up they have no price.
+            read = read.saturating_add(found.events.len());
+            if read > TRADES_MAX {
+                return Err(ReadError::TooMuch { most: TRADES_MAX });
+            }
             trades.extend(found.events.iter().filter_map(trade));
             if found.events.len() < PAGE {
                 return Ok(Trades { trades, before, source });
-            }
-            if trades.len() >= TRADES_MAX {
-                return Err(ReadError::TooMuch { most: TRADES_MAX });
             }
             after = found.events.last().map(|e| Place { block_number: e.block.number, log_index: e.row.log_index() });
         }

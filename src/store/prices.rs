@@ -12,8 +12,10 @@ use tokio::sync::watch;
 
 use crate::domain::{
     ChainId,
-    feed::{Good, Millis, Refusal, Rules, SourceState, Tick, Verdict, judge},
+    feed::{FeedStatus, Good, Millis, Refusal, Rules, SourceState, Tick, Verdict, judge},
 };
+
+const TROUBLE_MAX: usize = 200;
 
 /// Names a source within [`Prices`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,6 +172,11 @@ impl Prices {
         self.changed();
     }
 
+    /// An actor begins with it: what became of the one before does not count.
+    pub fn begin(&self, id: SourceId) {
+        self.with(id, |source| source.state.set_faulted(false));
+    }
+
     pub fn connected(&self, id: SourceId) {
         self.with(id, |source| source.health.connected = true);
         self.changed();
@@ -179,15 +186,15 @@ impl Prices {
     pub fn disconnected(&self, id: SourceId, why: &str) {
         self.with(id, |source| {
             source.health.connected = false;
-            source.health.trouble = Some(why.to_owned());
+            source.health.trouble = Some(short(why));
         });
         self.changed();
     }
 
-    /// Its actor was given up.
-    pub fn faulted(&self, id: SourceId, why: &str) {
+    /// Its actor was given up; the log says why.
+    pub fn faulted(&self, id: SourceId) {
         self.with(id, |source| source.state.set_faulted(true));
-        self.disconnected(id, why);
+        self.disconnected(id, "it kept failing and was given up");
     }
 
     /// Every pair, in the order of the configuration.
@@ -203,14 +210,10 @@ impl Prices {
         self.pairs.get(*at).map(|pair| report(pair, now_ms))
     }
 
+    /// How long a price was good is known where the next one is looked at: with each report, and with each tick.
     fn remember(&self, id: SourceId, now_ms: Millis) {
-        let Some(pair) = self.pairs.get(id.pair) else { return };
-        let mut book = locked(pair);
-        let verdict = verdict(pair, &book, now_ms);
-        if let (Some(value), Some(at_ms), true) =
-            (verdict.value, verdict.updated_ms, verdict.sources.iter().any(|s| s.weight > 0))
-        {
-            book.last_good = Some(Good { value, at_ms });
+        if let Some(pair) = self.pairs.get(id.pair) {
+            verdict(pair, &mut locked(pair), now_ms);
         }
     }
 
@@ -226,7 +229,12 @@ impl Prices {
 
 fn refused(health: &mut Health, why: &str) {
     health.refused = health.refused.saturating_add(1);
-    health.trouble = Some(why.to_owned());
+    health.trouble = Some(short(why));
+}
+
+/// Texts of strangers are kept as short as people read them.
+fn short(why: &str) -> String {
+    why.chars().take(TROUBLE_MAX).collect()
 }
 
 fn locked(pair: &Pair) -> MutexGuard<'_, Book> {
@@ -234,15 +242,21 @@ fn locked(pair: &Pair) -> MutexGuard<'_, Book> {
     pair.book.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn verdict(pair: &Pair, book: &Book, now_ms: Millis) -> Verdict {
+/// The verdict now, with what was good until the oldest of its sources went stale.
+fn verdict(pair: &Pair, book: &mut Book, now_ms: Millis) -> Verdict {
     let states: Vec<&SourceState> = book.sources.iter().map(|s| &s.state).collect();
-    judge(&pair.spec.rules, &states, book.last_good, now_ms)
+    let verdict = judge(&pair.spec.rules, &states, book.last_good, now_ms);
+    let is_good = matches!(verdict.status, FeedStatus::Fresh | FeedStatus::Degraded);
+    if let (Some(value), Some(updated_ms), true) = (verdict.value, verdict.updated_ms, is_good) {
+        book.last_good = Some(Good { value, updated_ms, good_ms: now_ms });
+    }
+    verdict
 }
 
 fn report(pair: &Pair, now_ms: Millis) -> PairReport {
-    let book = locked(pair);
+    let mut book = locked(pair);
     let sources = book.sources.iter().map(|s| (s.spec.name.clone(), s.health.clone())).collect();
-    PairReport { pair: pair.spec.name.clone(), verdict: verdict(pair, &book, now_ms), sources }
+    PairReport { pair: pair.spec.name.clone(), verdict: verdict(pair, &mut book, now_ms), sources }
 }
 
 #[cfg(test)]
@@ -279,9 +293,11 @@ mod tests {
         assert_eq!(prices.hear(coinbase, tick("1851", 5_500), 5_500), Ok(true));
         assert_eq!((at(5_500).status, at(5_500).value), (FeedStatus::Fresh, Some(Fixed18::parse("1850.5").unwrap())));
         assert_eq!((at(6_001).status, at(6_001).value), (FeedStatus::Degraded, Some(Fixed18::parse("1851").unwrap())));
-        assert_eq!((at(6_501).status, at(6_501).value), (FeedStatus::Stale, Some(Fixed18::parse("1850.5").unwrap())));
-        assert_eq!(at(6_501).updated_ms, Some(5_000), "as old as its oldest part");
-        assert_eq!((at(15_001).status, at(15_001).value), (FeedStatus::Halted, None));
+        assert_eq!((at(6_501).status, at(6_501).value), (FeedStatus::Stale, Some(Fixed18::parse("1851").unwrap())));
+        assert_eq!(at(6_501).updated_ms, Some(5_500));
+        // From when it was seen to be good last: 6.001 s.
+        assert_eq!(at(16_001).status, FeedStatus::Stale);
+        assert_eq!((at(16_002).status, at(16_002).value, at(16_002).updated_ms), (FeedStatus::Halted, None, None));
         assert_eq!(prices.of_token(2, &TOKEN, 0).map(|r| r.pair), None, "another chain's token");
     }
 
@@ -296,10 +312,14 @@ mod tests {
         let health = &report.sources[0].1;
         assert_eq!((health.connected, health.ticks, health.refused), (true, 0, 2));
         assert_eq!(health.trouble.as_deref(), Some("it is 99999 ms old"));
-        prices.faulted(binance, "gave up");
+        prices.faulted(binance);
         let report = &prices.all(100_000)[0];
         assert_eq!(report.verdict.sources[0].excluded_by, Some(Exclusion::Faulted));
         assert!(!report.sources[0].1.connected);
+        prices.begin(binance);
+        assert_eq!(prices.all(100_000)[0].verdict.sources[0].excluded_by, Some(Exclusion::NoData));
+        prices.garbage(binance, &"x".repeat(1_000));
+        assert_eq!(prices.all(1)[0].sources[0].1.trouble.as_ref().map(String::len), Some(TROUBLE_MAX));
         assert_eq!(prices.source("ETH/USD", "kraken"), None);
     }
 }

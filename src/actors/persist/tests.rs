@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use super::{may_be_canonical, split};
+use super::{BATCH_ROWS, FINAL_BATCH_ROWS, may_be_canonical, split};
 use crate::{
     domain::{block::BlockRef, record::BlockRecord},
     store::{
@@ -29,7 +29,7 @@ fn numbers(records: &[Arc<BlockRecord>]) -> Vec<u64> {
 fn what_is_new_is_durable_before_what_only_gains_something_and_nothing_final_shares_a_batch_with_what_is_not() {
     let blocks = chain(&[4_000, 4_000, 1, 1, 4_000, 4_000, 4_000, 1]);
     // Stored: 100 to 103; of these 100 and 101 gained something. Final: up to 104.
-    let parts = split(blocks[4..].to_vec(), blocks[..2].iter().cloned(), 104);
+    let parts = split(blocks[4..].to_vec(), blocks[..2].iter().cloned(), 104, FINAL_BATCH_ROWS);
     let told: Vec<(Vec<u64>, Option<u64>)> = parts.iter().map(|(r, head)| (numbers(r), head.map(|b| b.number))).collect();
     assert_eq!(
         told,
@@ -42,11 +42,12 @@ fn what_is_new_is_durable_before_what_only_gains_something_and_nothing_final_sha
     );
     // At the head everything is one transaction, and its head is the new block.
     let small = chain(&[2, 3, 4]);
-    let parts = split(small[2..].to_vec(), small[..2].iter().cloned(), 0);
+    let parts = split(small[2..].to_vec(), small[..2].iter().cloned(), 0, FINAL_BATCH_ROWS);
     assert_eq!(parts.len(), 1);
     assert_eq!((numbers(&parts[0].0), parts[0].1), (vec![100, 101, 102], Some(small[2].block)));
     // Final rows are no part of the transaction: their batch may be large.
-    assert_eq!(split(blocks, std::iter::empty(), u64::MAX).len(), 1);
+    assert_eq!(split(blocks.clone(), std::iter::empty(), u64::MAX, FINAL_BATCH_ROWS).len(), 1);
+    assert_eq!(split(blocks, std::iter::empty(), u64::MAX, BATCH_ROWS).len(), 3, "unless flips come with them");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use alloy::primitives::{Address, U256};
 use async_graphql::{Context, Enum, InputObject, Object, Result, SimpleObject};
 use futures_util::stream::{self, Stream};
+use tokio::sync::watch;
 
 use super::{
     block::BlockRef,
@@ -27,6 +28,8 @@ use crate::{
 const TOKENS_MAX: usize = 100;
 /// A price ages without a message: so often it is looked at.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// A busy exchange has dozens of ticks a second.
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
 const THROTTLE_MAX_MS: i32 = 60_000;
 
 /// A token of a chain.
@@ -228,8 +231,9 @@ pub(super) fn feeds(ctx: &Context<'_>) -> Result<Vec<Feed>> {
     Ok(core.reader.prices().all((core.now_unix_ms)()).iter().map(Feed::new).collect())
 }
 
-fn distinct(tokens: &[TokenKey]) -> std::result::Result<(), ApiError> {
-    let keys: HashSet<_> = tokens.iter().map(|t| (t.chain_id, t.address.0)).collect();
+fn distinct(core: &Core, tokens: &[TokenKey]) -> std::result::Result<(), ApiError> {
+    let keys: HashSet<_> =
+        tokens.iter().map(|t| (core.reader.live(t.chain_id).map(|live| live.chain).ok(), t.address.0)).collect();
     match tokens.len() {
         0 => Err(ApiError::input("`tokens` is empty: name at least one token")),
         n if n > TOKENS_MAX => Err(ApiError::input(format!("`tokens` takes 1 to {TOKENS_MAX} tokens, these are {n}"))),
@@ -245,8 +249,8 @@ fn price_of(prices: &Prices, chain: ChainId, token: Address, as_of: Option<Block
 }
 
 pub(super) async fn prices(ctx: &Context<'_>, tokens: Vec<TokenKey>) -> Result<Vec<TokenPrice>> {
-    distinct(&tokens)?;
     let core = core(ctx)?;
+    distinct(core, &tokens)?;
     let now_ms = (core.now_unix_ms)();
     let mut found = Vec::with_capacity(tokens.len());
     for key in tokens {
@@ -292,7 +296,7 @@ impl Wanted {
         min_change_bps: i32,
         throttle_ms: i32,
     ) -> std::result::Result<Self, ApiError> {
-        distinct(tokens)?;
+        distinct(core, tokens)?;
         let min_change_bps = u64::try_from(min_change_bps)
             .map_err(|_| ApiError::input("`minChangeBps` is 0 or more: parts of 10,000 by which a price must have moved"))?;
         if !(0..=THROTTLE_MAX_MS).contains(&throttle_ms) {
@@ -326,6 +330,13 @@ impl Wanted {
     }
 }
 
+/// Something new, or something grew old; and not with every tick of every exchange.
+async fn next_look(changes: &mut watch::Receiver<u64>) {
+    tokio::time::sleep(LOOK_PAUSE).await;
+    let _ = tokio::time::timeout(LOOK_AGAIN, changes.changed()).await;
+    changes.mark_unchanged();
+}
+
 type Told = (Option<FeedStatus>, Option<Fixed18>);
 
 fn told(price: &TokenPrice) -> Told {
@@ -349,8 +360,7 @@ pub(super) fn on_prices(core: std::sync::Arc<Core>, wanted: Wanted) -> impl Stre
         tokio::time::sleep(wanted.throttle).await;
         loop {
             // Something new, or something grew old.
-            let _ = tokio::time::timeout(LOOK_AGAIN, changes.changed()).await.ok()?.is_ok();
-            changes.mark_unchanged();
+            next_look(&mut changes).await;
             let mut data = wanted.all(&core);
             let mut keep = data
                 .iter()
@@ -390,8 +400,7 @@ pub(super) fn on_feed_status(core: std::sync::Arc<Core>) -> impl Stream<Item = R
             ));
         };
         loop {
-            let _ = tokio::time::timeout(LOOK_AGAIN, changes.changed()).await;
-            changes.mark_unchanged();
+            next_look(&mut changes).await;
             let now = all(&core);
             let data: Vec<Feed> = now
                 .iter()

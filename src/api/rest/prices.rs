@@ -31,7 +31,7 @@ struct PriceSource {
     name: String,
     /// What it said last; null where it said nothing yet.
     value: Option<Decimal>,
-    /// When that was, milliseconds since 1970.
+    /// When that was by the source's clock, milliseconds since 1970.
     updated_at_ms: Option<u64>,
     /// Its part in the price, 0 to 1: the price is the median, and those that are not in the middle weigh nothing.
     weight: Decimal,
@@ -77,7 +77,7 @@ fn source(name: &str, health: &Health, said: &SourceReport) -> PriceSource {
     PriceSource {
         name: name.to_owned(),
         value: dollars(said.value).map(Decimal),
-        updated_at_ms: said.from_ms,
+        updated_at_ms: said.at_ms,
         weight: Decimal(weight(said.weight)),
         excluded_by: said.excluded_by.map(Into::into),
         connected: health.connected,

@@ -71,6 +71,7 @@ async fn what_cannot_be_asked_is_refused_with_what_can() {
         (String::new(), "name at least one token"),
         (many, "1 to 100 tokens, these are 101"),
         (format!("{{ address: \"{WETH}\" }} {{ address: \"{WETH:#x}\" }}"), "a token twice"),
+        (format!("{{ address: \"{WETH}\" }} {{ address: \"{WETH:#x}\", chainId: {CHAIN} }}"), "a token twice"),
         (format!("{{ address: \"{WETH}\", chainId: 5 }}"), "chain 5 is not configured"),
         ("{ address: \"0x12\" }".to_owned(), "no address"),
     ] {
@@ -166,6 +167,25 @@ async fn subscribers_get_a_snapshot_and_then_what_moved() {
     for stream in [&mut every, &mut large] {
         assert_eq!(next(stream).await["data"][0]["status"], "FRESH");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_outlives_silence_and_tells_what_ages_in_it() {
+    // The wall clock of this test: Tokio's, which is paused, and runs as soon as nothing else does.
+    static BEGAN: std::sync::OnceLock<tokio::time::Instant> = std::sync::OnceLock::new();
+    BEGAN.get_or_init(tokio::time::Instant::now);
+    let now = || NOW_MS + u64::try_from(BEGAN.get().unwrap().elapsed().as_millis()).unwrap();
+    let world = World::with_clock(now);
+    world.hear("binance", "1850", 0);
+    let query =
+        format!("subscription {{ onPricesUpdated(tokens: [{{ address: \"{WETH}\" }}]) {{ seq kind data {{ value status }} }} }}");
+    let mut stream = world.schema.execute_stream(query).boxed();
+    assert_eq!(next(&mut stream).await["data"][0]["status"], "DEGRADED");
+    // Nobody says anything more: after 30 s it is stale, after 5 minutes there is none.
+    let stale = next(&mut stream).await;
+    assert_eq!((&stale["seq"], &stale["data"][0]), (&json!(1), &json!({ "value": "1850", "status": "STALE" })));
+    assert_eq!(next(&mut stream).await["data"][0], json!({ "value": null, "status": "HALTED" }));
+    assert!(((NOW_MS + 325_000)..(NOW_MS + 335_000)).contains(&now()), "{} ms later", now() - NOW_MS);
 }
 
 #[tokio::test(start_paused = true)]

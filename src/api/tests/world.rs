@@ -156,6 +156,13 @@ impl World {
         Self::over(vec![live])
     }
 
+    /// With another wall clock.
+    pub(super) fn with_clock(now_unix_ms: fn() -> u64) -> Self {
+        let live = Arc::new(Live::new(CHAIN, "local", 2, Duration::from_secs(15)));
+        let history = Arc::new(ListHistory::default());
+        Self::at(vec![live], history.clone(), history, now_unix_ms)
+    }
+
     pub(super) fn over(chains: Vec<Arc<Live>>) -> Self {
         let history = Arc::new(ListHistory::default());
         Self::reading(chains, history.clone(), history)
@@ -163,11 +170,15 @@ impl World {
 
     /// What is older than the window is read from `store`.
     pub(super) fn reading(chains: Vec<Arc<Live>>, store: Arc<dyn History>, history: Arc<ListHistory>) -> Self {
+        Self::at(chains, store, history, || NOW_MS)
+    }
+
+    fn at(chains: Vec<Arc<Live>>, store: Arc<dyn History>, history: Arc<ListHistory>, now_unix_ms: fn() -> u64) -> Self {
         let live = chains[0].clone();
         let reader = Reader::new(chains, store).with_prices(Arc::new(Prices::new(vec![eth_usd()])));
         let metrics = Metrics::new().unwrap();
         let (ready, ready_rx) = watch::channel(false);
-        let core = Core { reader: reader.clone(), metrics: metrics.clone(), version: "0.0.0-test", now_unix_ms: || NOW_MS };
+        let core = Core { reader: reader.clone(), metrics: metrics.clone(), version: "0.0.0-test", now_unix_ms };
         let state = ApiState {
             reader,
             metrics,
@@ -178,7 +189,7 @@ impl World {
             ready: ready_rx,
             draining: CancellationToken::new(),
             version: "0.0.0-test",
-            now_unix_ms: || NOW_MS,
+            now_unix_ms,
         };
         let engine = Engine::new(core);
         let (schema, state) = (engine.guarded().clone(), Arc::new(state));

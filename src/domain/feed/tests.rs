@@ -76,7 +76,7 @@ fn a_ticker_that_repeats_itself_is_frozen_however_alive_it_looks() {
 
 #[test]
 fn of_two_that_contradict_each_other_neither_is_believed() {
-    let good = Some(Good { value: price("1850"), at_ms: NOW - 1_000 });
+    let good = Some(Good { value: price("1850"), updated_ms: NOW - 1_000, good_ms: NOW - 1_000 });
     let verdict = judged(&[source("1850", 0), source("1900", 0)], good);
     assert_eq!((verdict.value, verdict.status), (None, FeedStatus::Halted));
     // A third decides.
@@ -89,10 +89,14 @@ fn of_two_that_contradict_each_other_neither_is_believed() {
 
 #[test]
 fn too_few_sources_give_the_last_good_price_as_stale_and_then_none() {
-    let good = |age| Some(Good { value: price("1850"), at_ms: NOW - age });
+    // Its price was an hour old when it was still good: an oracle's.
+    let good = |age| Some(Good { value: price("1850"), updated_ms: NOW - 3_600_000, good_ms: NOW - age });
     let one = [source("1850", 0), source("1850", 40_000)];
     let verdict = judged(&one, good(90_000));
-    assert_eq!((verdict.value, verdict.status, verdict.updated_ms), (Some(price("1850")), FeedStatus::Stale, Some(NOW - 90_000)));
+    assert_eq!(
+        (verdict.value, verdict.status, verdict.updated_ms),
+        (Some(price("1850")), FeedStatus::Stale, Some(NOW - 3_600_000))
+    );
     assert!(verdict.sources.iter().all(|s| s.weight == 0));
     assert_eq!((judged(&one, good(90_001)).value, judged(&one, good(90_001)).status), (None, FeedStatus::Halted));
     assert_eq!(judged(&[], None).status, FeedStatus::Halted);
