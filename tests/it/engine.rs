@@ -172,7 +172,11 @@ impl Engine {
     pub async fn terminate(mut self) -> ExitStatus {
         let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
-        tokio::task::spawn_blocking(move || self.child.wait().unwrap()).await.unwrap()
+        let (status, said) = tokio::task::spawn_blocking(move || (self.child.wait().unwrap(), self.log())).await.unwrap();
+        if !status.success() {
+            eprintln!("{status}; the engine said:\n{said}");
+        }
+        status
     }
 
     /// SIGKILL: no flush, no goodbye.

@@ -231,8 +231,17 @@ impl History for MongoHistory {
         Box::pin(async move { read::replay(&self.store, chain, &pools).await.map_err(Failure::told) })
     }
 
+    /// Carried to its end, even where the caller stops waiting: a transaction that is left in the middle holds the fence for a minute,
+    /// and the flush of a stop waits for it.
     fn write(&self, batch: WriteBatch) -> BoxFuture<'_, std::result::Result<(), StoreError>> {
-        Box::pin(async move { write::apply(&self.store, &batch).await.map_err(Failure::told) })
+        let store = self.store.clone();
+        Box::pin(async move {
+            let task = tokio::spawn(async move { write::apply(&store, &batch).await.map_err(Failure::told) });
+            task.await.unwrap_or_else(|error| match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(error) => Err(StoreError::Unavailable(format!("a write to MongoDB did not end ({error})"))),
+            })
+        })
     }
 
     fn events(&self, query: EventQuery) -> BoxFuture<'_, std::result::Result<Vec<EventAt>, StoreError>> {

@@ -390,6 +390,35 @@ async fn a_page_is_one_command_and_a_batch_at_the_head_a_handful() {
 }
 
 #[tokio::test]
+async fn a_write_whose_caller_stops_waiting_leaves_no_transaction_open() {
+    let server = Server::start().await;
+    let history = MongoHistory::open(config(&server.database())).await.unwrap();
+    history.claim(CHAIN, GENESIS).await.unwrap();
+    let fence = history.take_fence("test").await.unwrap();
+    let mut rng = make::Rng(2);
+    let mut parent = genesis();
+    let mut batch = || {
+        let record = rng.record(&parent, 20);
+        parent = record.block;
+        WriteBatch {
+            chain: CHAIN,
+            fence,
+            head: Some(record.block),
+            records: vec![Arc::new(record)],
+            now: 5,
+            ..WriteBatch::default()
+        }
+    };
+    for step in 0..60 {
+        let impatient = std::time::Duration::from_micros(step * 150);
+        let _ = tokio::time::timeout(impatient, history.write(batch())).await;
+        // MongoDB would end it after a minute.
+        let next = tokio::time::timeout(std::time::Duration::from_secs(10), history.write(batch())).await;
+        assert!(matches!(next, Ok(Ok(()))), "given up after {impatient:?}: {next:?}");
+    }
+}
+
+#[tokio::test]
 async fn only_the_newest_two_snapshots_of_a_pool_stay() {
     let server = Server::start().await;
     let uri = server.database();
