@@ -78,6 +78,12 @@ impl Feed {
         Some((self.envelope(FrameKind::Snapshot, block, cursor), block))
     }
 
+    /// Of what was worked out at `pin`, which may be newer than the frame that was the reason to.
+    pub(super) fn envelope_at(&mut self, pin: &Pin, kind: FrameKind) -> Option<Envelope> {
+        let (block, cursor) = (pin.head().block?, pin.cursor()?.encode());
+        Some(self.envelope(kind, block, cursor))
+    }
+
     pub(super) fn live(&self) -> &Arc<Live> {
         &self.live
     }

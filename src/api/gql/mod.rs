@@ -3,6 +3,7 @@
 mod args;
 mod block;
 pub(in crate::api) mod candle;
+mod candle_feed;
 mod connection;
 mod core;
 pub(in crate::api) mod cursor;

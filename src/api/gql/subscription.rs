@@ -10,6 +10,8 @@ use futures_util::{
 
 use super::{
     args::{self, EventFilter, SwapWhere},
+    candle::Interval,
+    candle_feed::{self, CandleFrame},
     core::Core,
     error::{ApiError, Code},
     feed::Feed,
@@ -19,7 +21,10 @@ use super::{
 };
 use crate::{
     domain::ChainId,
-    store::{Live, Pin, topics::Topic},
+    store::{
+        Live, Pin,
+        topics::{self, Topic},
+    },
 };
 
 /// Pools that one subscription may name.
@@ -81,6 +86,41 @@ impl Subscription {
                 let swaps = frame::wanted_swaps(&frame, &pin, filter.token);
                 if !swaps.is_empty() {
                     return Some((Ok(SwapEvent { envelope: feed.envelope_of(&frame), data: swaps }), feed));
+                }
+            }
+        }))
+    }
+
+    /// A pool's candles: the one under way, then what changes with each swap and each reorg. Each frame replaces all candles from its `from` on.
+    async fn on_candles_updated(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The pool's address, any case")] pool: ID,
+        #[graphql(desc = "How long a candle is")] interval: Interval,
+        #[graphql(desc = "Prices of token1 in token0", default)] invert: bool,
+        #[graphql(desc = "EIP-155 chain id; may be left out where one chain is configured")] chain_id: Option<u64>,
+    ) -> Result<impl Stream<Item = Result<CandleFrame>> + use<>> {
+        let pool = args::pool_id(&pool)?;
+        let (core, live) = door(ctx, chain_id)?;
+        Ok(candle_feed::stream(core, &live, candle_feed::Asked { pool, interval: interval.into(), invert }))
+    }
+
+    /// Reorgs: the blocks that are taken back, newest first, each time that happens.
+    async fn on_reorg(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "EIP-155 chain id; may be left out where one chain is configured")] chain_id: Option<u64>,
+    ) -> Result<impl Stream<Item = Result<BlockEvent>> + use<>> {
+        let (core, live) = door(ctx, chain_id)?;
+        let feed = Feed::new(&core, &live, Topic::Blocks);
+        Ok(stream::unfold(feed, |mut feed| async move {
+            loop {
+                match feed.next().await? {
+                    Ok(frame) if frame.kind == topics::FrameKind::Retract => {
+                        return Some((Ok(frame::blocks(feed.envelope_of(&frame), &frame)), feed));
+                    }
+                    Ok(_) => {}
+                    Err(error) => return Some((Err(error.into()), feed)),
                 }
             }
         }))

@@ -165,6 +165,48 @@ async fn statistics_of_a_window_are_of_memory_and_history_alike() {
 }
 
 #[tokio::test]
+async fn a_subscriber_that_replaces_from_each_frame_on_always_has_what_a_query_says() {
+    use std::collections::BTreeMap;
+
+    use futures_util::StreamExt;
+
+    let mut world = traded();
+    let query = format!(
+        "subscription {{ onCandlesUpdated(pool: \"{PAIR}\", interval: M1) {{ topic seq kind from block {{ number hash }} data {{ {ALL} }} }} }}"
+    );
+    let mut stream = world.schema.execute_stream(query).boxed();
+    let mut held: BTreeMap<u64, Value> = BTreeMap::new();
+    let mut next = async |world: &World, kind: &str, seq: u64| {
+        let frame = serde_json::to_value(stream.next().await.unwrap()).unwrap()["data"]["onCandlesUpdated"].clone();
+        assert_eq!((&frame["kind"], &frame["seq"]), (&json!(kind), &json!(seq)), "{frame}");
+        assert_eq!(frame["block"]["hash"], format!("{:#x}", world.tip().hash));
+        held.split_off(&frame["from"].as_u64().unwrap());
+        held.extend(frame["data"].as_array().unwrap().iter().map(|c| (c["start"].as_u64().unwrap(), c.clone())));
+        // From the first that it was told of on: the same.
+        let first = held.keys().next().copied().unwrap_or(0);
+        let said = candles(world, &format!("interval: M1, from: {first}")).await;
+        assert_eq!(json!(held.values().collect::<Vec<_>>()), said);
+    };
+    next(&world, "SNAPSHOT", 0).await;
+    world.mine(sale(1, 650));
+    next(&world, "UPDATE", 1).await;
+    for _ in 0..4 {
+        world.mine(Vec::new());
+    }
+    world.mine(sale(2, 800));
+    next(&world, "UPDATE", 2).await;
+    // A reorg takes the last one back, and brings another: a RETRACT and an UPDATE of swaps, the same state twice.
+    world.reorg(2, vec![sale(5, 900), Vec::new(), Vec::new()]);
+    next(&world, "UPDATE", 3).await;
+    next(&world, "UPDATE", 4).await;
+    // And one that only takes back.
+    world.mine(sale(2, 800));
+    next(&world, "UPDATE", 5).await;
+    world.reorg(1, vec![Vec::new(), Vec::new()]);
+    next(&world, "UPDATE", 6).await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_asked_is_refused_with_what_can() {
     let world = traded();
     for (arguments, says) in [

@@ -57,6 +57,22 @@ async fn a_reorg_takes_swaps_back_newest_first_and_goes_on() {
 }
 
 #[tokio::test]
+async fn reorgs_are_told_and_nothing_else() {
+    let mut world = World::new();
+    let mut stream = start(&world, "subscription { onReorg { kind seq block { number } data { number hash } } }");
+    let (one, two) = (world.mine(Vec::new()), world.mine(Vec::new()));
+    world.reorg(2, vec![Vec::new(), Vec::new(), Vec::new()]);
+    world.mine(Vec::new());
+    let third = world.mine(Vec::new());
+    world.reorg(1, vec![Vec::new()]);
+    let first = next(&mut stream).await;
+    assert_eq!((&first["kind"], &first["block"]["number"]), (&json!("RETRACT"), &json!(one.number - 1)));
+    let hashes: Vec<_> = first["data"].as_array().unwrap().iter().map(|b| b["hash"].clone()).collect();
+    assert_eq!(hashes, [json!(format!("{:#x}", two.hash)), json!(format!("{:#x}", one.hash))]);
+    assert_eq!(next(&mut stream).await["data"][0]["hash"], json!(format!("{:#x}", third.hash)));
+}
+
+#[tokio::test]
 async fn swaps_can_be_narrowed_to_a_pool_and_a_token() {
     let mut world = World::new();
     world.mine(initialize(96, 0));
