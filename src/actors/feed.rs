@@ -45,19 +45,22 @@ pub struct Feed {
 #[must_use]
 pub fn start(deps: FeedDeps) -> actix::Addr<Feed> {
     let deps = Arc::new(deps);
-    deps.prices.begin(deps.id);
-    let spec = {
-        let giving_up = deps.clone();
-        Spec {
-            kind: "feed",
-            name: format!("feed/{}", deps.name),
-            restart: Restart::Transient,
-            board: deps.board.clone(),
-            metrics: deps.metrics.clone(),
-            on_give_up: Box::new(move |_| giving_up.prices.faulted(giving_up.id)),
-        }
-    };
+    let spec = spec(&deps.name, deps.id, &deps.prices, &deps.board, &deps.metrics);
     supervise(spec, |_| Feed { deps })
+}
+
+/// How the actor of a price source is kept: once it is given up the source is FAULTED, and everything else goes on.
+pub(super) fn spec(name: &str, id: SourceId, prices: &Arc<Prices>, board: &Board, metrics: &Metrics) -> Spec {
+    prices.begin(id);
+    let prices = prices.clone();
+    Spec {
+        kind: "feed",
+        name: format!("feed/{name}"),
+        restart: Restart::Transient,
+        board: board.clone(),
+        metrics: metrics.clone(),
+        on_give_up: Box::new(move |_| prices.faulted(id)),
+    }
 }
 
 impl Actor for Feed {

@@ -10,7 +10,7 @@ use alloy::primitives::Address;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::supervise::{Restart, Spec, supervise};
+use super::{feed, supervise::supervise};
 use crate::{
     chain::{
         ChainError, ChainSource,
@@ -51,18 +51,7 @@ pub struct Oracle {
 #[must_use]
 pub fn start(deps: OracleDeps) -> actix::Addr<Oracle> {
     let deps = Arc::new(deps);
-    deps.prices.begin(deps.id);
-    let spec = {
-        let giving_up = deps.clone();
-        Spec {
-            kind: "feed",
-            name: format!("feed/{}", deps.name),
-            restart: Restart::Transient,
-            board: deps.board.clone(),
-            metrics: deps.metrics.clone(),
-            on_give_up: Box::new(move |_| giving_up.prices.faulted(giving_up.id)),
-        }
-    };
+    let spec = feed::spec(&deps.name, deps.id, &deps.prices, &deps.board, &deps.metrics);
     supervise(spec, |_| Oracle { deps })
 }
 

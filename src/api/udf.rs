@@ -320,14 +320,7 @@ async fn history(State(public): State<Arc<Public>>, Query(asked): Query<Asked>) 
     };
     let query = CandleQuery { pool: symbol.view.meta.id, interval, from: None, to: Some(to), count, fill: true };
     let found = public.reader.candles(&symbol.pin, query).await?;
-    let meta = &symbol.view.meta;
-    let written = Written {
-        interval,
-        decimals0: decimals(&symbol.pin, &meta.token0),
-        decimals1: decimals(&symbol.pin, &meta.token1),
-        invert: symbol.invert,
-        now: symbol.pin.head().block.map_or(0, |b| b.timestamp),
-    };
+    let written = Written::new(&symbol.pin, &symbol.view.meta, interval, symbol.invert);
     let mut bars = Bars { s: "ok", ..Bars::default() };
     for candle in found.candles.into_iter().filter(|candle| from.is_none_or(|from| candle.start >= interval.start_of(from))) {
         if bars.push(&Candle { candle, written }).is_none() {

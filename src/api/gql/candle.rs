@@ -2,14 +2,22 @@
 
 use async_graphql::{Enum, Object};
 
-use super::scalars::{BigDecimal, Timestamp};
-use crate::domain::{
-    market::{self, RawPrice, Side},
-    price,
+use super::{
+    scalars::{BigDecimal, Timestamp},
+    token::decimals,
+};
+use crate::{
+    domain::{
+        market::{self, RawPrice, Side},
+        pool::PoolMeta,
+        price,
+    },
+    store::Pin,
 };
 
 /// A candle's length. Days are UTC, weeks begin on Mondays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "market::Interval")]
 pub(crate) enum Interval {
     /// A second.
     S1,
@@ -33,23 +41,6 @@ pub(crate) enum Interval {
     W1,
 }
 
-impl From<Interval> for market::Interval {
-    fn from(interval: Interval) -> Self {
-        match interval {
-            Interval::S1 => Self::S1,
-            Interval::S5 => Self::S5,
-            Interval::S15 => Self::S15,
-            Interval::M1 => Self::M1,
-            Interval::M5 => Self::M5,
-            Interval::M15 => Self::M15,
-            Interval::H1 => Self::H1,
-            Interval::H4 => Self::H4,
-            Interval::D1 => Self::D1,
-            Interval::W1 => Self::W1,
-        }
-    }
-}
-
 /// How a candle is written: which way round, in which units, and up to when.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::api) struct Written {
@@ -60,6 +51,14 @@ pub(in crate::api) struct Written {
     pub(in crate::api) invert: bool,
     /// Time of the newest block.
     pub(in crate::api) now: u64,
+}
+
+impl Written {
+    /// Of a pool, as of the pinned block.
+    pub(in crate::api) fn new(pin: &Pin, pool: &PoolMeta, interval: market::Interval, invert: bool) -> Self {
+        let (decimals0, decimals1) = (decimals(pin, &pool.token0), decimals(pin, &pool.token1));
+        Self { interval, decimals0, decimals1, invert, now: pin.head().block.map_or(0, |b| b.timestamp) }
+    }
 }
 
 /// A candle, ready to be written.
@@ -182,6 +181,7 @@ impl Candle {
 
 /// A stretch of time that ends now: whole minutes, the one under way included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "market::Window")]
 pub(crate) enum Window {
     /// 5 minutes.
     M5,
@@ -197,19 +197,6 @@ pub(crate) enum Window {
     H24,
 }
 
-impl From<Window> for market::Window {
-    fn from(window: Window) -> Self {
-        match window {
-            Window::M5 => Self::M5,
-            Window::M15 => Self::M15,
-            Window::M30 => Self::M30,
-            Window::H1 => Self::H1,
-            Window::H6 => Self::H6,
-            Window::H24 => Self::H24,
-        }
-    }
-}
-
 /// What a pool did within a window.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PoolStats {
@@ -219,6 +206,10 @@ pub(crate) struct PoolStats {
 }
 
 impl PoolStats {
+    pub(in crate::api) fn new(pin: &Pin, pool: &PoolMeta, stats: market::WindowStats) -> Self {
+        Self { stats, decimals0: decimals(pin, &pool.token0), decimals1: decimals(pin, &pool.token1) }
+    }
+
     pub(in crate::api) fn volume0(&self) -> Option<String> {
         price::unsigned_amount(self.stats.buys.volume0.saturating_add(self.stats.sells.volume0), self.decimals0?)
     }

@@ -13,7 +13,6 @@ use super::{
     feed::Feed,
     frame::{Envelope, FrameKind},
     scalars::{Cursor, Timestamp},
-    token::decimals,
 };
 use crate::{
     domain::{market::Interval, pool::PoolId},
@@ -86,17 +85,11 @@ impl CandleFrame {
 /// As of the newest block: several frames that wait are told as one state, and then again, which changes nothing.
 async fn candles(core: &Core, pin: &Pin, asked: Asked, from: u64) -> std::result::Result<Vec<Candle>, ApiError> {
     let Asked { pool, interval, invert } = asked;
+    // A pool that does not exist yet, or not any more, has none.
+    let Some(view) = pin.pool(&pool) else { return Ok(Vec::new()) };
     let query = CandleQuery { pool, interval, from: Some(from), to: None, count: CANDLES_MAX, fill: false };
     let found = core.reader.candles(pin, query).await?;
-    let tokens = pin.pool(&pool).map(|view| (view.meta.token0, view.meta.token1));
-    let decimals = |address| decimals(pin, &address);
-    let written = Written {
-        interval,
-        decimals0: tokens.and_then(|(token0, _)| decimals(token0)),
-        decimals1: tokens.and_then(|(_, token1)| decimals(token1)),
-        invert,
-        now: pin.head().block.map_or(0, |b| b.timestamp),
-    };
+    let written = Written::new(pin, &view.meta, interval, invert);
     Ok(found.candles.into_iter().map(|candle| Candle { candle, written }).collect())
 }
 

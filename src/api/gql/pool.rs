@@ -247,13 +247,7 @@ impl Pool {
         let interval = interval.into();
         let query = CandleQuery { pool: self.view.meta.id, interval, from, to, count, fill: fill_empty };
         let found = core(ctx)?.reader.candles(&self.pin, query).await.map_err(ApiError::from)?;
-        let written = Written {
-            interval,
-            decimals0: decimals(&self.pin, &self.view.meta.token0),
-            decimals1: decimals(&self.pin, &self.view.meta.token1),
-            invert,
-            now: self.pin.head().block.map_or(0, |b| b.timestamp),
-        };
+        let written = Written::new(&self.pin, &self.view.meta, interval, invert);
         Ok(found.candles.into_iter().map(|candle| Candle { candle, written }).collect())
     }
 
@@ -265,8 +259,7 @@ impl Pool {
         #[graphql(desc = "How far back")] window: Window,
     ) -> async_graphql::Result<PoolStats> {
         let found = core(ctx)?.reader.stats(&self.pin, self.view.meta.id, window.into()).await.map_err(ApiError::from)?;
-        let (decimals0, decimals1) = (decimals(&self.pin, &self.view.meta.token0), decimals(&self.pin, &self.view.meta.token1));
-        Ok(PoolStats { stats: found.0, decimals0, decimals1 })
+        Ok(PoolStats::new(&self.pin, &self.view.meta, found.0))
     }
 
     /// Liquidity put into it, newest first, as of the block of the answer. To turn pages, ask `mints(where: { pool: … })`.

@@ -43,6 +43,7 @@ pub(crate) struct TokenKey {
 
 /// What a price is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "feed::FeedStatus")]
 pub(crate) enum FeedStatus {
     /// Every source is fresh, and they agree.
     Fresh,
@@ -54,19 +55,9 @@ pub(crate) enum FeedStatus {
     Halted,
 }
 
-impl From<feed::FeedStatus> for FeedStatus {
-    fn from(status: feed::FeedStatus) -> Self {
-        match status {
-            feed::FeedStatus::Fresh => Self::Fresh,
-            feed::FeedStatus::Stale => Self::Stale,
-            feed::FeedStatus::Degraded => Self::Degraded,
-            feed::FeedStatus::Halted => Self::Halted,
-        }
-    }
-}
-
 /// Why a source has no part in a price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "feed::Exclusion")]
 pub(crate) enum ExclusionReason {
     /// It has not said anything yet that could be used.
     NoData,
@@ -78,18 +69,6 @@ pub(crate) enum ExclusionReason {
     Deviates,
     /// It kept failing and was given up.
     Faulted,
-}
-
-impl From<feed::Exclusion> for ExclusionReason {
-    fn from(exclusion: feed::Exclusion) -> Self {
-        match exclusion {
-            feed::Exclusion::NoData => Self::NoData,
-            feed::Exclusion::Stale => Self::Stale,
-            feed::Exclusion::Frozen => Self::Frozen,
-            feed::Exclusion::Deviates => Self::Deviates,
-            feed::Exclusion::Faulted => Self::Faulted,
-        }
-    }
 }
 
 /// One source of a price.
@@ -155,16 +134,21 @@ fn source(name: &str, health: &Health, said: &feed::SourceReport) -> PriceSource
         name: name.to_owned(),
         value: dollars(said.value).map(BigDecimal),
         age_ms: said.age_ms,
-        weight: BigDecimal(match said.weight {
-            0 => "0".to_owned(),
-            feed::WEIGHT_ONE => "1".to_owned(),
-            part => format!("0.{part:06}").trim_end_matches('0').to_owned(),
-        }),
+        weight: BigDecimal(weight(said)),
         excluded_by: said.excluded_by.map(Into::into),
         connected: health.connected,
         ticks: health.ticks,
         refused: health.refused,
         trouble: health.trouble.clone(),
+    }
+}
+
+/// A source's part in a price: `0`, `0.5`, `1`.
+pub(in crate::api) fn weight(said: &feed::SourceReport) -> String {
+    match said.weight {
+        0 => "0".to_owned(),
+        feed::WEIGHT_ONE => "1".to_owned(),
+        part => format!("0.{part:06}").trim_end_matches('0').to_owned(),
     }
 }
 

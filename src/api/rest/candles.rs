@@ -17,10 +17,7 @@ use super::{
 };
 use crate::{
     api::{
-        gql::{
-            candle::{self, Written},
-            token::decimals,
-        },
+        gql::candle::{self, Written},
         router::Public,
     },
     store::candles::CandleQuery,
@@ -164,8 +161,7 @@ pub(super) async fn stats(
     let id = pool_id(&at.id)?;
     let view = pin.pool(&id).ok_or_else(|| no_pool(&id.to_string()))?;
     let (stats, source) = public.reader.stats(&pin, id, asked.window.into()).await?;
-    let (decimals0, decimals1) = (decimals(&pin, &view.meta.token0), decimals(&pin, &view.meta.token1));
-    let said = candle::PoolStats { stats, decimals0, decimals1 };
+    let said = candle::PoolStats::new(&pin, &view.meta, stats);
     let stats = Stats {
         start: stats.start,
         volume_token0: said.volume0().map(Decimal),
@@ -213,13 +209,7 @@ pub(super) async fn candles(
     let interval = asked.interval.into();
     let query = CandleQuery { pool: id, interval, from: asked.from, to: asked.to, count, fill: asked.fill };
     let found = public.reader.candles(&pin, query).await?;
-    let written = Written {
-        interval,
-        decimals0: decimals(&pin, &view.meta.token0),
-        decimals1: decimals(&pin, &view.meta.token1),
-        invert: asked.invert,
-        now: pin.head().block.map_or(0, |b| b.timestamp),
-    };
+    let written = Written::new(&pin, &view.meta, interval, asked.invert);
     let data = found.candles.into_iter().map(|candle| candle::Candle { candle, written }.into()).collect();
     Answer::new(&pin, &headers, found.source, &Candles { data })
 }

@@ -16,8 +16,11 @@ use super::{
     words::{Exclusion, FeedStatus},
 };
 use crate::{
-    api::{gql::price::dollars, router::Public},
-    domain::feed::{SourceReport, WEIGHT_ONE},
+    api::{
+        gql::price::{dollars, weight},
+        router::Public,
+    },
+    domain::feed::SourceReport,
     store::{Pin, history::DataSource, prices::Health},
 };
 
@@ -78,17 +81,9 @@ fn source(name: &str, health: &Health, said: &SourceReport) -> PriceSource {
         name: name.to_owned(),
         value: dollars(said.value).map(Decimal),
         updated_at_ms: said.at_ms,
-        weight: Decimal(weight(said.weight)),
+        weight: Decimal(weight(said)),
         excluded_by: said.excluded_by.map(Into::into),
         connected: health.connected,
-    }
-}
-
-fn weight(part: u32) -> String {
-    match part {
-        0 => "0".to_owned(),
-        WEIGHT_ONE => "1".to_owned(),
-        part => format!("0.{part:06}").trim_end_matches('0').to_owned(),
     }
 }
 

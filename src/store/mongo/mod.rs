@@ -9,6 +9,7 @@
 mod command;
 mod connect;
 mod error;
+mod events;
 mod inspect;
 mod key;
 mod pages;

@@ -320,7 +320,7 @@ async fn rows_that_a_cut_off_backfill_left_are_there_once() {
     }
     let cut_off = open(&uri).await.store;
     cut_off.learn(CHAIN, poor.records.iter().flat_map(|r| r.created.iter().map(Arc::as_ref)));
-    write::insert_rows(&cut_off, &poor).await.unwrap();
+    events::insert_rows(&cut_off, &poor).await.unwrap();
     assert_eq!(world.store.boot(CHAIN).await.unwrap().head, None);
     // And after an earlier batch, as the cursor of a backfill that was under way.
     let early = WriteBatch { head: batch.records.get(4).map(|r| r.block), records: batch.records[..5].to_vec(), ..batch.clone() };

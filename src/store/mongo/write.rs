@@ -4,47 +4,32 @@
 //! that is final as a whole (a backfill) are inserted before the transaction, unordered and in parallel: a transaction would be
 //! slower, and a row that is there already is the same row.
 
-use std::{
-    collections::{BTreeMap, btree_map::Entry},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use mongodb::{
     ClientSession,
-    bson::{Bson, Document, RawDocumentBuf, doc},
-    error::ErrorKind,
+    bson::{Document, RawDocumentBuf, doc},
     options::{ReadConcern, WriteConcern},
 };
 
 use super::{
     Store,
     command::{command, update, upsert},
-    error::{DUPLICATE_KEY, Failure, Result},
+    error::{Failure, Result},
+    events::{enrichment_fields, insert_missing, insert_rows},
     key::{self, binary, bound, int},
     plan::Plan,
     row::{self, Doc},
     schema::{BLOCKS, EVENTS, HEADS, POOLS, SNAPSHOTS, SOURCES, TOKENS},
 };
 use crate::{
-    domain::{
-        ChainId,
-        block::BlockRef,
-        event::EventBody,
-        record::{BlockRecord, Enrichment, EventRow},
-    },
-    store::{
-        codec,
-        history::{PurgeOrphans, StoreError, WriteBatch},
-    },
+    domain::{ChainId, block::BlockRef},
+    store::history::{PurgeOrphans, StoreError, WriteBatch},
 };
 
 /// A write conflict is with a transaction that is being ended: over in a moment.
 const TRANSACTION_TRIES: usize = 8;
-/// Rows of one `insert_many`: about 1 MB.
-const INSERT_ROWS: usize = 2_500;
-/// Inserts under way at once: two for a mongod on two cores, and one that is being made.
-const INSERTS: usize = 3;
 /// Of each pool: the one that a restart takes, and the one before it.
 const SNAPSHOTS_KEPT: usize = 2;
 /// Blocks of one delete command: each is a dozen ranges, about 1.5 kB.
@@ -97,79 +82,6 @@ async fn is_new(store: &Store, batch: &WriteBatch) -> Result<bool> {
     let (Some(first), Some(last)) = (heights.clone().min(), heights.max()) else { return Ok(true) };
     let range = doc! { "_id": key::blocks_between(batch.chain, first, last) };
     Ok(store.collection(BLOCKS).find_one(range).projection(doc! { "_id": 1 }).await?.is_none())
-}
-
-fn document(store: &Store, chain: ChainId, block: &BlockRef, canonical: bool, row: &EventRow) -> Result<RawDocumentBuf> {
-    // The pool's, as SQLite joins them; a creation is stored before its pool is where the pool is older than the start, and says them.
-    let said = || match row.event.body {
-        EventBody::V2PairCreated { token0, token1, .. } | EventBody::V3PoolCreated { token0, token1, .. } => {
-            Some((token0, token1))
-        }
-        _ => None,
-    };
-    let tokens = store.tokens_of(chain, &row.event.pool).or_else(said);
-    row::event(chain, block, row, tokens, canonical)
-}
-
-pub(super) async fn insert_rows(store: &Store, batch: &WriteBatch) -> Result<()> {
-    let rows: Vec<_> = batch.records.iter().flat_map(|record| record.rows.iter().map(|row| (record.block, row))).collect();
-    // Documents are made as their turn comes: the server works on some while the next are made.
-    let inserts: Vec<_> = rows.chunks(INSERT_ROWS).map(|rows| insert_unordered(store, batch.chain, rows)).collect();
-    let fills: Vec<Vec<Document>> = stream::iter(inserts).buffer_unordered(INSERTS).try_collect().await?;
-    update(store, None, EVENTS, fills.concat()).await
-}
-
-/// Inserts what is not there; gives what there is to fill in of what was.
-async fn insert_unordered(store: &Store, chain: ChainId, rows: &[(BlockRef, &EventRow)]) -> Result<Vec<Document>> {
-    let documents: Vec<_> = rows.iter().map(|(block, row)| document(store, chain, block, true, row)).collect::<Result<_>>()?;
-    let Err(error) = store.collection(EVENTS).insert_many(documents).ordered(false).await else { return Ok(Vec::new()) };
-    match error.kind.as_ref() {
-        ErrorKind::InsertMany(many) if many.write_concern_error.is_none() => {
-            let errors = many.write_errors.as_deref().unwrap_or_default();
-            if errors.is_empty() || errors.iter().any(|e| e.code != DUPLICATE_KEY) {
-                return Err(error.into());
-            }
-            let known = errors.iter().filter_map(|e| rows.get(e.index));
-            Ok(known.flat_map(|(block, row)| fill(chain, block, row, Lacks::MAY_BE_ANY)).collect())
-        }
-        _ => Err(error.into()),
-    }
-}
-
-/// What a stored row may still gain.
-#[derive(Debug, Clone, Copy)]
-struct Lacks {
-    after: bool,
-    enrichment: bool,
-}
-
-impl Lacks {
-    const MAY_BE_ANY: Self = Self { after: true, enrichment: true };
-}
-
-/// Where a stored row lacks what this one knows, it is filled in.
-fn fill(chain: ChainId, block: &BlockRef, row: &EventRow, lacks: Lacks) -> Vec<Document> {
-    let id = key::event(chain, row.kind(), block.number, &block.hash, row.log_index());
-    let mut updates = Vec::new();
-    if let Some(after) = row.after.as_ref().filter(|_| lacks.after) {
-        let after = binary(codec::encode_after(after, &row.event.raw));
-        updates.push(doc! {
-            "q": { "_id": id.clone(), "state_after": { "$exists": false } }, "u": { "$set": { "state_after": after } },
-        });
-    }
-    if let Some(enrichment) = row.enrichment.as_ref().filter(|_| lacks.enrichment) {
-        let set = enrichment_fields(enrichment);
-        updates.push(doc! { "q": { "_id": id, "origin": { "$exists": false } }, "u": { "$set": set } });
-    }
-    updates
-}
-
-fn enrichment_fields(enrichment: &Enrichment) -> Document {
-    doc! {
-        "origin": binary(enrichment.origin.as_slice()),
-        "gas_used": enrichment.gas_used.cast_signed(),
-        "gas_price": binary(enrichment.gas_price_wei.to_be_bytes::<32>()),
-    }
 }
 
 async fn transaction(store: &Store, batch: &WriteBatch, rows: Rows) -> Result<()> {
@@ -326,55 +238,6 @@ async fn flip(store: &Store, session: &mut ClientSession, batch: &WriteBatch, fl
     let snapshots =
         flips.iter().map(|(block, canonical)| many(doc! { "block": key::block(chain, block.number, &block.hash) }, *canonical));
     update(store, Some(session), SNAPSHOTS, snapshots.collect()).await
-}
-
-/// Rows of blocks that are new are inserted; of blocks that were known some may be there, and with `any` of every block.
-async fn insert_missing(store: &Store, session: &mut ClientSession, batch: &WriteBatch, plan: &Plan, any: bool) -> Result<()> {
-    let chain = batch.chain;
-    let id = |record: &BlockRecord, row: &EventRow| {
-        key::event(chain, row.kind(), record.block.number, &record.block.hash, row.log_index())
-    };
-    let known = |record: &BlockRecord| any || plan.find(&record.block.hash).is_some_and(|b| b.stored.is_some());
-    let maybe: Vec<Bson> = batch
-        .records
-        .iter()
-        .filter(|record| known(record))
-        .flat_map(|record| record.rows.iter().map(move |row| id(record, row).into()))
-        .collect();
-    let mut there: BTreeMap<Vec<u8>, Lacks> = BTreeMap::new();
-    if !maybe.is_empty() {
-        let events = store.collection(EVENTS);
-        let gains = doc! { "_id": 1, "state_after": 1, "origin": 1 };
-        let mut cursor = events.find(doc! { "_id": { "$in": maybe } }).projection(gains).session(&mut *session).await?;
-        while cursor.advance(session).await? {
-            let stored = Doc(cursor.current());
-            let lacks = |name| stored.maybe_bytes(name).map(|found| found.is_none());
-            there.insert(stored.bytes("_id")?.to_vec(), Lacks { after: lacks("state_after")?, enrichment: lacks("origin")? });
-        }
-    }
-    let (mut new, mut fills) = (Vec::new(), Vec::new());
-    for record in &batch.records {
-        let mut missing = Vec::new();
-        for row in &record.rows {
-            match there.entry(id(record, row).bytes) {
-                Entry::Occupied(stored) => fills.extend(fill(chain, &record.block, row, *stored.get())),
-                // What stands twice in the batch is inserted once, and filled in like what was there.
-                Entry::Vacant(free) => {
-                    free.insert(Lacks::MAY_BE_ANY);
-                    missing.push(row);
-                }
-            }
-        }
-        // What is known of the block is more than a range of logs says: its parent.
-        let (block, canonical) = plan.find(&record.block.hash).map_or((record.block, true), |b| (b.block, b.canonical));
-        for row in missing {
-            new.push(document(store, chain, &block, canonical, row)?);
-        }
-    }
-    if !new.is_empty() {
-        store.collection(EVENTS).insert_many(&new).session(&mut *session).await?;
-    }
-    update(store, Some(session), EVENTS, fills).await
 }
 
 async fn purge(store: &Store, session: &mut ClientSession, chain: ChainId, purge: PurgeOrphans) -> Result<()> {
