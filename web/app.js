@@ -23,7 +23,11 @@ let connected = false;
 /** The server had no block yet when it was asked: what it knew of pools and tokens then is not worth showing. */
 let early = false;
 let poolCount = 0;
+/** Which connection this is: what an earlier one had asked for is not worth showing any more. */
+let connection = 0;
 let endPools = () => {};
+/** The head that was shown when the server said another one, if it did the last time. */
+let behindAt = null;
 
 function showState(state) {
   const pill = byId("state");
@@ -68,6 +72,7 @@ function held(apply) {
 }
 
 async function opened(live) {
+  const mine = ++connection;
   connected = true;
   const onBlocks = held((frame) => blocks.apply(frame));
   const onSwaps = held((frame) => swaps.apply(frame));
@@ -75,6 +80,7 @@ async function opened(live) {
   live.subscribe(`subscription { onSwapsCreated { ${FRAME} data { ${SWAP_FIELDS} } } }`, {}, sink(onSwaps.frame));
   try {
     const [state, recent] = await Promise.all([query(STATE), query(RECENT)]);
+    if (mine !== connection) return;
     early = !state.data._meta.block || !recent.data._meta.block;
     if (early) return;
     blocks.clear();
@@ -86,7 +92,7 @@ async function opened(live) {
     onBlocks.release();
     onSwaps.release();
   } catch {
-    live.restart();
+    if (mine === connection) live.restart();
   }
 }
 
@@ -102,12 +108,25 @@ function showPools({ nodes, totalCount }) {
   );
 }
 
+/**
+ * Subscriptions go over the socket and the state over HTTP, so the state may be read before they have begun: a block between the two
+ * is told to nobody here. Then the head stands still while the server's does not, twice in a row.
+ */
+function stands(head) {
+  const shown = byId("head-hash").dataset.raw;
+  const behind = head && head.hash !== shown ? shown : null;
+  const still = behind !== null && behind === behindAt;
+  behindAt = still ? null : behind;
+  return still;
+}
+
 /** How new the server says it is: that changes while no frame comes. New pools are found here, too. */
 async function refresh() {
   if (!connected || document.hidden) return;
   try {
     const { data } = await query(`{ ${META} }`);
     if (early && data._meta.block) return client.restart();
+    if (stands(data._meta.block)) return client.restart();
     showMeta(data._meta);
     if (data._meta.pools !== poolCount) showPools((await query(STATE)).data.pools);
   } catch {
@@ -119,6 +138,7 @@ const client = new Client({
   opened,
   closed: () => {
     connected = false;
+    connection += 1;
     endPools = () => {};
     showState("OFFLINE");
   },

@@ -96,7 +96,7 @@ impl Browser {
         };
         match tokio::time::timeout(WAIT, waiting).await {
             Ok(page) => page,
-            Err(_) => panic!("{name}: {what}: {problem}"),
+            Err(_) => panic!("{name}: {what}: {problem}; it shows {:#?}, and wrong was {:#?}", self.pages.get(name), self.wrong),
         }
     }
 
