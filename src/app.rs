@@ -22,7 +22,10 @@ use crate::{
         rpc::{EndpointConfig, RpcConfig, RpcSource},
     },
     config::{self, ChainConfig, Config, ProtocolConfig},
-    domain::pool::Protocol,
+    domain::{
+        dollars::{Anchors, Usd},
+        pool::Protocol,
+    },
     store::{Live, Reader, mongo::MongoConfig, prices::Prices},
     telemetry::{Board, Metrics},
 };
@@ -101,6 +104,7 @@ async fn serve(
         let stall_timeout = Duration::from_millis(chain.stall_timeout_ms);
         let mut live = Live::new(chain.id, &chain.name, chain.confirmations, stall_timeout);
         live.stand_in = stand_in.is_some();
+        live.price_with(anchors(chain));
         Arc::new(live)
     };
     let chains: Vec<Deps> = config
@@ -321,6 +325,14 @@ fn plan(chain: &ChainConfig, config: &Config) -> Plan {
         journal_rows_max: JOURNAL_ROWS_MAX,
         enrichment: chain.enrichment,
         progress_bar: std::io::IsTerminal::is_terminal(&std::io::stderr()),
+    }
+}
+
+fn anchors(chain: &ChainConfig) -> Anchors {
+    Anchors {
+        stablecoins: chain.stablecoins.iter().map(|token| (*token, None)).collect(),
+        wrapped_native: chain.wrapped_native,
+        min_depth: Usd::whole(chain.min_depth_usd),
     }
 }
 

@@ -19,7 +19,8 @@ use super::{
 };
 use crate::domain::{
     block::BlockRef,
-    pool::{PoolId, PoolState},
+    image::PoolImage,
+    pool::PoolId,
     record::DecodedBlock,
 };
 
@@ -40,8 +41,8 @@ pub(super) struct Job {
 /// What came back. `None`: the pool did not answer in time or is being restarted.
 pub(super) struct Outcome {
     pub(super) picks: Vec<(usize, usize)>,
-    /// The state that the pool has to start from because blocks were taken back.
-    pub(super) base: Option<PoolState>,
+    /// The image that the pool has to start from because blocks were taken back.
+    pub(super) base: Option<PoolImage>,
     pub(super) applied: Option<Applied>,
 }
 
@@ -82,7 +83,7 @@ pub(super) async fn run(table: &Rc<RefCell<Table>>, job: &Job) -> HashMap<PoolId
 
 pub(super) struct Message {
     pub(super) id: PoolId,
-    pub(super) base: Option<PoolState>,
+    pub(super) base: Option<PoolImage>,
     pub(super) blocks: Arc<[DecodedBlock]>,
     pub(super) picks: Vec<(usize, usize)>,
 }
@@ -108,7 +109,7 @@ pub(super) fn send(
     let seq = entry.seq;
     let base = match &message.base {
         Some(base) => Some(base.clone()),
-        None if from_committed => Some(entry.state.clone()),
+        None if from_committed => Some(entry.image.clone()),
         None => None,
     };
     let apply = Apply { seq, base, blocks: message.blocks.clone(), picks: message.picks.clone() };

@@ -11,12 +11,15 @@ use super::{
     table::Table,
 };
 use crate::{
-    chain::{BlockTag, ChainError, ChainSource, registry::Registry},
+    chain::{BlockTag, ChainError, ChainSource, registry::Registry, tokens},
     domain::{
         block::{BlockRef, Header},
-        pool::{PoolMeta, PoolState},
+        dollars::Routes,
+        image::PoolImage,
+        pool::PoolMeta,
         reconcile::Reconciler,
         record::{DecodedBlock, EventAt, unfold},
+        token::TokenMeta,
     },
     store::{
         Commit, StoreError,
@@ -66,6 +69,7 @@ impl Follower {
         let unborn = || ChainError::Unavailable("the start block is not there yet".to_owned());
         let header = insist(&deps, async || Ok(ask_anchor(&deps).await?.ok_or_else(unborn)?)).await?;
         let anchor = header.block;
+        insist(&deps, async || learn_stablecoins(&deps).await).await?;
         deps.joined.set(deps.plan.dexes.clone());
         let cursors: Vec<(String, u64)> =
             deps.plan.dexes.iter().map(|spec| (sources::name(spec), anchor.number.saturating_add(1))).collect();
@@ -75,9 +79,9 @@ impl Follower {
             seeded = insist(&deps, async || seed::seed(&deps, &deps.plan.dexes, anchor, done.clone()).await).await?;
         }
         let mut registry = Registry::new(deps.plan.dexes.clone());
-        for (meta, state) in seeded.pools {
+        for (meta, image) in seeded.pools {
             registry.insert(meta.clone());
-            table.borrow_mut().start(&deps, &meta, Some((state, anchor)));
+            table.borrow_mut().start(&deps, &meta, Some((image, anchor)));
         }
         let commit = Commit {
             views: views(&table),
@@ -104,6 +108,23 @@ impl Follower {
         let reconciler = link(&linked, head.finalized_number, tip);
         Some(Self::new(deps, table, registry, reconciler))
     }
+}
+
+/// How many raw units of each stablecoin are a dollar, before the first swap is valued. What says nothing is left out, with a word.
+async fn learn_stablecoins(deps: &Deps) -> Result<(), SeedError> {
+    let wanted = deps.live.with_routes(Routes::unknown);
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let unborn = || ChainError::Unavailable("the node has no block yet".to_owned());
+    let latest = deps.source.header(BlockTag::Latest).await?.ok_or_else(unborn)?;
+    let found = tokens::fetch(deps.source.as_ref(), deps.chain, latest.block, &wanted).await?;
+    let found: Vec<Arc<TokenMeta>> = found.into_iter().map(Arc::new).collect();
+    deps.live.learn_decimals(&found);
+    for token in deps.live.with_routes(Routes::unknown) {
+        tracing::warn!(chain = deps.chain, %token, "prices nothing: `stablecoins` names it, and it does not say its decimals");
+    }
+    Ok(())
 }
 
 /// The newest stretch of blocks that is linked by parent hash, as the undo window.
@@ -143,9 +164,9 @@ async fn restore_pools(deps: &Arc<Deps>, table: &Rc<RefCell<Table>>, boot: &Boot
         let replays = insist(deps, async || Ok(deps.history.replay(deps.chain, pools.to_vec()).await?)).await?;
         for (meta, replay) in pools.iter().zip(replays) {
             let meta = Arc::new(meta.clone());
-            let Replayed { state, updated, blocks, applied } = replayed(&meta, replay, |_| true);
+            let Replayed { image, updated, blocks, applied } = replayed(&meta, replay, |_| true);
             let mut table = table.borrow_mut();
-            table.start(deps, &meta, Some((state, updated)));
+            table.start(deps, &meta, Some((image, updated)));
             if applied.misfits.iter().any(|(_, _, error)| error.is_drift()) {
                 tracing::error!(pool = %meta.id, "FAULTED: its stored events do not fit its state");
                 table.fault(&meta.id, updated);
@@ -162,7 +183,7 @@ async fn restore_pools(deps: &Arc<Deps>, table: &Rc<RefCell<Table>>, boot: &Boot
 
 /// A pool as its snapshot and its rows make it.
 pub(super) struct Replayed {
-    pub(super) state: PoolState,
+    pub(super) image: PoolImage,
     /// The newest block whose events are in `state`.
     pub(super) updated: BlockRef,
     blocks: Vec<DecodedBlock>,
@@ -172,13 +193,13 @@ pub(super) struct Replayed {
 /// Folds what the store has of a pool; rows of blocks that `counts` denies are left out.
 pub(super) fn replayed(meta: &PoolMeta, replay: PoolReplay, counts: impl Fn(&BlockRef) -> bool) -> Replayed {
     let since = replay.snapshot.as_ref().map_or(meta.created.block, |s| s.block);
-    let base = replay.snapshot.map_or_else(|| PoolState::new(meta.protocol), |s| s.state);
+    let base = replay.snapshot.map_or_else(|| PoolImage::new(meta.protocol), |s| s.image);
     let blocks = group(replay.rows.iter().filter(|row| counts(&row.block)));
     let picks: Vec<(usize, usize)> =
         blocks.iter().enumerate().flat_map(|(b, block)| (0..block.events.len()).map(move |e| (b, e))).collect();
     let applied = fold(0, base, &blocks, &picks);
     let updated = blocks.last().map_or(since, |b| b.block);
-    Replayed { state: applied.state.clone(), updated, blocks, applied }
+    Replayed { image: applied.image.clone(), updated, blocks, applied }
 }
 
 /// Each pool once: one that was read from its contract at two starts has two places in the store.

@@ -13,6 +13,7 @@ use super::{
     Deps,
     barrier::{self, Job, Outcome},
     follow::Follower,
+    value::{Absorbed, Gauges},
 };
 use crate::{
     chain::{BlockTag, ChainError, tokens},
@@ -20,7 +21,7 @@ use crate::{
         block::BlockRef,
         pool::{PoolId, PoolMeta, StateAfter},
         reconcile::ChainUpdate,
-        record::{BlockRecord, DecodedBlock, rows},
+        record::{BlockRecord, DecodedBlock},
         token::{TokenFlag, TokenMeta},
     },
     store::{Commit, PoolView},
@@ -53,6 +54,7 @@ impl Follower {
     pub(super) async fn advance(&mut self, step: Step) {
         let tokens = self.tokens_of(&step).await;
         let deps = self.deps.clone();
+        deps.live.learn_decimals(&tokens);
         let before = deps.live.head().block;
         let reverted: Vec<Arc<BlockRecord>> = step.update.revert.iter().filter_map(|b| deps.live.record(&b.hash)).collect();
         let gone: Vec<PoolId> = reverted.iter().flat_map(|r| r.created.iter().map(|m| m.id)).collect();
@@ -76,7 +78,7 @@ impl Follower {
             views.retain(|(v, _)| *v != id);
             views.push((id, None));
         }
-        let extended = records(&deps, &job.blocks, &after.states, &step.created);
+        let extended = self.records(&job.blocks, &after, &step.created);
         let rows_added: usize = extended.iter().map(|r| r.rows.len()).sum();
         self.observe(&step.update, extended.len(), rows_added, step.head.number, step.finalized_number);
         #[cfg(test)]
@@ -108,11 +110,14 @@ impl Follower {
         keep_undo: bool,
     ) -> Absorbed {
         let mut states: Vec<Vec<Option<StateAfter>>> = blocks.iter().map(|b| vec![None; b.events.len()]).collect();
+        let mut gauges = HashMap::with_capacity(outcomes.len());
         let mut touched = Vec::with_capacity(outcomes.len());
         let mut table = self.table.borrow_mut();
         for (id, outcome) in outcomes {
             touched.push(id);
+            let before = outcome.base.as_ref().or(table.entries.get(&id).map(|entry| &entry.image)).map(|image| image.gauge);
             let Some(applied) = outcome.applied else {
+                gauges.insert(id, Gauges { before, ends: Vec::new() });
                 table.hold(deps, &id, outcome.base, fallback);
                 continue;
             };
@@ -134,13 +139,14 @@ impl Follower {
             }
             let broken = applied.misfits.iter().any(|(_, _, error)| error.is_drift());
             let updated = outcome.picks.last().and_then(|(b, _)| blocks.get(*b)).map(|b| b.block);
+            gauges.insert(id, Gauges { before, ends: applied.gauges.clone() });
             table.acknowledge(&id, &applied, updated.or(outcome.base.is_some().then_some(fallback)));
             if broken {
                 tracing::error!(pool = %id, "FAULTED: its events do not fit its state, so the state is not the contract's");
                 table.fault(&id, fallback);
             }
         }
-        Absorbed { states, touched }
+        Absorbed { states, touched, gauges }
     }
 
     pub(super) fn views(&self, ids: &[PoolId]) -> Vec<(PoolId, Option<Arc<PoolView>>)> {
@@ -216,25 +222,6 @@ pub(super) fn fetch_tokens(deps: Arc<Deps>, at: BlockRef, wanted: Vec<Address>) 
             Vec::new()
         })
     })
-}
-
-struct Absorbed {
-    states: Vec<Vec<Option<StateAfter>>>,
-    touched: Vec<PoolId>,
-}
-
-fn records(
-    deps: &Deps,
-    blocks: &[DecodedBlock],
-    states: &[Vec<Option<StateAfter>>],
-    created: &[Vec<Arc<PoolMeta>>],
-) -> Vec<Arc<BlockRecord>> {
-    let parts = blocks.iter().zip(states).zip(created);
-    let record = |block: &DecodedBlock, after: &[Option<StateAfter>], created: &[Arc<PoolMeta>]| {
-        let rows = rows(&block.events, after);
-        Arc::new(BlockRecord { chain: deps.chain, block: block.block, rows, created: created.to_vec() })
-    };
-    parts.map(|((block, after), created)| record(block, after, created)).collect()
 }
 
 /// The block that both branches share; what is missing of it (time, parent) is not needed to hold a state at it.

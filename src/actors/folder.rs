@@ -10,7 +10,8 @@ use crate::{
         ChainId,
         block::BlockRef,
         event::RawLog,
-        pool::{PoolId, PoolMeta, PoolState, StateAfter},
+        image::PoolImage,
+        pool::{PoolId, PoolMeta, StateAfter},
         record::{BlockRecord, DecodedBlock, rows},
     },
 };
@@ -19,7 +20,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(super) struct Folded {
     pub(super) meta: Arc<PoolMeta>,
-    pub(super) state: PoolState,
+    pub(super) image: PoolImage,
     /// The newest block whose events are in `state`.
     pub(super) updated: BlockRef,
     /// Its events did not fit its state.
@@ -30,8 +31,8 @@ pub(super) struct Folded {
 /// What one block came to.
 pub(super) struct Block {
     pub(super) record: BlockRecord,
-    /// The state of each touched pool before the block.
-    pub(super) pre_images: Vec<(PoolId, PoolState)>,
+    /// Each touched pool before the block.
+    pub(super) pre_images: Vec<(PoolId, PoolImage)>,
     pub(super) malformed: usize,
 }
 
@@ -47,9 +48,9 @@ impl Folder {
     }
 
     /// A pool that is known from elsewhere.
-    pub(super) fn insert(&mut self, meta: &Arc<PoolMeta>, state: PoolState, updated: BlockRef) {
+    pub(super) fn insert(&mut self, meta: &Arc<PoolMeta>, image: PoolImage, updated: BlockRef) {
         self.registry.insert(meta.clone());
-        let folded = Folded { meta: meta.clone(), state, updated, broken: false, events_since_snapshot: 0 };
+        let folded = Folded { meta: meta.clone(), image, updated, broken: false, events_since_snapshot: 0 };
         self.pools.insert(meta.id, folded);
     }
 
@@ -66,7 +67,7 @@ impl Folder {
     pub(super) fn block(&mut self, block: BlockRef, logs: Vec<RawLog>) -> Block {
         let selected = self.registry.select(self.chain, block, logs);
         for meta in &selected.created {
-            self.insert(meta, PoolState::new(meta.protocol), block);
+            self.insert(meta, PoolImage::new(meta.protocol), block);
         }
         let blocks = [DecodedBlock { block, events: selected.events }];
         let events = &blocks[0].events;
@@ -79,15 +80,15 @@ impl Folder {
             let Some(pool) = self.pools.get_mut(&id) else { continue };
             let picks: Vec<(usize, usize)> =
                 events.iter().enumerate().filter(|(_, e)| e.pool == id).map(|(e, _)| (0, e)).collect();
-            let applied = fold(0, pool.state.clone(), &blocks, &picks);
+            let applied = fold(0, pool.image.clone(), &blocks, &picks);
             for ((_, e), state) in picks.iter().zip(&applied.after) {
                 if let Some(slot) = after.get_mut(*e) {
                     *slot = *state;
                 }
             }
-            pre_images.extend(applied.pre_images.into_iter().map(|(_, state)| (id, state)));
+            pre_images.extend(applied.pre_images.into_iter().map(|(_, image)| (id, image)));
             pool.broken |= applied.misfits.iter().any(|(_, _, error)| error.is_drift());
-            pool.state = applied.state;
+            pool.image = applied.image;
             pool.updated = block;
             let count = u32::try_from(picks.len()).unwrap_or(u32::MAX);
             pool.events_since_snapshot = pool.events_since_snapshot.saturating_add(count);

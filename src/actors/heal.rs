@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     domain::{
-        pool::{PoolId, PoolState},
+        image::PoolImage,
+        pool::PoolId,
         record::{BlockRecord, DecodedBlock, unfold},
         token::TokenMeta,
     },
@@ -80,19 +81,19 @@ impl Follower {
         }
     }
 
-    /// The state to start from and the events since: from memory where the window reaches back, else from the store.
-    async fn missed(&self, id: &PoolId) -> Option<(PoolState, Vec<DecodedBlock>)> {
-        let (state, held_at, meta) = {
+    /// The image to start from and the events since: from memory where the window reaches back, else from the store.
+    async fn missed(&self, id: &PoolId) -> Option<(PoolImage, Vec<DecodedBlock>)> {
+        let (image, held_at, meta) = {
             let table = self.table.borrow();
             let entry = table.entries.get(id)?;
-            (entry.state.clone(), entry.held_at?, entry.meta.clone())
+            (entry.image.clone(), entry.held_at?, entry.meta.clone())
         };
         let head = self.deps.live.head();
         let recent = |above: u64| {
             head.window.iter().filter(move |r| r.block.number > above).filter_map(|r| events_of(r, id)).collect::<Vec<_>>()
         };
         if head.window_floor <= held_at.number.saturating_add(1) {
-            return Some((state, recent(held_at.number)));
+            return Some((image, recent(held_at.number)));
         }
         if *self.deps.live.watch_durable().borrow() < head.window_floor.saturating_sub(1) {
             return None; // the store lacks blocks that memory let go of: it is being refilled
@@ -104,7 +105,7 @@ impl Follower {
                 return None;
             }
         };
-        let base = replay.snapshot.map_or_else(|| PoolState::new(meta.protocol), |s| s.state);
+        let base = replay.snapshot.map_or_else(|| PoolImage::new(meta.protocol), |s| s.image);
         let mut blocks = super::boot::group(replay.rows.iter().filter(|e| e.block.number < head.window_floor));
         blocks.extend(recent(head.window_floor.saturating_sub(1)));
         Some((base, blocks))

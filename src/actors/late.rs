@@ -28,7 +28,8 @@ use crate::{
     domain::{
         block::{BlockRef, Header},
         event::RawLog,
-        pool::{PoolId, PoolState},
+        image::PoolImage,
+        pool::PoolId,
         record::{BlockRecord, PoolSnapshot},
         token::TokenMeta,
     },
@@ -157,8 +158,8 @@ async fn begin(deps: &Arc<Deps>, spec: &DexSpec) -> Result<Ready, SeedError> {
         let mark = super::enrich::mark(&sources::name(spec));
         let done = WriteBatch { sources: vec![(late_name, from), (mark, from)], ..seed::batch(deps, anchor) };
         let seeded = seed(deps, std::slice::from_ref(spec), anchor, done).await?;
-        for (meta, state) in &seeded.pools {
-            folder.insert(meta, state.clone(), anchor);
+        for (meta, image) in &seeded.pools {
+            folder.insert(meta, image.clone(), anchor);
         }
         return Ok(Ready { spec: spec.clone(), folder, at: anchor, tokens: seeded.tokens });
     };
@@ -171,7 +172,7 @@ async fn begin(deps: &Arc<Deps>, spec: &DexSpec) -> Result<Ready, SeedError> {
         // Above its cursor there may be rows of a time when it was followed, and not all of them.
         let meta = Arc::new(meta);
         let replayed = replayed(&meta, replay, |block| block.number < *next);
-        folder.insert(&meta, replayed.state, replayed.updated);
+        folder.insert(&meta, replayed.image, replayed.updated);
     }
     Ok(Ready { spec: spec.clone(), folder, at, tokens: Vec::new() })
 }
@@ -195,7 +196,7 @@ impl Ready {
         let mut snapshots = Vec::new();
         for (id, pool) in self.folder.pools.iter_mut().filter(|(_, pool)| pool.events_since_snapshot >= SNAPSHOT_EVENTS) {
             pool.events_since_snapshot = 0;
-            snapshots.push(PoolSnapshot { chain: deps.chain, pool: *id, block: end, state: pool.state.clone() });
+            snapshots.push(PoolSnapshot { chain: deps.chain, pool: *id, block: end, image: pool.image.clone() });
         }
         self.at = end;
         let cursor = (sources::late_name(&sources::name(&self.spec)), end.number.saturating_add(1));
@@ -253,7 +254,7 @@ impl Follower {
         let deps = self.deps.clone();
         let Ready { spec, mut folder, tokens, .. } = ready;
         let mut amended = Vec::new();
-        let mut undo: Vec<(BlockRef, Vec<(PoolId, PoolState)>)> = Vec::new();
+        let mut undo: Vec<(BlockRef, Vec<(PoolId, PoolImage)>)> = Vec::new();
         let settled_blocks = settled.len();
         for (i, (block, logs)) in settled.into_iter().chain(recent).enumerate() {
             let folded = folder.block(block, logs);
@@ -277,7 +278,7 @@ impl Follower {
             if table.entries.contains_key(&id) {
                 continue; // it was listed before, and is followed already
             }
-            table.start(&deps, &pool.meta, Some((pool.state, pool.updated)));
+            table.start(&deps, &pool.meta, Some((pool.image, pool.updated)));
             if pool.broken {
                 tracing::error!(pool = %id, "FAULTED: its events do not fit its state, so the state is not the contract's");
                 table.fault(&id, pool.updated);
@@ -293,8 +294,8 @@ impl Follower {
             ids.push(id);
         }
         for (block, pre_images) in undo {
-            for (id, state) in pre_images.into_iter().filter(|(id, _)| ids.contains(id)) {
-                self.table.borrow_mut().remember_undo(block.hash, id, state);
+            for (id, image) in pre_images.into_iter().filter(|(id, _)| ids.contains(id)) {
+                self.table.borrow_mut().remember_undo(block.hash, id, image);
             }
         }
         tracing::info!(dex = spec.name, pools = ids.len(), "an added source has caught up, and is followed from now on");

@@ -29,6 +29,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 pub mod tree;
+mod value;
 
 use std::sync::Arc;
 

@@ -9,7 +9,9 @@ use actix::{Actor, Context, Handler, Message, Supervised};
 
 use crate::domain::{
     event::EventBody,
-    pool::{ApplyError, PoolId, PoolMeta, PoolState, StateAfter},
+    dollars::Gauge,
+    image::PoolImage,
+    pool::{ApplyError, PoolId, PoolMeta, StateAfter},
     record::DecodedBlock,
 };
 
@@ -22,7 +24,7 @@ use crate::domain::{
 pub struct Apply {
     pub seq: u64,
     /// The state to start from; given when blocks were taken back or the pool missed some.
-    pub base: Option<PoolState>,
+    pub base: Option<PoolImage>,
     pub blocks: Arc<[DecodedBlock]>,
     /// This pool's events as (index of block, index of event), in chain order.
     pub picks: Vec<(usize, usize)>,
@@ -32,11 +34,13 @@ pub struct Apply {
 #[derive(Debug)]
 pub struct Applied {
     pub seq: u64,
-    pub state: PoolState,
+    pub image: PoolImage,
     /// The state after each pick; `None` where the event left no state (uninitialised) or did not fit.
     pub after: Vec<Option<StateAfter>>,
-    /// The state before each block that has picks: (index of block, state).
-    pub pre_images: Vec<(usize, PoolState)>,
+    /// Before each block that has picks: (index of block, image).
+    pub pre_images: Vec<(usize, PoolImage)>,
+    /// The gauge at the end of each of these blocks.
+    pub gauges: Vec<(usize, Gauge)>,
     /// Events that did not fit the state: the pool is not what its factory promised.
     pub misfits: Vec<(usize, usize, ApplyError)>,
 }
@@ -52,7 +56,7 @@ pub struct Pool {
 
 /// Everything a panic may leave half-changed; replaced as a whole.
 struct Core {
-    state: PoolState,
+    image: PoolImage,
     /// `None` before the first message.
     last_seq: Option<u64>,
 }
@@ -60,8 +64,8 @@ struct Core {
 impl Pool {
     /// A pool in the state it was created with, or was restored to.
     #[must_use]
-    pub fn new(meta: Arc<PoolMeta>, state: PoolState) -> Self {
-        Self { meta, core: Some(Core { state, last_seq: None }) }
+    pub fn new(meta: Arc<PoolMeta>, image: PoolImage) -> Self {
+        Self { meta, core: Some(Core { image, last_seq: None }) }
     }
 }
 
@@ -91,38 +95,43 @@ impl Handler<Apply> for Pool {
         let in_step = |core: &Core| core.last_seq.is_none_or(|last| last.checked_add(1) == Some(message.seq));
         let start = match (message.base, &self.core) {
             (Some(base), _) => base,
-            (None, Some(core)) if in_step(core) => core.state.clone(),
+            (None, Some(core)) if in_step(core) => core.image.clone(),
             (None, _) => return Err(OutOfStep),
         };
         let applied = fold(message.seq, start, &message.blocks, &message.picks);
-        self.core = Some(Core { state: applied.state.clone(), last_seq: Some(message.seq) });
+        self.core = Some(Core { image: applied.image.clone(), last_seq: Some(message.seq) });
         Ok(applied)
     }
 }
 
 /// The whole of a pool's work, as a pure function.
 #[must_use]
-pub fn fold(seq: u64, mut state: PoolState, blocks: &[DecodedBlock], picks: &[(usize, usize)]) -> Applied {
+pub fn fold(seq: u64, mut image: PoolImage, blocks: &[DecodedBlock], picks: &[(usize, usize)]) -> Applied {
     let mut after = Vec::with_capacity(picks.len());
-    let mut pre_images: Vec<(usize, PoolState)> = Vec::new();
-    let mut misfits = Vec::new();
-    for &(block, index) in picks {
-        let Some(event) = blocks.get(block).and_then(|b| b.events.get(index)) else {
-            after.push(None);
+    let (mut pre_images, mut gauges, mut misfits) = (Vec::new(), Vec::new(), Vec::new());
+    for of_block in picks.chunk_by(|a, b| a.0 == b.0) {
+        let Some((at, block)) = of_block.first().and_then(|(at, _)| Some((*at, blocks.get(*at)?))) else {
+            after.extend(of_block.iter().map(|_| None));
             continue;
         };
-        if pre_images.last().is_none_or(|(b, _)| *b != block) {
-            pre_images.push((block, state.clone()));
-        }
-        match state.apply(&event.body) {
-            Ok(()) => after.push(stateful(&event.body).then(|| state.after())),
-            Err(error) => {
-                misfits.push((block, index, error));
+        pre_images.push((at, image.clone()));
+        for &(_, index) in of_block {
+            let Some(event) = block.events.get(index) else {
                 after.push(None);
+                continue;
+            };
+            match image.apply(&event.body) {
+                Ok(()) => after.push(stateful(&event.body).then(|| image.state.after())),
+                Err(error) => {
+                    misfits.push((at, index, error));
+                    after.push(None);
+                }
             }
         }
+        image.end_block(&block.block);
+        gauges.push((at, image.gauge));
     }
-    Applied { seq, state, after, pre_images, misfits }
+    Applied { seq, image, after, pre_images, gauges, misfits }
 }
 
 fn stateful(body: &EventBody) -> bool {

@@ -76,7 +76,7 @@ impl Refill {
         for meta in self.folder.unknown(&logs) {
             let replay = deps.history.replay(deps.chain, vec![meta.as_ref().clone()]).await?.into_iter().next();
             let replayed = replayed(&meta, replay.unwrap_or_default(), |block| !self.left.contains(&block.hash));
-            self.folder.insert(&meta, replayed.state, replayed.updated);
+            self.folder.insert(&meta, replayed.image, replayed.updated);
         }
         Ok(self.folder.block(header.block, logs).record)
     }

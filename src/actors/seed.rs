@@ -20,7 +20,8 @@ use crate::{
     },
     domain::{
         block::BlockRef,
-        pool::{PoolMeta, PoolState},
+        image::PoolImage,
+        pool::PoolMeta,
         record::{BlockRecord, PoolSnapshot, rows},
         token::TokenMeta,
     },
@@ -34,7 +35,7 @@ const POOLS_AT_ONCE: usize = 256;
 /// What was found, at the block before the first that is read.
 #[derive(Default)]
 pub(super) struct Seeded {
-    pub(super) pools: Vec<(Arc<PoolMeta>, PoolState)>,
+    pub(super) pools: Vec<(Arc<PoolMeta>, PoolImage)>,
     pub(super) tokens: Vec<Arc<TokenMeta>>,
 }
 
@@ -112,10 +113,10 @@ async fn read(deps: &Arc<Deps>, metas: &[Arc<PoolMeta>], anchor: BlockRef, seede
         return Ok(batch(deps, anchor));
     }
     let states = contract_state::read(deps.source.as_ref(), anchor.hash, metas).await?;
-    let mut found: Vec<(Arc<PoolMeta>, PoolState)> = Vec::with_capacity(metas.len());
+    let mut found: Vec<(Arc<PoolMeta>, PoolImage)> = Vec::with_capacity(metas.len());
     for (meta, (_, state)) in metas.iter().zip(states) {
         match state {
-            Ok(state) => found.push((meta.clone(), state)),
+            Ok(state) => found.push((meta.clone(), PoolImage::seeded(state, &anchor))),
             Err(reason) => {
                 tracing::warn!(pool = %meta.id, %reason, "not served: its contract does not answer as its protocol does")
             }
@@ -128,11 +129,11 @@ async fn read(deps: &Arc<Deps>, metas: &[Arc<PoolMeta>], anchor: BlockRef, seede
     // What does not answer now is asked for again once the head is followed.
     let tokens: Vec<Arc<TokenMeta>> = fetch_tokens(deps.clone(), anchor, wanted).await.into_iter().map(Arc::new).collect();
     let created = found.iter().map(|(meta, _)| meta.clone()).collect();
-    let snapshot = |(meta, state): &(Arc<PoolMeta>, PoolState)| PoolSnapshot {
+    let snapshot = |(meta, image): &(Arc<PoolMeta>, PoolImage)| PoolSnapshot {
         chain: deps.chain,
         pool: meta.id,
         block: anchor,
-        state: state.clone(),
+        image: image.clone(),
     };
     let snapshots = found.iter().map(snapshot).collect();
     let records = vec![Arc::new(BlockRecord { chain: deps.chain, block: anchor, rows: Vec::new(), created })];

@@ -13,7 +13,8 @@ use super::{
 use crate::{
     domain::{
         block::BlockRef,
-        pool::{PoolId, PoolMeta, PoolState},
+        image::PoolImage,
+        pool::{PoolId, PoolMeta},
         record::PoolSnapshot,
     },
     store::{PoolStatus, PoolView},
@@ -29,7 +30,7 @@ pub(super) struct Entry {
     /// Of the last message that was sent.
     pub(super) seq: u64,
     /// The last state that was acknowledged and committed.
-    pub(super) state: PoolState,
+    pub(super) image: PoolImage,
     /// The newest block whose events are in `state`.
     pub(super) updated: BlockRef,
     /// `Some`: the pool did not answer; `state` is true at this block and not after.
@@ -43,7 +44,7 @@ pub(super) struct Entry {
 pub(super) struct Table {
     pub(super) entries: HashMap<PoolId, Entry>,
     /// By block: the state of each pool before the block changed it.
-    undo: HashMap<B256, Vec<(PoolId, PoolState)>>,
+    undo: HashMap<B256, Vec<(PoolId, PoolImage)>>,
 }
 
 impl Entry {
@@ -55,7 +56,8 @@ impl Entry {
         };
         Arc::new(PoolView {
             meta: self.meta.clone(),
-            state: self.state.clone(),
+            state: self.image.state.clone(),
+            gauge: self.image.gauge,
             status,
             held_at: self.held_at,
             updated: self.updated,
@@ -65,8 +67,8 @@ impl Entry {
 
 impl Table {
     /// Starts the actor of a pool, from its creation or from a restored state.
-    pub(super) fn start(&mut self, deps: &Deps, meta: &Arc<PoolMeta>, state: Option<(PoolState, BlockRef)>) {
-        let (state, updated) = state.unwrap_or_else(|| (PoolState::new(meta.protocol), meta.created.block));
+    pub(super) fn start(&mut self, deps: &Deps, meta: &Arc<PoolMeta>, image: Option<(PoolImage, BlockRef)>) {
+        let (image, updated) = image.unwrap_or_else(|| (PoolImage::new(meta.protocol), meta.created.block));
         let spec = Spec {
             kind: "pool",
             name: actor_name(meta),
@@ -76,13 +78,14 @@ impl Table {
             // The board keeps it as quarantined; the next heal marks the view FAULTED. Everything else goes on.
             on_give_up: Box::new(|_| ()),
         };
-        let actor = Pool::new(meta.clone(), state.clone());
+        deps.live.learn_pool(meta);
+        let actor = Pool::new(meta.clone(), image.clone());
         let address = supervise(spec, |_| actor);
         let entry = Entry {
             meta: meta.clone(),
             address,
             seq: 0,
-            state,
+            image,
             updated,
             held_at: None,
             faulted: false,
@@ -92,15 +95,15 @@ impl Table {
     }
 
     /// The state of every pool that these blocks (newest first) changed, before they did.
-    pub(super) fn bases(&self, reverted: &[BlockRef]) -> HashMap<PoolId, PoolState> {
+    pub(super) fn bases(&self, reverted: &[BlockRef]) -> HashMap<PoolId, PoolImage> {
         // Oldest last: its pre-image is the one that holds.
-        reverted.iter().filter_map(|b| self.undo.get(&b.hash)).flatten().map(|(id, state)| (*id, state.clone())).collect()
+        reverted.iter().filter_map(|b| self.undo.get(&b.hash)).flatten().map(|(id, image)| (*id, image.clone())).collect()
     }
 
-    pub(super) fn remember_undo(&mut self, block: B256, pool: PoolId, pre_image: PoolState) {
+    pub(super) fn remember_undo(&mut self, block: B256, pool: PoolId, pre_image: PoolImage) {
         let pre_images = self.undo.entry(block).or_default();
         match pre_images.iter_mut().find(|(id, _)| *id == pool) {
-            Some((_, state)) => *state = pre_image,
+            Some((_, image)) => *image = pre_image,
             None => pre_images.push((pool, pre_image)),
         }
     }
@@ -112,7 +115,7 @@ impl Table {
     /// A pool answered: its new state is what the next commit publishes.
     pub(super) fn acknowledge(&mut self, id: &PoolId, applied: &Applied, updated: Option<BlockRef>) {
         if let Some(entry) = self.entries.get_mut(id) {
-            entry.state = applied.state.clone();
+            entry.image = applied.image.clone();
             entry.held_at = None;
             if let Some(updated) = updated {
                 entry.updated = updated;
@@ -122,11 +125,11 @@ impl Table {
         }
     }
 
-    /// A pool did not answer: it keeps `state`, which is true at `held_at`.
-    pub(super) fn hold(&mut self, deps: &Deps, id: &PoolId, state: Option<PoolState>, held_at: BlockRef) {
+    /// A pool did not answer: it keeps its image, which is true at `held_at`.
+    pub(super) fn hold(&mut self, deps: &Deps, id: &PoolId, image: Option<PoolImage>, held_at: BlockRef) {
         let Some(entry) = self.entries.get_mut(id) else { return };
-        if let Some(state) = state {
-            entry.state = state;
+        if let Some(image) = image {
+            entry.image = image;
         }
         entry.held_at = Some(entry.held_at.filter(|earlier| earlier.number < held_at.number).unwrap_or(held_at));
         let status = deps.board.get(&actor_name(&entry.meta));
@@ -161,9 +164,9 @@ impl Table {
             if entry.meta.created.block.number > at.number {
                 continue;
             }
-            let state = before_later.remove(id).unwrap_or_else(|| entry.state.clone());
+            let image = before_later.remove(id).unwrap_or_else(|| entry.image.clone());
             entry.events_since_snapshot = 0;
-            snapshots.push(PoolSnapshot { chain, pool: *id, block: at, state });
+            snapshots.push(PoolSnapshot { chain, pool: *id, block: at, image });
         }
         snapshots
     }
@@ -172,7 +175,7 @@ impl Table {
     pub(super) fn resync(&mut self, deps: &Deps) {
         self.entries.retain(|id, entry| match deps.live.newest(id) {
             Some(view) => {
-                entry.state = view.state.clone();
+                entry.image = PoolImage { state: view.state.clone(), gauge: view.gauge };
                 entry.updated = view.updated;
                 entry.held_at = view.held_at;
                 // A gap in the numbers: the pool asks for a base.

@@ -81,6 +81,9 @@ fn check_chain(chain: &ChainConfig) -> Result<(), String> {
             ));
         }
     }
+    if let Some(native) = chain.wrapped_native.filter(|native| chain.stablecoins.contains(native)) {
+        return Err(format!("chain \"{name}\": {native:#x} is both a stablecoin and `wrapped_native`: it is one of them"));
+    }
     if chain.dex.is_empty() {
         return Err(format!("chain \"{name}\" has nothing to watch: add a [[chain.dex]] with its factory"));
     }

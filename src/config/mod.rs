@@ -117,11 +117,14 @@ pub struct ChainConfig {
     /// Fill in who signed each transaction and what it paid, from block receipts.
     #[serde(default = "yes")]
     pub enrichment: bool,
-    /// Worth one dollar. Kept for prices, which come in a later version.
+    /// Worth one dollar.
     #[serde(default, deserialize_with = "addresses")]
     pub stablecoins: Vec<Address>,
     #[serde(default, deserialize_with = "maybe_address")]
     pub wrapped_native: Option<Address>,
+    /// A pool prices its tokens only if moving it by one per cent takes so many dollars.
+    #[serde(default = "hundred")]
+    pub min_depth_usd: u32,
     #[serde(default)]
     pub dex: Vec<DexConfig>,
 }
@@ -164,6 +167,10 @@ fn maybe_address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Op
 
 fn yes() -> bool {
     true
+}
+
+fn hundred() -> u32 {
+    100
 }
 
 fn two() -> u64 {

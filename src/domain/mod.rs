@@ -6,9 +6,11 @@
 pub mod block;
 pub mod compare;
 pub mod cursor;
+pub mod dollars;
 pub mod event;
 pub mod feed;
 pub mod fixed;
+pub mod image;
 pub mod market;
 pub mod pool;
 pub mod price;

@@ -68,6 +68,12 @@ pub fn scaled(price: RawPrice, decimals0: u8, decimals1: u8) -> Option<Ratio> {
     Ratio::new(raw_num.checked_mul(power_of_ten(decimals0)?)?, raw_den.checked_mul(power_of_ten(decimals1)?)?)
 }
 
+/// `value / 2^places` of a raw unit, for one whole token.
+#[must_use]
+pub fn binary_fraction(value: U256, places: usize, decimals: u8) -> Option<String> {
+    decimal(Wide::from(value).checked_mul(power_of_ten(decimals)?)?, Wide::ONE.checked_shl(places)?)
+}
+
 /// By how much a price moved, in percent of what it was: exact before its one rounding. `None` where they are prices of different
 /// protocols.
 #[must_use]

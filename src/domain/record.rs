@@ -8,11 +8,13 @@ use super::{
     ChainId,
     block::BlockRef,
     event::{Event, EventBody, EventKind, RawLog},
-    pool::{PoolId, PoolMeta, PoolState, StateAfter},
+    dollars::Usd,
+    image::PoolImage,
+    pool::{PoolId, PoolMeta, StateAfter},
 };
 
 /// Bumped when the same log would give another row, so that old rows can be derived again.
-pub const DERIVE_VERSION: u16 = 1;
+pub const DERIVE_VERSION: u16 = 2;
 
 /// A block with its watched events in log order, before pools have seen them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +31,8 @@ pub struct EventRow {
     pub sync_log_index: Option<u64>,
     /// `None` where no state follows (uninitialised, undecodable, quarantined pool).
     pub after: Option<StateAfter>,
+    /// What it moved, at the prices of the end of its block; `None` where nothing says what the tokens cost.
+    pub usd: Option<Usd>,
     pub enrichment: Option<Enrichment>,
 }
 
@@ -66,7 +70,7 @@ pub struct PoolSnapshot {
     pub chain: ChainId,
     pub pool: PoolId,
     pub block: BlockRef,
-    pub state: PoolState,
+    pub image: PoolImage,
 }
 
 impl EventRow {
@@ -132,6 +136,7 @@ pub fn rows(events: &[Event], after: &[Option<StateAfter>]) -> Vec<EventRow> {
             sync_log_index: fold.map(|(log_index, _)| log_index),
             // A pair's reserves stand in its own Sync, so they are known even where its actor did not answer.
             after: after.get(i).copied().flatten().or(fold.map(|(_, after)| after)),
+            usd: None,
             enrichment: None,
         });
     }

@@ -12,7 +12,9 @@ use std::sync::Arc;
 use alloy::primitives::{Address, B256, Bytes, I256, U256};
 
 use crate::domain::{
+    dollars::{Depth, Gauge},
     event::{EventBody, RawLog},
+    image::PoolImage,
     pool::{PoolState, StateAfter, Tick, V2State, V3State},
 };
 
@@ -32,8 +34,8 @@ const LITERAL: u8 = 0x80;
 /// A literal whose missing leading bytes are `0xff` (negative numbers) instead of zero.
 const LITERAL_ONES: u8 = 0xc0;
 
-/// The layout of [`encode_state`].
-const STATE_VERSION: u8 = 1;
+/// The layout of [`encode_image`]: of the first a state alone.
+const IMAGE_VERSIONS: [u8; 2] = [1, 2];
 
 /// Order-preserving: comparing the bytes compares the numbers.
 #[must_use]
@@ -356,10 +358,20 @@ pub fn decode_after(bytes: &[u8], topics: &[B256], data: &[u8]) -> Result<StateA
     Ok(after)
 }
 
-/// A pool's whole state behind a version byte. A tick takes about 25 bytes.
+/// Everything that is folded of a pool, behind a version byte. A tick takes about 25 bytes.
 #[must_use]
-pub fn encode_state(state: &PoolState) -> Vec<u8> {
-    let mut writer = Writer::new(Words::NONE, STATE_VERSION);
+pub fn encode_image(image: &PoolImage) -> Vec<u8> {
+    let mut writer = Writer::new(Words::NONE, IMAGE_VERSIONS[1]);
+    let (Depth { token0, token1, both }, at) = image.gauge.kept();
+    writer.field(&token0);
+    writer.field(&token1);
+    writer.field(&both);
+    varint(&mut writer.out, at);
+    state(&mut writer, &image.state);
+    writer.out
+}
+
+fn state(writer: &mut Writer<'_>, state: &PoolState) {
     match state {
         PoolState::V2(V2State { reserve0, reserve1 }) => {
             writer.out.push(2);
@@ -382,16 +394,29 @@ pub fn encode_state(state: &PoolState) -> Vec<u8> {
             }
         }
     }
-    writer.out
 }
 
-/// The inverse of [`encode_state`].
-pub fn decode_state(bytes: &[u8]) -> Result<PoolState, CodecError> {
+/// The inverse of [`encode_image`]. `timestamp` is of the block that the image is of: what was kept without a gauge is taken to have
+/// been so for long.
+pub fn decode_image(bytes: &[u8], timestamp: u64) -> Result<PoolImage, CodecError> {
     let mut parser = Parser { rest: bytes, words: Words::NONE };
-    if parser.byte()? != STATE_VERSION {
-        return Err(TAG);
-    }
-    let state = match parser.byte()? {
+    let version = parser.byte()?;
+    let kept = match version {
+        v if v == IMAGE_VERSIONS[0] => None,
+        v if v == IMAGE_VERSIONS[1] => Some((Depth { token0: parser.field()?, token1: parser.field()?, both: parser.field()? }, parser.varint()?)),
+        _ => return Err(TAG),
+    };
+    let state = decode_state(&mut parser)?;
+    parser.end()?;
+    let gauge = match kept {
+        Some((steady, at)) => Gauge::restored(&state, steady, at),
+        None => Gauge::seeded(&state, timestamp),
+    };
+    Ok(PoolImage { state, gauge })
+}
+
+fn decode_state(parser: &mut Parser<'_>) -> Result<PoolState, CodecError> {
+    Ok(match parser.byte()? {
         2 => PoolState::V2(V2State { reserve0: parser.field()?, reserve1: parser.field()? }),
         3 => {
             let mut state = V3State {
@@ -408,9 +433,7 @@ pub fn decode_state(bytes: &[u8]) -> Result<PoolState, CodecError> {
             PoolState::V3(state)
         }
         _ => return Err(TAG),
-    };
-    parser.end()?;
-    Ok(state)
+    })
 }
 
 #[cfg(test)]

@@ -170,7 +170,7 @@ async fn rich(database: &Database) -> (World, Vec<Arc<BlockRecord>>, WriteBatch)
     assert!(elders[..2].iter().all(|meta| meta.created.tx_hash.is_none()));
     Arc::make_mut(&mut records[5]).created = elders.to_vec();
     let snapshots =
-        [0, 1].map(|n| PoolSnapshot { chain: CHAIN, pool: pool_id(n), block: records[2].block, state: world.rng.state() });
+        [0, 1].map(|n| PoolSnapshot { chain: CHAIN, pool: pool_id(n), block: records[2].block, image: world.rng.image() });
     let batch = WriteBatch {
         records: records.clone(),
         tokens: vec![token_meta(1, genesis()), token_meta(0, genesis())],

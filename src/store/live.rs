@@ -21,7 +21,8 @@ use super::{
 };
 use crate::domain::{
     ChainId,
-    pool::PoolId,
+    dollars::{Anchors, Routes},
+    pool::{PoolId, PoolMeta},
     record::{BlockRecord, Enrichment, PoolSnapshot},
     token::TokenMeta,
 };
@@ -48,6 +49,7 @@ pub struct Live {
     writer: Mutex<()>,
     pub topics: Topics,
     pub touches: Touches,
+    routes: RwLock<Routes>,
     epoch_tx: watch::Sender<u64>,
     durable: watch::Sender<u64>,
 }
@@ -89,6 +91,7 @@ impl Live {
             writer: Mutex::new(()),
             topics: Topics::default(),
             touches: Touches::default(),
+            routes: RwLock::default(),
             epoch_tx: watch::channel(0).0,
             durable: watch::channel(0).0,
         }
@@ -98,6 +101,32 @@ impl Live {
     #[must_use]
     pub fn head(&self) -> Arc<Head> {
         self.head.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What everything is priced with; before anything is followed.
+    pub fn price_with(&self, anchors: Anchors) {
+        *self.routes.write().unwrap_or_else(PoisonError::into_inner) = Routes::new(anchors);
+    }
+
+    /// A pool that may price its tokens, as soon as it has a view.
+    pub fn learn_pool(&self, meta: &PoolMeta) {
+        self.routes.write().unwrap_or_else(PoisonError::into_inner).add(meta);
+    }
+
+    /// Of these tokens, how many raw units of a stablecoin are a dollar.
+    pub fn learn_decimals(&self, tokens: &[Arc<TokenMeta>]) {
+        if tokens.is_empty() {
+            return;
+        }
+        let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
+        for (address, decimals) in tokens.iter().filter_map(|token| Some((&token.address, token.decimals?))) {
+            routes.learn_decimals(address, decimals);
+        }
+    }
+
+    /// Looks at the ways to prices. What is done here is short: pools are added meanwhile.
+    pub fn with_routes<T>(&self, look: impl FnOnce(&Routes) -> T) -> T {
+        look(&self.routes.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Changes with every commit.
@@ -148,6 +177,7 @@ impl Live {
     /// There is one writer per chain (`Ingest`); only [`Live::enrich`] comes between.
     pub fn commit(&self, commit: Commit) -> u64 {
         let _writer = relock(&self.writer);
+        self.learn_decimals(&commit.tokens);
         let before = self.head();
         let epoch = before.epoch.saturating_add(1);
         for token in &commit.tokens {
@@ -290,6 +320,7 @@ impl Live {
     /// The state of a restart, before anything is followed: window, pools and tokens as the store had them.
     pub fn restore(&self, commit: Commit, durable: u64, window_floor: u64) {
         self.durable.send_replace(durable);
+        self.learn_decimals(&commit.tokens);
         for token in &commit.tokens {
             self.tokens.insert(token.address, token.clone());
         }

@@ -13,6 +13,7 @@ use crate::domain::{
     ChainId,
     block::{BlockRef, Commitment},
     cursor::Cursor,
+    dollars::{Gauge, Prices},
     pool::PoolId,
     token::TokenMeta,
 };
@@ -63,6 +64,13 @@ impl Pin {
     #[must_use]
     pub fn tokens(&self) -> Vec<Arc<TokenMeta>> {
         self.live.tokens()
+    }
+
+    /// Prices at this epoch's block. `None` before the first.
+    pub fn with_prices<T>(&self, look: impl FnOnce(&Prices<'_, &dyn Fn(&PoolId) -> Option<Gauge>>) -> T) -> Option<T> {
+        let now = self.head.block?.timestamp;
+        let gauge = |id: &PoolId| self.pool(id).map(|view| view.gauge);
+        Some(self.live.with_routes(|routes| look(&routes.at(now, &gauge as &dyn Fn(&PoolId) -> Option<Gauge>))))
     }
 
     /// The block at which this pool's state is true.

@@ -13,6 +13,7 @@ use alloy::primitives::{Address, B256};
 use super::{Commit, Live, PoolStatus, PoolView};
 use crate::domain::{
     block::BlockRef,
+    dollars::Gauge,
     pool::{CreatedAt, PoolId, PoolMeta, PoolState, Protocol, V2State},
     reconcile::ChainUpdate,
     record::BlockRecord,
@@ -41,7 +42,8 @@ fn view(index: u8, number: u64) -> Arc<PoolView> {
         created,
     };
     let state = PoolState::V2(V2State { reserve0: u128::from(number), reserve1: u128::from(index) });
-    Arc::new(PoolView { meta: Arc::new(meta), state, status: PoolStatus::Live, held_at: None, updated: block(number) })
+    let (gauge, updated) = (Gauge::seeded(&state, 0), block(number));
+    Arc::new(PoolView { meta: Arc::new(meta), state, gauge, status: PoolStatus::Live, held_at: None, updated })
 }
 
 fn commit(number: u64, touched: impl Iterator<Item = u8>) -> Commit {

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::domain::{
     block::BlockRef,
+    dollars::Gauge,
     pool::{PoolId, PoolMeta, PoolState},
     reconcile::ChainUpdate,
     record::{BlockRecord, PoolSnapshot},
@@ -29,6 +30,8 @@ pub enum PoolStatus {
 pub struct PoolView {
     pub meta: Arc<PoolMeta>,
     pub state: PoolState,
+    /// What it says about prices.
+    pub gauge: Gauge,
     pub status: PoolStatus,
     /// The last block whose events are in `state`, where `status` is not `Live`.
     pub held_at: Option<BlockRef>,

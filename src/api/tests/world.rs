@@ -16,6 +16,7 @@ use crate::{
     domain::{
         ChainId,
         block::BlockRef,
+        dollars::Gauge,
         event::{Event, EventBody, RawLog},
         feed::Rules,
         pool::{CreatedAt, PoolId, PoolMeta, PoolState, Protocol},
@@ -249,6 +250,7 @@ impl World {
                 let view = PoolView {
                     meta: meta.clone(),
                     state: state.clone(),
+                    gauge: Gauge::seeded(state, updated.timestamp),
                     status: PoolStatus::Live,
                     held_at: None,
                     updated: *updated,

@@ -8,7 +8,9 @@ use crate::{
     domain::{
         ChainId,
         block::BlockRef,
+        dollars::{Depth, Gauge, Usd},
         event::{Event, EventBody, EventKind, RawLog},
+        image::PoolImage,
         pool::{CreatedAt, PoolId, PoolMeta, PoolState, Protocol, StateAfter, Tick, V2State, V3State},
         record::{BlockRecord, Enrichment, EventRow},
         token::{TokenFlag, TokenMeta},
@@ -177,6 +179,13 @@ impl Rng {
         })
     }
 
+    pub(crate) fn image(&mut self) -> PoolImage {
+        let state = self.state();
+        let steady = Depth { token0: self.u128(), token1: self.u128(), both: self.u128() };
+        let gauge = Gauge::restored(&state, steady, self.below(2_000_000_000));
+        PoolImage { state, gauge }
+    }
+
     /// The next block; time stands still now and then, as on fast chains.
     pub(crate) fn child(&mut self, parent: &BlockRef) -> BlockRef {
         BlockRef {
@@ -202,7 +211,8 @@ impl Rng {
             gas_price_wei: self.uint(256),
         });
         let sync_log_index = (matches!(body, EventBody::V2Swap { .. }) && log_index > 0).then(|| log_index - 1);
-        EventRow { event: Event { pool, body, raw }, sync_log_index, after, enrichment }
+        let usd = self.chance(60).then(|| Usd(self.next() >> 1));
+        EventRow { event: Event { pool, body, raw }, sync_log_index, after, usd, enrichment }
     }
 
     pub(crate) fn rows(&mut self, count: u64, first_log_index: u64) -> Vec<EventRow> {

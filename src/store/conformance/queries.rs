@@ -10,7 +10,7 @@ use super::{
     rich,
 };
 use crate::{
-    domain::{event::EventKind, record::BlockRecord},
+    domain::{event::EventKind, image::PoolImage, record::BlockRecord},
     store::{
         Commit, Live, PoolStatus, PoolView, Reader,
         history::{DataSource, History, WriteBatch},
@@ -145,8 +145,8 @@ pub(crate) async fn memory_and_store_answer_many_pages_as_they_answer_each(datab
     let live = Arc::new(Live::new(CHAIN, "local", 2, Duration::from_secs(15)));
     let view = |n| {
         let meta = pool(n, records[0].block);
-        let (state, updated) = (world.rng.state(), records[0].block);
-        (meta.id, Some(Arc::new(PoolView { meta, state, status: PoolStatus::Live, held_at: None, updated })))
+        let (PoolImage { state, gauge }, updated) = (world.rng.image(), records[0].block);
+        (meta.id, Some(Arc::new(PoolView { meta, state, gauge, status: PoolStatus::Live, held_at: None, updated })))
     };
     let window = more[15..].to_vec();
     let (head, floor) = (more[29].block, more[15].block.number);

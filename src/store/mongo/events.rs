@@ -74,11 +74,12 @@ async fn insert_unordered(store: &Store, chain: ChainId, rows: &[(BlockRef, &Eve
 #[derive(Debug, Clone, Copy)]
 struct Lacks {
     after: bool,
+    usd: bool,
     enrichment: bool,
 }
 
 impl Lacks {
-    const MAY_BE_ANY: Self = Self { after: true, enrichment: true };
+    const MAY_BE_ANY: Self = Self { after: true, usd: true, enrichment: true };
 }
 
 /// Where a stored row lacks what this one knows, it is filled in.
@@ -90,6 +91,10 @@ fn fill(chain: ChainId, block: &BlockRef, row: &EventRow, lacks: Lacks) -> Vec<D
         updates.push(doc! {
             "q": { "_id": id.clone(), "state_after": { "$exists": false } }, "u": { "$set": { "state_after": after } },
         });
+    }
+    if let Some(usd) = row.usd.filter(|_| lacks.usd) {
+        let set = doc! { "usd": usd.0.cast_signed() };
+        updates.push(doc! { "q": { "_id": id.clone(), "usd": { "$exists": false } }, "u": { "$set": set } });
     }
     if let Some(enrichment) = row.enrichment.as_ref().filter(|_| lacks.enrichment) {
         let set = enrichment_fields(enrichment);
@@ -128,12 +133,13 @@ pub(super) async fn insert_missing(
     let mut there: BTreeMap<Vec<u8>, Lacks> = BTreeMap::new();
     if !maybe.is_empty() {
         let events = store.collection(EVENTS);
-        let gains = doc! { "_id": 1, "state_after": 1, "origin": 1 };
+        let gains = doc! { "_id": 1, "state_after": 1, "usd": 1, "origin": 1 };
         let mut cursor = events.find(doc! { "_id": { "$in": maybe } }).projection(gains).session(&mut *session).await?;
         while cursor.advance(session).await? {
             let stored = Doc(cursor.current());
-            let lacks = |name| stored.maybe_bytes(name).map(|found| found.is_none());
-            there.insert(stored.bytes("_id")?.to_vec(), Lacks { after: lacks("state_after")?, enrichment: lacks("origin")? });
+            let lacks = |name| stored.0.get(name).map(|found| found.is_none());
+            let lacks = Lacks { after: lacks("state_after")?, usd: lacks("usd")?, enrichment: lacks("origin")? };
+            there.insert(stored.bytes("_id")?.to_vec(), lacks);
         }
     }
     let (mut new, mut fills) = (Vec::new(), Vec::new());

@@ -13,6 +13,7 @@ use crate::{
     domain::{
         ChainId,
         block::BlockRef,
+        dollars::Usd,
         event::{Event, RawLog},
         pool::{CreatedAt, PoolId, PoolMeta, Protocol},
         record::{DERIVE_VERSION, Enrichment, EventAt, EventRow, PoolSnapshot},
@@ -21,8 +22,8 @@ use crate::{
 };
 
 /// What every query reads of an event. What only indexes and programs beside us need is left where it is.
-const EVENT_FIELDS: [&str; 12] =
-    ["_id", "hash", "parent", "timestamp", "canonical", "pool", "address", "tx", "tx_index", "sync_log_index", "log", "body"];
+const EVENT_FIELDS: [&str; 13] =
+    ["_id", "hash", "parent", "timestamp", "canonical", "pool", "address", "tx", "tx_index", "sync_log_index", "log", "body", "usd"];
 
 /// The projection of a query.
 pub(super) fn projection(fields: Fields) -> Document {
@@ -173,6 +174,9 @@ pub(super) fn event(
     out.append(cstr!("body"), binary(codec::encode_body(&row.event.body, raw)));
     out.append(cstr!("derive_version"), i32::from(DERIVE_VERSION));
     maybe(&mut out, cstr!("state_after"), row.after.as_ref().map(|after| binary(codec::encode_after(after, raw))));
+    if let Some(usd) = row.usd {
+        out.append(cstr!("usd"), usd.0.cast_signed());
+    }
     if let Some(enrichment) = &row.enrichment {
         out.append(cstr!("origin"), binary(enrichment.origin.as_slice()));
         // Its 64 bits: a uint64 as BSON has it.
@@ -200,6 +204,7 @@ struct Found<'a> {
     state_after: Option<&'a [u8]>,
     origin: Option<&'a [u8]>,
     gas_used: Option<i64>,
+    usd: Option<i64>,
     gas_price: Option<&'a [u8]>,
 }
 
@@ -226,6 +231,10 @@ impl<'a> Found<'a> {
                 "sync_log_index" => (&mut None, Some(&mut found.sync_log_index)),
                 "canonical" => {
                     found.canonical = value.as_bool();
+                    continue;
+                }
+                "usd" => {
+                    found.usd = value.as_i64();
                     continue;
                 }
                 "gas_used" => {
@@ -289,7 +298,8 @@ pub(super) fn read_event(document: &RawDocument) -> Result<EventAt> {
         tx_index: whole("tx_index", found.tx_index)?,
         log_index: place.log_index,
     };
-    let row = EventRow { event: Event { pool, body, raw }, sync_log_index: found.sync_log_index, after, enrichment };
+    let usd = found.usd.map(|micro| Usd(micro.cast_unsigned()));
+    let row = EventRow { event: Event { pool, body, raw }, sync_log_index: found.sync_log_index, after, usd, enrichment };
     Ok(EventAt { chain, block, row, canonical: whole("canonical", found.canonical)? })
 }
 
@@ -343,13 +353,14 @@ pub(super) fn snapshot(chain: ChainId, snapshot: &PoolSnapshot, canonical: bool)
     out.append(cstr!("block"), key::block(chain, block.number, &block.hash));
     put_block(&mut out, block)?;
     out.append(cstr!("canonical"), canonical);
-    out.append(cstr!("state"), binary(codec::encode_state(&snapshot.state)));
+    out.append(cstr!("state"), binary(codec::encode_image(&snapshot.image)));
     Ok(out)
 }
 
 pub(super) fn read_snapshot(chain: ChainId, pool: PoolId, found: &RawDocument) -> Result<PoolSnapshot> {
     let doc = Doc(found);
-    Ok(PoolSnapshot { chain, pool, block: doc.block()?, state: codec::decode_state(doc.bytes("state")?)? })
+    let block = doc.block()?;
+    Ok(PoolSnapshot { chain, pool, block, image: codec::decode_image(doc.bytes("state")?, block.timestamp)? })
 }
 
 fn protocol_name(protocol: Protocol) -> &'static str {

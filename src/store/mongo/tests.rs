@@ -430,7 +430,7 @@ async fn only_the_newest_two_snapshots_of_a_pool_stay() {
     for now in 0..5 {
         let record = rng.record(&parent, 1);
         parent = record.block;
-        let snapshot = PoolSnapshot { chain: CHAIN, pool: pool_id(0), block: parent, state: rng.state() };
+        let snapshot = PoolSnapshot { chain: CHAIN, pool: pool_id(0), block: parent, image: rng.image() };
         let purge_orphans = Some(PurgeOrphans { final_number: 0, orphaned_before: 0 });
         let records = vec![Arc::new(record)];
         let batch = WriteBatch {

@@ -149,8 +149,9 @@ fn replay_one(tx: &Transaction<'_>, chain_id: ChainId, chain: i64, pool: &PoolId
     let mut rows = statement.query([key])?;
     let snapshot = match rows.next()? {
         Some(row) => {
-            let state = codec::decode_state(row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?)?;
-            Some(PoolSnapshot { chain: chain_id, pool: *pool, block: row::block(row, 0)?, state })
+            let block = row::block(row, 0)?;
+            let image = codec::decode_image(row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?, block.timestamp)?;
+            Some(PoolSnapshot { chain: chain_id, pool: *pool, block, image })
         }
         None => None,
     };

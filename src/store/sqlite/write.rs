@@ -235,12 +235,14 @@ impl Writing<'_, '_> {
         self.sql(
             "INSERT INTO events
                (chain, number, log_index, fork, kind, canonical, pool, tx_index, sync_log_index, derive_version, tx_hash, address,
-                amount0, amount1, log, body, state_after, origin, gas_used, gas_price)
-             VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)
+                amount0, amount1, log, body, state_after, origin, gas_used, gas_price, usd)
+             VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)
              ON CONFLICT DO UPDATE SET
                state_after = coalesce(state_after, excluded.state_after), origin = coalesce(origin, excluded.origin),
-               gas_used = coalesce(gas_used, excluded.gas_used), gas_price = coalesce(gas_price, excluded.gas_price)
-             WHERE (state_after IS NULL AND excluded.state_after IS NOT NULL) OR (origin IS NULL AND excluded.origin IS NOT NULL)",
+               gas_used = coalesce(gas_used, excluded.gas_used), gas_price = coalesce(gas_price, excluded.gas_price),
+               usd = coalesce(usd, excluded.usd)
+             WHERE (state_after IS NULL AND excluded.state_after IS NOT NULL) OR (origin IS NULL AND excluded.origin IS NOT NULL)
+               OR (usd IS NULL AND excluded.usd IS NOT NULL)",
         )?
         .execute(params![
             self.chain,
@@ -262,6 +264,7 @@ impl Writing<'_, '_> {
             enrichment.map(|e| e.origin.as_slice()),
             enrichment.map(|e| e.gas_used.cast_signed()),
             enrichment.map(|e| e.gas_price_wei.to_be_bytes::<32>()),
+            row.usd.map(|usd| usd.0.cast_signed()),
         ])?;
         let touched = self.touched.entry(pool).or_insert((number, number));
         *touched = (touched.0.min(number), touched.1.max(number));
@@ -272,7 +275,7 @@ impl Writing<'_, '_> {
         let (number, fork) = self.block(&snapshot.block, false)?;
         let pool = self.pool(&snapshot.pool)?;
         self.sql("INSERT INTO snapshots (chain, pool, number, fork, state) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO UPDATE SET state = excluded.state")?
-            .execute(params![self.chain, pool, number, fork, codec::encode_state(&snapshot.state)])?;
+            .execute(params![self.chain, pool, number, fork, codec::encode_image(&snapshot.image)])?;
         self.sql(
             "DELETE FROM snapshots WHERE pool = ?1 AND number <
                (SELECT number FROM snapshots WHERE pool = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2)",

@@ -1,0 +1,74 @@
+//! What rows are worth: each in dollars of the end of its own block, however many blocks a step has.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::follow::Follower;
+use crate::{
+    domain::{
+        dollars::{Gauge, Prices, Usd},
+        event::EventBody,
+        pool::{PoolId, PoolMeta, StateAfter},
+        record::{BlockRecord, DecodedBlock, rows},
+    },
+    store::Live,
+};
+
+/// What the pools made of a step.
+pub(super) struct Absorbed {
+    /// By block and event.
+    pub(super) states: Vec<Vec<Option<StateAfter>>>,
+    pub(super) touched: Vec<PoolId>,
+    /// Of pools that the step touched.
+    pub(super) gauges: HashMap<PoolId, Gauges>,
+}
+
+/// A pool's gauge over the blocks of one step.
+pub(super) struct Gauges {
+    pub(super) before: Option<Gauge>,
+    /// At the ends of blocks that changed it, ascending.
+    pub(super) ends: Vec<(usize, Gauge)>,
+}
+
+impl Gauges {
+    fn at(&self, block: usize) -> Option<Gauge> {
+        let later = self.ends.partition_point(|(at, _)| *at <= block);
+        later.checked_sub(1).and_then(|i| self.ends.get(i)).map(|(_, gauge)| *gauge).or(self.before)
+    }
+}
+
+impl Follower {
+    /// The rows of a step, with what each moved in dollars.
+    pub(super) fn records(&self, blocks: &[DecodedBlock], after: &Absorbed, created: &[Vec<Arc<PoolMeta>>]) -> Vec<Arc<BlockRecord>> {
+        let table = self.table.borrow();
+        let live: &Live = &self.deps.live;
+        live.with_routes(|routes| {
+            let parts = blocks.iter().enumerate().zip(&after.states).zip(created);
+            let record = |at: usize, block: &DecodedBlock, states: &[Option<StateAfter>], created: &[Arc<PoolMeta>]| {
+                let gauge = |id: &PoolId| match after.gauges.get(id) {
+                    Some(touched) => touched.at(at),
+                    None => table.entries.get(id).map(|entry| entry.image.gauge),
+                };
+                let prices = routes.at(block.block.timestamp, &gauge);
+                let mut rows = rows(&block.events, states);
+                for row in &mut rows {
+                    row.usd = table.entries.get(&row.event.pool).and_then(|entry| worth(&prices, &entry.meta, &row.event.body));
+                }
+                Arc::new(BlockRecord { chain: self.deps.chain, block: block.block, rows, created: created.to_vec() })
+            };
+            parts.map(|(((at, block), states), created)| record(at, block, states, created)).collect()
+        })
+    }
+}
+
+/// A swap by one of its sides, everything else by both.
+fn worth<G: Fn(&PoolId) -> Option<Gauge>>(prices: &Prices<'_, G>, pool: &PoolMeta, body: &EventBody) -> Option<Usd> {
+    match body {
+        EventBody::V2Swap { .. } | EventBody::V3Swap { .. } => prices.swapped(pool, body.amounts()?),
+        // What was borrowed, not what was paid for it.
+        EventBody::V3Flash { amount0, amount1, .. } => prices.both(pool, (*amount0, *amount1)),
+        _ => {
+            let (amount0, amount1) = body.amounts()?;
+            prices.both(pool, (amount0.unsigned_abs(), amount1.unsigned_abs()))
+        }
+    }
+}
