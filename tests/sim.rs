@@ -14,14 +14,14 @@
 )]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::Write as _,
     path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use alloy::primitives::B256;
+use alloy::primitives::{Address, B256};
 use swaptide::{
     actors::{Deps, Finality, Plan, StartBlock, tree::ChainTree},
     chain::{
@@ -30,12 +30,14 @@ use swaptide::{
     },
     domain::{
         block::BlockRef,
+        dollars::{Anchors, Routes, Usd},
         event::EventKind,
-        pool::{PoolId, PoolState, Protocol, StateAfter},
+        image::PoolImage,
+        pool::{PoolId, PoolMeta, Protocol, StateAfter},
         record::{EventAt, PoolSnapshot, rows},
     },
     store::{
-        History, Live, PoolStatus, Reader, StoreError,
+        History, Live, PoolStatus, PoolView, Reader, StoreError,
         between::Between,
         query::{EventQuery, Fields, Narrow, Place},
         sqlite::SqliteHistory,
@@ -86,7 +88,12 @@ fn whatever_the_chain_does_memory_store_and_subscribers_end_equal_to_it() {
     // A simulation in which nothing happens proves nothing.
     if totals.seeds > 20 {
         assert!(
-            totals.reorgs > totals.seeds && totals.restarts > 0 && totals.added > 0 && totals.events > 100 * totals.seeds,
+            totals.reorgs > totals.seeds
+                && totals.restarts > 0
+                && totals.whole > 0
+                && totals.valued > totals.seeds
+                && totals.added > 0
+                && totals.events > 100 * totals.seeds,
             "{totals:?}"
         );
     }
@@ -109,6 +116,9 @@ struct Story {
     /// Dexes that came back at the end.
     added: u64,
     events: u64,
+    /// Every dex was followed all the time.
+    whole: u64,
+    valued: u64,
 }
 
 #[derive(Debug, Default)]
@@ -118,6 +128,9 @@ struct Totals {
     restarts: u64,
     added: u64,
     events: u64,
+    whole: u64,
+    /// Rows that were compared in dollars.
+    valued: u64,
 }
 
 impl Totals {
@@ -127,6 +140,8 @@ impl Totals {
         self.restarts += story.restarts;
         self.added += story.added;
         self.events += story.events;
+        self.whole += story.whole;
+        self.valued += story.valued;
     }
 }
 
@@ -153,6 +168,7 @@ async fn simulate(seed: u64) -> Story {
         _ => dexes(),
     };
     let mut engine = Engine::start(&sim, &file, rng.next_u64(), watched(&mut rng)).await;
+    let mut whole = engine.watched == dexes().len();
     for _ in 0..60 {
         sim.step();
         tokio::time::sleep(Duration::from_millis(rng.below(400))).await;
@@ -166,6 +182,7 @@ async fn simulate(seed: u64) -> Story {
             }
             sim.set_weather(Weather::STORM);
             engine = Engine::start(&sim, &file, rng.next_u64(), watched(&mut rng)).await;
+            whole &= engine.watched == dexes().len();
             story.restarts += 1;
         }
     }
@@ -181,13 +198,15 @@ async fn simulate(seed: u64) -> Story {
     engine.settle(&sim).await;
     story.reorgs += engine.reorgs();
     engine.enriched().await;
-    story.events += check(&sim, &engine).await;
+    let (events, valued) = check(&sim, &engine, whole).await;
+    (story.events, story.valued) = (story.events + events, story.valued + valued);
+    story.whole += u64::from(whole);
     engine.stop().await;
     // What a cold start makes of the store is the same again.
     let engine = Engine::start(&sim, &file, 0, dexes()).await;
     engine.settle(&sim).await;
     engine.enriched().await;
-    check(&sim, &engine).await;
+    check(&sim, &engine, whole).await;
     engine.stop().await;
     story
 }
@@ -216,7 +235,9 @@ impl Engine {
         let waits_for_some = boot.head.is_some() && followed < watched;
         let history = flaky(Arc::new(sqlite), seed);
         let fence = history.take_fence("sim").await.unwrap();
-        let live = Arc::new(Live::new(CHAIN, "sim", 2, Duration::from_secs(15)));
+        let live = Live::new(CHAIN, "sim", 2, Duration::from_secs(15));
+        live.price_with(anchors());
+        let live = Arc::new(live);
         let metrics = Metrics::new().unwrap();
         let (fatal_tx, fatal) = mpsc::channel(1);
         let deps = Arc::new(Deps {
@@ -349,6 +370,15 @@ fn id(event: &EventAt) -> String {
     format!("{}:{}", event.block.hash, event.row.log_index())
 }
 
+/// A dollar is one raw unit; nearly every pool is deep enough.
+fn anchors() -> Anchors {
+    Anchors {
+        stablecoins: [(Address::repeat_byte(0x80), Some(0))].into(),
+        wrapped_native: Some(Address::repeat_byte(0x88)),
+        min_depth: Usd::whole(100),
+    }
+}
+
 fn dexes() -> Vec<DexSpec> {
     let dex = |name: &str, protocol, factory| DexSpec {
         name: name.to_owned(),
@@ -364,7 +394,7 @@ fn dexes() -> Vec<DexSpec> {
 /// What the canonical chain comes to, folded by nobody but the pure functions.
 #[derive(Default)]
 struct Oracle {
-    pools: BTreeMap<PoolId, PoolState>,
+    pools: BTreeMap<PoolId, (Arc<PoolMeta>, PoolImage)>,
     rows: Vec<Expected>,
     logs: u64,
 }
@@ -376,25 +406,30 @@ struct Expected {
     log_index: u64,
     sync: Option<u64>,
     after: Option<StateAfter>,
+    usd: Option<Usd>,
 }
 
 fn oracle(sim: &Sim) -> Oracle {
     let mut registry = Registry::new(dexes());
     let mut oracle = Oracle::default();
+    let mut routes = Routes::new(anchors());
     for (header, logs) in sim.canonical() {
         let block: BlockRef = header.block;
         let selected = registry.select(CHAIN, block, logs);
         for meta in &selected.created {
-            let protocol = meta.protocol;
-            oracle.pools.insert(meta.id, PoolState::new(protocol));
+            routes.add(meta);
+            oracle.pools.insert(meta.id, (meta.clone(), PoolImage::new(meta.protocol)));
         }
         let mut after = Vec::new();
         for event in &selected.events {
-            let state = oracle.pools.get_mut(&event.pool).unwrap();
-            state.apply(&event.body).unwrap();
+            let (_, image) = oracle.pools.get_mut(&event.pool).unwrap();
+            image.apply(&event.body).unwrap();
             let stateful = !matches!(event.body.kind(), EventKind::PoolCreated | EventKind::Undecodable);
-            after.push(stateful.then(|| state.after()));
+            after.push(stateful.then(|| image.state.after()));
         }
+        let touched: BTreeSet<PoolId> = selected.events.iter().map(|event| event.pool).collect();
+        touched.iter().for_each(|id| oracle.pools.get_mut(id).unwrap().1.end_block(&block));
+        let prices = routes.at(block.timestamp, |id| oracle.pools.get(id).map(|(_, image)| image.gauge));
         oracle.logs += selected.events.len() as u64;
         oracle.rows.extend(rows(&selected.events, &after).iter().map(|row| Expected {
             kind: row.kind(),
@@ -402,28 +437,38 @@ fn oracle(sim: &Sim) -> Oracle {
             log_index: row.log_index(),
             sync: row.sync_log_index,
             after: row.after,
+            usd: prices.worth(&oracle.pools[&row.event.pool].0, &row.event.body),
         }));
     }
     oracle
 }
 
-async fn check(sim: &Sim, engine: &Engine) -> u64 {
-    let oracle = oracle(sim);
+/// `whole`: every source was followed from the beginning. Otherwise some rows are from a time when their pools were not seen, and say
+/// other dollars, or none.
+async fn check(sim: &Sim, engine: &Engine, whole: bool) -> (u64, u64) {
+    let mut oracle = oracle(sim);
+    if !whole {
+        oracle.rows.iter_mut().for_each(|row| row.usd = None);
+    }
     let pin = engine.live.pin();
-    let ours: BTreeMap<PoolId, PoolState> = pin.pools().iter().map(|v| (v.meta.id, v.state.clone())).collect();
+    let image = |v: &PoolView| PoolImage { state: v.state.clone(), gauge: v.gauge };
+    let ours: BTreeMap<PoolId, PoolImage> = pin.pools().iter().map(|v| (v.meta.id, image(v))).collect();
     assert!(pin.pools().iter().all(|v| v.status == PoolStatus::Live), "every pool is live");
-    for (id, state) in &oracle.pools {
-        assert_eq!(ours.get(id), Some(state), "state of {id} in memory");
+    for (id, (_, image)) in &oracle.pools {
+        assert_eq!(ours.get(id), Some(image), "{id} in memory");
     }
     assert_eq!(ours.len(), oracle.pools.len(), "pools in memory");
 
     let reader = Reader::new([engine.live.clone()], engine.history.clone());
     for kind in EventKind::ALL {
         let expected: Vec<&Expected> = oracle.rows.iter().filter(|row| row.kind == kind).collect();
-        let oldest_first = all_events(&reader, &pin, kind, false).await;
-        same(&expected, &oldest_first, &format!("{kind:?} oldest first"), &pin);
+        let mut oldest_first = all_events(&reader, &pin, kind, false).await;
         let mut newest_first = all_events(&reader, &pin, kind, true).await;
         newest_first.reverse();
+        if !whole {
+            oldest_first.iter_mut().chain(&mut newest_first).for_each(|row| row.usd = None);
+        }
+        same(&expected, &oldest_first, &format!("{kind:?} oldest first"), &pin);
         same(&expected, &newest_first, &format!("{kind:?} newest first"), &pin);
     }
     let (_, canonical) = engine.history.log_counts(CHAIN).await.unwrap();
@@ -442,7 +487,7 @@ async fn check(sim: &Sim, engine: &Engine) -> u64 {
     let untold = end.filter(|swap| told.next_if(|next| next == swap).is_none()).count();
     assert!(told.next().is_none(), "a subscriber has the chain's swaps in their order: {} of {}", folded.len(), swaps.len());
     assert!(untold == 0 || engine.waits_for_some, "a subscriber has the end of the chain: {untold} are missing");
-    oracle.rows.len() as u64
+    (oracle.rows.len() as u64, oracle.rows.iter().filter(|row| row.usd.is_some()).count() as u64)
 }
 
 fn same(expected: &[&Expected], found: &[Expected], what: &str, pin: &swaptide::store::Pin) {
@@ -490,6 +535,7 @@ async fn all_events(reader: &Reader, pin: &swaptide::store::Pin, kind: EventKind
             log_index: e.row.log_index(),
             sync: e.row.sync_log_index,
             after: e.row.after,
+            usd: e.row.usd,
         }));
     }
 }

@@ -17,12 +17,7 @@ use super::{
     pool::{Applied, Apply, OutOfStep},
     table::Table,
 };
-use crate::domain::{
-    block::BlockRef,
-    image::PoolImage,
-    pool::PoolId,
-    record::DecodedBlock,
-};
+use crate::domain::{block::BlockRef, image::PoolImage, pool::PoolId, record::DecodedBlock};
 
 /// Deadline of a barrier: 2 s and 1 ms per event.
 const DEADLINE_BASE: Duration = Duration::from_secs(2);

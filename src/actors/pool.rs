@@ -8,8 +8,8 @@ use std::sync::Arc;
 use actix::{Actor, Context, Handler, Message, Supervised};
 
 use crate::domain::{
-    event::EventBody,
     dollars::Gauge,
+    event::EventBody,
     image::PoolImage,
     pool::{ApplyError, PoolId, PoolMeta, StateAfter},
     record::DecodedBlock,

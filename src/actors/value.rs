@@ -5,8 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use super::follow::Follower;
 use crate::{
     domain::{
-        dollars::{Gauge, Prices, Usd},
-        event::EventBody,
+        dollars::Gauge,
         pool::{PoolId, PoolMeta, StateAfter},
         record::{BlockRecord, DecodedBlock, rows},
     },
@@ -38,7 +37,12 @@ impl Gauges {
 
 impl Follower {
     /// The rows of a step, with what each moved in dollars.
-    pub(super) fn records(&self, blocks: &[DecodedBlock], after: &Absorbed, created: &[Vec<Arc<PoolMeta>>]) -> Vec<Arc<BlockRecord>> {
+    pub(super) fn records(
+        &self,
+        blocks: &[DecodedBlock],
+        after: &Absorbed,
+        created: &[Vec<Arc<PoolMeta>>],
+    ) -> Vec<Arc<BlockRecord>> {
         let table = self.table.borrow();
         let live: &Live = &self.deps.live;
         live.with_routes(|routes| {
@@ -51,24 +55,11 @@ impl Follower {
                 let prices = routes.at(block.block.timestamp, &gauge);
                 let mut rows = rows(&block.events, states);
                 for row in &mut rows {
-                    row.usd = table.entries.get(&row.event.pool).and_then(|entry| worth(&prices, &entry.meta, &row.event.body));
+                    row.usd = table.entries.get(&row.event.pool).and_then(|entry| prices.worth(&entry.meta, &row.event.body));
                 }
                 Arc::new(BlockRecord { chain: self.deps.chain, block: block.block, rows, created: created.to_vec() })
             };
             parts.map(|(((at, block), states), created)| record(at, block, states, created)).collect()
         })
-    }
-}
-
-/// A swap by one of its sides, everything else by both.
-fn worth<G: Fn(&PoolId) -> Option<Gauge>>(prices: &Prices<'_, G>, pool: &PoolMeta, body: &EventBody) -> Option<Usd> {
-    match body {
-        EventBody::V2Swap { .. } | EventBody::V3Swap { .. } => prices.swapped(pool, body.amounts()?),
-        // What was borrowed, not what was paid for it.
-        EventBody::V3Flash { amount0, amount1, .. } => prices.both(pool, (*amount0, *amount1)),
-        _ => {
-            let (amount0, amount1) = body.amounts()?;
-            prices.both(pool, (amount0.unsigned_abs(), amount1.unsigned_abs()))
-        }
     }
 }

@@ -25,6 +25,7 @@ use alloy::primitives::{Address, I256, U256, U512};
 pub use gauge::{Depth, Gauge, Which};
 
 use super::{
+    event::EventBody,
     market::RawPrice,
     pool::{PoolId, PoolMeta},
     price,
@@ -74,8 +75,12 @@ impl Dollars {
     #[must_use]
     pub fn across(self, which: Which, price: RawPrice) -> Option<Self> {
         let found = match (price, which) {
-            (RawPrice::Reserves { reserve0, reserve1 }, Which::Token1) => ratio(self.0, U256::from(reserve1), U256::from(reserve0))?,
-            (RawPrice::Reserves { reserve0, reserve1 }, Which::Token0) => ratio(self.0, U256::from(reserve0), U256::from(reserve1))?,
+            (RawPrice::Reserves { reserve0, reserve1 }, Which::Token1) => {
+                ratio(self.0, U256::from(reserve1), U256::from(reserve0))?
+            }
+            (RawPrice::Reserves { reserve0, reserve1 }, Which::Token0) => {
+                ratio(self.0, U256::from(reserve0), U256::from(reserve1))?
+            }
             // The price is root² / 2^192: in two steps, each of which fits.
             (RawPrice::Root(root), Which::Token1) => ratio(ratio(self.0, root, X96)?, root, X96)?,
             (RawPrice::Root(root), Which::Token0) => ratio(ratio(self.0, X96, root)?, X96, root)?,
@@ -290,18 +295,31 @@ impl<G: Fn(&PoolId) -> Option<Gauge>> Prices<'_, G> {
         Some(Say { pool: route.pool, price: counter.across(route.which, gauge.price?)?, depth, weight, is_thin })
     }
 
-    /// What a swap moved, by the token of the two that is nearer to a dollar: amounts of the other are as good as its pools are.
+    /// What an event moved: a swap by one of its sides, everything else by both.
     #[must_use]
-    pub fn swapped(&self, pool: &PoolMeta, amounts: (I256, I256)) -> Option<Usd> {
+    pub fn worth(&self, pool: &PoolMeta, body: &EventBody) -> Option<Usd> {
+        match body {
+            EventBody::V2Swap { .. } | EventBody::V3Swap { .. } => self.swapped(pool, body.amounts()?),
+            // What was borrowed, not what was paid for it.
+            EventBody::V3Flash { amount0, amount1, .. } => self.both(pool, (*amount0, *amount1)),
+            _ => {
+                let (amount0, amount1) = body.amounts()?;
+                self.both(pool, (amount0.unsigned_abs(), amount1.unsigned_abs()))
+            }
+        }
+    }
+
+    /// What a swap moved, by the token of the two that is nearer to a dollar: amounts of the other are as good as its pools are.
+    fn swapped(&self, pool: &PoolMeta, amounts: (I256, I256)) -> Option<Usd> {
         let zero = (pool.token0, amounts.0);
         let one = (pool.token1, amounts.1);
-        let (first, second) = if self.routes.rank(&pool.token1) < self.routes.rank(&pool.token0) { (one, zero) } else { (zero, one) };
+        let (first, second) =
+            if self.routes.rank(&pool.token1) < self.routes.rank(&pool.token0) { (one, zero) } else { (zero, one) };
         [first, second].into_iter().find_map(|(token, raw)| self.price(&token)?.value(raw.unsigned_abs()))
     }
 
     /// What both sides are worth together; `None` where a side that is not 0 has no price.
-    #[must_use]
-    pub fn both(&self, pool: &PoolMeta, amounts: (U256, U256)) -> Option<Usd> {
+    fn both(&self, pool: &PoolMeta, amounts: (U256, U256)) -> Option<Usd> {
         let side = |token: &Address, raw: U256| if raw.is_zero() { Some(Usd(0)) } else { self.price(token)?.value(raw) };
         let (zero, one) = (side(&pool.token0, amounts.0)?, side(&pool.token1, amounts.1)?);
         zero.0.checked_add(one.0).map(Usd)

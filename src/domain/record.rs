@@ -7,8 +7,8 @@ use alloy::primitives::{B256, U256};
 use super::{
     ChainId,
     block::BlockRef,
-    event::{Event, EventBody, EventKind, RawLog},
     dollars::Usd,
+    event::{Event, EventBody, EventKind, RawLog},
     image::PoolImage,
     pool::{PoolId, PoolMeta, StateAfter},
 };

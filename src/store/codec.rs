@@ -403,7 +403,9 @@ pub fn decode_image(bytes: &[u8], timestamp: u64) -> Result<PoolImage, CodecErro
     let version = parser.byte()?;
     let kept = match version {
         v if v == IMAGE_VERSIONS[0] => None,
-        v if v == IMAGE_VERSIONS[1] => Some((Depth { token0: parser.field()?, token1: parser.field()?, both: parser.field()? }, parser.varint()?)),
+        v if v == IMAGE_VERSIONS[1] => {
+            Some((Depth { token0: parser.field()?, token1: parser.field()?, both: parser.field()? }, parser.varint()?))
+        }
         _ => return Err(TAG),
     };
     let state = decode_state(&mut parser)?;

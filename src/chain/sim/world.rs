@@ -110,8 +110,9 @@ impl World {
         let mut bytes = [0x70; 20];
         bytes[19] = index;
         let address = Address::from(bytes);
-        let token = |side: u8| Address::repeat_byte(0x80 | (index.wrapping_mul(2).wrapping_add(side) & 0x0f));
-        let (token0, token1) = (token(0), token(1));
+        // A few tokens on each side, so that pools share them and prices have routes.
+        let token = |first: u8, of: u8| Address::repeat_byte(first | index.wrapping_add(index / of) % of);
+        let (token0, token1) = (token(0x80, 3), token(0x88, 4));
         if rng.percent(50) {
             let created = v2::PairCreated { token0, token1, pair: address, pairCount: U256::from(index) };
             out.emit(V2_FACTORY, created.encode_log_data());

@@ -240,13 +240,23 @@ fn amounts_are_valued_by_the_side_that_is_nearer_to_a_dollar() {
     let unit = i128::try_from(UNIT).unwrap();
     // One WETH for anything at all is 2,000 dollars.
     assert_eq!(prices.swapped(&pool, (signed(unit), signed(-7))), Some(Usd::whole(2_000)));
-    assert_eq!(prices.swapped(&meta(9, OTHER, TOKEN, Protocol::UniswapV2), (signed(1), signed(-2 * unit))).unwrap().to_string(), "1");
+    assert_eq!(
+        prices.swapped(&meta(9, OTHER, TOKEN, Protocol::UniswapV2), (signed(1), signed(-2 * unit))).unwrap().to_string(),
+        "1"
+    );
     assert_eq!(prices.swapped(&meta(9, OTHER, Address::ZERO, Protocol::UniswapV2), (signed(1), signed(-2))), None);
     assert_eq!(prices.both(&pool, (U256::from(UNIT), U256::ZERO)), Some(Usd::whole(2_000)));
-    assert_eq!(prices.both(&meta(9, OTHER, WETH, Protocol::UniswapV2), (U256::ONE, U256::from(UNIT))), None, "half a value is none");
+    assert_eq!(
+        prices.both(&meta(9, OTHER, WETH, Protocol::UniswapV2), (U256::ONE, U256::from(UNIT))),
+        None,
+        "half a value is none"
+    );
     // Beyond what a dollar amount can be.
     assert_eq!(prices.swapped(&pool, (I256::MAX, signed(-7))), prices.price(&TOKEN).unwrap().value(U256::from(7)));
-    assert_eq!((Usd(1).to_string(), Usd(1_500_000).to_string(), usd_text(0)), ("0.000001".to_owned(), "1.5".to_owned(), "0".to_owned()));
+    assert_eq!(
+        (Usd(1).to_string(), Usd(1_500_000).to_string(), usd_text(0)),
+        ("0.000001".to_owned(), "1.5".to_owned(), "0".to_owned())
+    );
 }
 
 /// 1 token0 = price token1, exactly, in rational arithmetic of 1,024 bits.

@@ -22,8 +22,21 @@ use crate::{
 };
 
 /// What every query reads of an event. What only indexes and programs beside us need is left where it is.
-const EVENT_FIELDS: [&str; 13] =
-    ["_id", "hash", "parent", "timestamp", "canonical", "pool", "address", "tx", "tx_index", "sync_log_index", "log", "body", "usd"];
+const EVENT_FIELDS: [&str; 13] = [
+    "_id",
+    "hash",
+    "parent",
+    "timestamp",
+    "canonical",
+    "pool",
+    "address",
+    "tx",
+    "tx_index",
+    "sync_log_index",
+    "log",
+    "body",
+    "usd",
+];
 
 /// The projection of a query.
 pub(super) fn projection(fields: Fields) -> Document {
