@@ -349,6 +349,7 @@ fn fat(b: BlockRef) -> Arc<BlockRecord> {
         sync_log_index: None,
         after: None,
         usd: None,
+        gauge: None,
         enrichment: None,
     };
     Arc::new(BlockRecord { chain: CHAIN, block: b, rows: (0..6_000).map(row).collect(), created: vec![] })

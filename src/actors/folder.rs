@@ -12,7 +12,7 @@ use crate::{
         event::RawLog,
         image::PoolImage,
         pool::{PoolId, PoolMeta, StateAfter},
-        record::{BlockRecord, DecodedBlock, rows},
+        record::{BlockRecord, DecodedBlock, rows, set_gauges},
     },
 };
 
@@ -93,7 +93,9 @@ impl Folder {
             let count = u32::try_from(picks.len()).unwrap_or(u32::MAX);
             pool.events_since_snapshot = pool.events_since_snapshot.saturating_add(count);
         }
-        let record = BlockRecord { chain: self.chain, block, rows: rows(events, &after), created: selected.created };
+        let mut rows = rows(events, &after);
+        set_gauges(&mut rows, |id| self.pools.get(id).map(|pool| pool.image.gauge));
+        let record = BlockRecord { chain: self.chain, block, rows, created: selected.created };
         Block { record, pre_images, malformed: selected.malformed }
     }
 }

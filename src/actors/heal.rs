@@ -13,8 +13,9 @@ use super::{
 };
 use crate::{
     domain::{
+        dollars::Gauge,
         image::PoolImage,
-        pool::PoolId,
+        pool::{PoolId, StateAfter},
         record::{BlockRecord, DecodedBlock, unfold},
         token::TokenMeta,
     },
@@ -124,9 +125,10 @@ impl Follower {
         table.acknowledge(id, applied, blocks.last().map(|b| b.block));
         let mut after = applied.after.iter();
         let mut amended = Vec::new();
-        for block in blocks {
+        for (b, block) in blocks.iter().enumerate() {
             let states: Vec<_> = block.events.iter().map(|e| (e.raw.log_index, after.next().copied().flatten())).collect();
-            amended.extend(amend(&self.deps.live, block, id, &states));
+            let gauge = applied.gauges.iter().find(|(at, _)| *at == b).map(|(_, gauge)| *gauge);
+            amended.extend(amend(&self.deps.live, block, id, &states, gauge));
         }
         amended
     }
@@ -185,7 +187,8 @@ fn amend(
     live: &Live,
     block: &DecodedBlock,
     id: &PoolId,
-    states: &[(u64, Option<crate::domain::pool::StateAfter>)],
+    states: &[(u64, Option<StateAfter>)],
+    gauge: Option<Gauge>,
 ) -> Option<Arc<BlockRecord>> {
     let record = live.record(&block.block.hash)?;
     let lacks = |row: &crate::domain::record::EventRow| row.event.pool == *id && row.after.is_none();
@@ -195,6 +198,9 @@ fn amend(
     let mut record = record.as_ref().clone();
     for row in record.rows.iter_mut().filter(|row| lacks(row)) {
         row.after = states.iter().find(|(log_index, _)| *log_index == row.log_index()).and_then(|(_, after)| *after);
+    }
+    if let Some(last) = record.rows.iter_mut().rev().find(|row| row.event.pool == *id && row.after.is_some()) {
+        last.gauge = last.gauge.or(gauge);
     }
     Some(Arc::new(record))
 }

@@ -7,7 +7,7 @@ use crate::{
     domain::{
         dollars::Gauge,
         pool::{PoolId, PoolMeta, StateAfter},
-        record::{BlockRecord, DecodedBlock, rows},
+        record::{BlockRecord, DecodedBlock, rows, set_gauges},
     },
     store::Live,
 };
@@ -29,6 +29,11 @@ pub(super) struct Gauges {
 }
 
 impl Gauges {
+    /// At the end of just this block.
+    fn of(&self, block: usize) -> Option<Gauge> {
+        self.ends.iter().find(|(at, _)| *at == block).map(|(_, gauge)| *gauge)
+    }
+
     fn at(&self, block: usize) -> Option<Gauge> {
         let later = self.ends.partition_point(|(at, _)| *at <= block);
         later.checked_sub(1).and_then(|i| self.ends.get(i)).map(|(_, gauge)| *gauge).or(self.before)
@@ -57,6 +62,8 @@ impl Follower {
                 for row in &mut rows {
                     row.usd = table.entries.get(&row.event.pool).and_then(|entry| prices.worth(&entry.meta, &row.event.body));
                 }
+                // Of a pool that did not answer there is none until it is back.
+                set_gauges(&mut rows, |id| after.gauges.get(id).and_then(|touched| touched.of(at)));
                 Arc::new(BlockRecord { chain: self.deps.chain, block: block.block, rows, created: created.to_vec() })
             };
             parts.map(|(((at, block), states), created)| record(at, block, states, created)).collect()

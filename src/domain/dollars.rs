@@ -33,6 +33,8 @@ use super::{
 
 /// Binary places of a [`Dollars`]: 10^-18 dollars for a raw unit still have 100 bits.
 const PLACES: usize = 160;
+/// Of a price that is said. A token of 18 decimals that costs a millionth of a millionth of a dollar still has so many.
+const DIGITS: usize = 18;
 const MICRO: u64 = 1_000_000;
 
 /// Dollars for one raw unit of a token, times 2^160.
@@ -104,10 +106,10 @@ impl Dollars {
         u128::try_from(product).unwrap_or(u128::MAX)
     }
 
-    /// Dollars for one whole token, at most 34 significant digits.
+    /// Dollars for one whole token, at most 18 significant digits.
     #[must_use]
     pub fn decimal(self, decimals: u8) -> Option<String> {
-        price::binary_fraction(self.0, PLACES, decimals)
+        price::binary_fraction(self.0, PLACES, decimals, DIGITS)
     }
 }
 
@@ -217,6 +219,16 @@ impl Routes {
     /// Prices at one block: `gauge` knows every pool as of its end, `now` is its time.
     pub fn at<G: Fn(&PoolId) -> Option<Gauge>>(&self, now: u64, gauge: G) -> Prices<'_, G> {
         Prices { routes: self, now, gauge, found: RefCell::default() }
+    }
+
+    /// Every pool that may have a say in what a token costs.
+    #[must_use]
+    pub fn pools_of(&self, token: &Address) -> BTreeSet<PoolId> {
+        let direct = |token: &Address| self.direct.get(token).into_iter().flatten();
+        let native = self.anchors.wrapped_native.iter().flat_map(direct);
+        let indirect = self.indirect.get(token).into_iter().flatten();
+        let beyond = indirect.clone().flat_map(|route| direct(&route.counter));
+        direct(token).chain(native).chain(indirect).chain(beyond).map(|route| route.pool).collect()
     }
 
     fn rank(&self, token: &Address) -> Rank {

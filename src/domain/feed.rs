@@ -61,6 +61,8 @@ pub enum Exclusion {
     Deviates,
     /// Its actor kept failing and was given up.
     Faulted,
+    /// A pool that too few dollars would move (see [`super::dollars`]).
+    Thin,
 }
 
 /// What a pair's price is worth.

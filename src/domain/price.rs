@@ -68,10 +68,12 @@ pub fn scaled(price: RawPrice, decimals0: u8, decimals1: u8) -> Option<Ratio> {
     Ratio::new(raw_num.checked_mul(power_of_ten(decimals0)?)?, raw_den.checked_mul(power_of_ten(decimals1)?)?)
 }
 
-/// `value / 2^places` of a raw unit, for one whole token.
+/// `value / 2^places` of a raw unit, for one whole token. It was rounded down before, so only so many digits are said as that left
+/// alone.
 #[must_use]
-pub fn binary_fraction(value: U256, places: usize, decimals: u8) -> Option<String> {
-    decimal(Wide::from(value).checked_mul(power_of_ten(decimals)?)?, Wide::ONE.checked_shl(places)?)
+pub fn binary_fraction(value: U256, places: usize, decimals: u8, significant_digits: usize) -> Option<String> {
+    let num = Wide::from(value).checked_mul(power_of_ten(decimals)?)?;
+    rounded(num, Wide::ONE.checked_shl(places)?, significant_digits)
 }
 
 /// By how much a price moved, in percent of what it was: exact before its one rounding. `None` where they are prices of different
@@ -186,17 +188,21 @@ fn digits(value: Wide) -> Option<usize> {
 }
 
 fn decimal(num: Wide, den: Wide) -> Option<String> {
+    rounded(num, den, SIGNIFICANT_DIGITS)
+}
+
+fn rounded(num: Wide, den: Wide, significant_digits: usize) -> Option<String> {
     if den.is_zero() {
         return None;
     }
     if num.is_zero() {
         return Some("0".to_owned());
     }
-    // num/den lies between 10^(a-b-1) and 10^(a-b+1), so with this scale the quotient has 34 or 35 digits.
+    // num/den lies between 10^(a-b-1) and 10^(a-b+1), so with this scale the quotient has as many digits, or one more.
     let magnitude = i32::try_from(digits(num)?).ok()?.checked_sub(i32::try_from(digits(den)?).ok()?)?;
-    let mut scale = i32::try_from(SIGNIFICANT_DIGITS).ok()?.checked_sub(magnitude)?;
+    let mut scale = i32::try_from(significant_digits).ok()?.checked_sub(magnitude)?;
     let (mut quotient, mut rest, mut divisor) = scaled_division(num, den, scale)?;
-    if digits(quotient)? > SIGNIFICANT_DIGITS {
+    if digits(quotient)? > significant_digits {
         scale = scale.checked_sub(1)?;
         (quotient, rest, divisor) = scaled_division(num, den, scale)?;
     }

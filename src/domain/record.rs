@@ -1,13 +1,16 @@
 //! What is kept of a block: its rows. The same value is committed to memory, sent to subscribers and written to the store.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use alloy::primitives::{B256, U256};
 
 use super::{
     ChainId,
     block::BlockRef,
-    dollars::Usd,
+    dollars::{Gauge, Usd},
     event::{Event, EventBody, EventKind, RawLog},
     image::PoolImage,
     pool::{PoolId, PoolMeta, StateAfter},
@@ -33,6 +36,8 @@ pub struct EventRow {
     pub after: Option<StateAfter>,
     /// What it moved, at the prices of the end of its block; `None` where nothing says what the tokens cost.
     pub usd: Option<Usd>,
+    /// Of the pool's last row in a block: what the pool says about prices from then on, so that they can be told of every past block.
+    pub gauge: Option<Gauge>,
     pub enrichment: Option<Enrichment>,
 }
 
@@ -137,10 +142,19 @@ pub fn rows(events: &[Event], after: &[Option<StateAfter>]) -> Vec<EventRow> {
             // A pair's reserves stand in its own Sync, so they are known even where its actor did not answer.
             after: after.get(i).copied().flatten().or(fold.map(|(_, after)| after)),
             usd: None,
+            gauge: None,
             enrichment: None,
         });
     }
     rows
+}
+
+/// Gives each pool's last row that left a state its gauge at the end of the block.
+pub fn set_gauges(rows: &mut [EventRow], gauge: impl Fn(&PoolId) -> Option<Gauge>) {
+    let mut seen = HashSet::new();
+    for row in rows.iter_mut().rev().filter(|row| row.after.is_some() && seen.insert(row.event.pool)) {
+        row.gauge = gauge(&row.event.pool);
+    }
 }
 
 /// The events that a row stands for, in log order: what [`rows`] folded is unfolded.

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 
 use super::{
     history::{Boot, DataSource, History, PoolReplay, StoreError, Unenriched, WriteBatch},
-    query::EventQuery,
+    query::{EventQuery, Moment},
 };
 use crate::domain::{ChainId, block::BlockRef, pool::PoolMeta, record::EventAt};
 
@@ -90,6 +90,10 @@ where
 
     fn block(&self, chain: ChainId, hash: B256) -> BoxFuture<'_, Result<Option<(BlockRef, bool)>, StoreError>> {
         self.inner.block(chain, hash)
+    }
+
+    fn block_at(&self, chain: ChainId, moment: Moment) -> BoxFuture<'_, Result<Option<BlockRef>, StoreError>> {
+        self.inner.block_at(chain, moment)
     }
 
     fn log_counts(&self, chain: ChainId) -> BoxFuture<'_, Result<(u64, u64), StoreError>> {

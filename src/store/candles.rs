@@ -134,7 +134,7 @@ fn stretch(query: &CandleQuery, now: u64) -> Option<(u64, u64)> {
 
 /// A swap without a price (its pool was given up, or is none) is in no candle.
 fn trade(event: &EventAt) -> Option<Trade> {
-    Trade::of(event.block.timestamp, &event.row.event, event.row.after.as_ref())
+    Trade::of(event.block.timestamp, &event.row)
 }
 
 #[cfg(test)]

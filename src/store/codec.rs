@@ -358,15 +358,44 @@ pub fn decode_after(bytes: &[u8], topics: &[B256], data: &[u8]) -> Result<StateA
     Ok(after)
 }
 
-/// Everything that is folded of a pool, behind a version byte. A tick takes about 25 bytes.
+/// What a row keeps of its pool's gauge; the rest follows from the state after the row.
 #[must_use]
-pub fn encode_image(image: &PoolImage) -> Vec<u8> {
-    let mut writer = Writer::new(Words::NONE, IMAGE_VERSIONS[1]);
-    let (Depth { token0, token1, both }, at) = image.gauge.kept();
+pub fn encode_gauge(gauge: &Gauge) -> Vec<u8> {
+    let mut writer = Writer::new(Words::NONE, 1);
+    write_gauge(&mut writer, gauge);
+    writer.field(&gauge.depth.both);
+    writer.out
+}
+
+/// The inverse of [`encode_gauge`], with the state after the same row.
+pub fn decode_gauge(bytes: &[u8], after: &StateAfter) -> Result<Gauge, CodecError> {
+    let mut parser = Parser { rest: bytes, words: Words::NONE };
+    if parser.byte()? != 1 {
+        return Err(TAG);
+    }
+    let (steady, at) = read_gauge(&mut parser)?;
+    let both = parser.field()?;
+    parser.end()?;
+    Ok(Gauge::of_row(after, both, steady, at))
+}
+
+fn write_gauge(writer: &mut Writer<'_>, gauge: &Gauge) {
+    let (Depth { token0, token1, both }, at) = gauge.kept();
     writer.field(&token0);
     writer.field(&token1);
     writer.field(&both);
     varint(&mut writer.out, at);
+}
+
+fn read_gauge(parser: &mut Parser<'_>) -> Result<(Depth, u64), CodecError> {
+    Ok((Depth { token0: parser.field()?, token1: parser.field()?, both: parser.field()? }, parser.varint()?))
+}
+
+/// Everything that is folded of a pool, behind a version byte. A tick takes about 25 bytes.
+#[must_use]
+pub fn encode_image(image: &PoolImage) -> Vec<u8> {
+    let mut writer = Writer::new(Words::NONE, IMAGE_VERSIONS[1]);
+    write_gauge(&mut writer, &image.gauge);
     state(&mut writer, &image.state);
     writer.out
 }
@@ -403,9 +432,7 @@ pub fn decode_image(bytes: &[u8], timestamp: u64) -> Result<PoolImage, CodecErro
     let version = parser.byte()?;
     let kept = match version {
         v if v == IMAGE_VERSIONS[0] => None,
-        v if v == IMAGE_VERSIONS[1] => {
-            Some((Depth { token0: parser.field()?, token1: parser.field()?, both: parser.field()? }, parser.varint()?))
-        }
+        v if v == IMAGE_VERSIONS[1] => Some(read_gauge(&mut parser)?),
         _ => return Err(TAG),
     };
     let state = decode_state(&mut parser)?;

@@ -69,6 +69,7 @@ macro_rules! history_conformance {
             a_replay_starts_at_the_newest_canonical_snapshot
             orphans_are_purged_by_height_and_age
             a_time_range_includes_its_start_and_not_its_end
+            the_newest_block_at_a_height_or_time_is_found
             a_creation_is_found_by_the_tokens_of_its_pool
             pages_join_without_gap_or_double
             many_pages_at_once_are_what_each_is_alone

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use alloy::primitives::B256;
 use futures_util::future::BoxFuture;
 
-use super::query::EventQuery;
+use super::query::{EventQuery, Moment};
 use crate::domain::{
     ChainId,
     block::BlockRef,
@@ -139,6 +139,9 @@ pub trait History: Send + Sync + 'static {
 
     /// A stored block by hash, with whether it is canonical.
     fn block(&self, chain: ChainId, hash: B256) -> BoxFuture<'_, Result<Option<(BlockRef, bool)>, StoreError>>;
+
+    /// The newest canonical block at a moment: of that height or a lower one, or of that time or an earlier one.
+    fn block_at(&self, chain: ChainId, moment: Moment) -> BoxFuture<'_, Result<Option<BlockRef>, StoreError>>;
 
     /// Rows in all, and of those canonical, in chain logs (a folded `Sync` counts): what P1 is checked with.
     fn log_counts(&self, chain: ChainId) -> BoxFuture<'_, Result<(u64, u64), StoreError>>;

@@ -9,6 +9,7 @@ pub mod history;
 pub mod inspect;
 pub mod live;
 pub mod mongo;
+pub mod past;
 pub mod pin;
 pub mod prices;
 pub mod query;

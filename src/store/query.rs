@@ -11,6 +11,15 @@ pub struct Place {
     pub log_index: u64,
 }
 
+/// A moment of the past. Blocks in which nothing was watched may be missing of the store: what holds then is the newest before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Moment {
+    /// A height.
+    Number(u64),
+    /// Unix seconds.
+    Time(u64),
+}
+
 /// What narrows a query; at most one of them, because each has its own index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Narrow {

@@ -36,6 +36,10 @@ pub enum ReadError {
     /// A question about more than one answer may hold.
     #[error("there are more than {most} swaps in that stretch: ask for a shorter one")]
     TooMuch { most: usize },
+    #[error("block {asked} has not arrived here yet, the newest is {head}: ask again in a moment")]
+    Future { asked: u64, head: u64 },
+    #[error("more than {most} pools have a say in these prices: ask for fewer tokens")]
+    TooManyPools { most: usize },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -46,6 +50,20 @@ pub struct Events {
     pub events: Vec<EventAt>,
     pub source: DataSource,
 }
+
+/// What was found by looking at one event after the other.
+#[derive(Debug, Clone)]
+pub struct Scan {
+    pub events: Vec<EventAt>,
+    pub source: DataSource,
+    /// The last one that was looked at.
+    pub last: Option<EventAt>,
+    /// There may be more after `last`.
+    pub more: bool,
+}
+
+/// Events that one question looks at.
+pub const SCAN_MAX: usize = 10_010;
 
 /// Whether a position is still on our chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +131,40 @@ impl Reader {
             Some(older) => Ok(begun.finish(pin, Some((self.history.events(older).await?, self.history.source())))),
             None => Ok(begun.finish(pin, None)),
         }
+    }
+
+    /// The first `query.limit` events of a query that no index narrows further, out of at most [`SCAN_MAX`] that are looked at.
+    pub async fn scan(&self, pin: &Pin, query: EventQuery, keep: impl Fn(&EventAt) -> bool) -> Result<Scan, ReadError> {
+        let mut scan = Scan { events: Vec::new(), source: DataSource::Memory, last: None, more: true };
+        let mut page = EventQuery { limit: EventQuery::LIMIT_MAX, ..query };
+        for _ in 0..SCAN_MAX / EventQuery::LIMIT_MAX {
+            let found = self.events(pin, page).await?;
+            if found.source != DataSource::Memory {
+                scan.source = found.source;
+            }
+            scan.more = found.events.len() == page.limit;
+            for event in found.events {
+                scan.last = Some(event.clone());
+                if keep(&event) {
+                    scan.events.push(event);
+                    if scan.events.len() >= query.limit {
+                        scan.more = true;
+                        return Ok(scan);
+                    }
+                }
+            }
+            if !scan.more {
+                break;
+            }
+            let last = scan.last.as_ref();
+            let place = last.map(|e| Place { block_number: e.block.number, log_index: e.row.log_index() });
+            (page.after, page.before) = if page.newest_first { (page.after, place) } else { (place, page.before) };
+        }
+        Ok(scan)
+    }
+
+    pub(super) fn history(&self) -> &dyn History {
+        self.history.as_ref()
     }
 
     /// Several pages at once, each about its own pin: what [`Reader::events`] answers one by one, with at most one question to the

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     domain::{
+        dollars::usd_text,
         market::{self, RawPrice, Side},
         pool::PoolMeta,
         price,
@@ -95,6 +96,14 @@ impl Candle {
         )
     }
 
+    /// All of it, bought and sold: dollars, each null where the value of some of it is not known.
+    pub(in crate::api) fn volumes_usd(&self) -> [Option<String>; 3] {
+        let (buys, sells) = self.sides();
+        let (bought, sold) = (buys.volume_usd(), sells.volume_usd());
+        let all = bought.zip(sold).map(|(bought, sold)| bought.saturating_add(sold));
+        [all, bought, sold].map(|micro| micro.map(usd_text))
+    }
+
     pub(in crate::api) fn next_start(&self) -> u64 {
         self.written.interval.end_of(self.candle.start)
     }
@@ -146,6 +155,27 @@ impl Candle {
     /// token1 that was traded, in either direction, in its own unit. Null where it has no decimals.
     async fn volume_token1(&self) -> Option<BigDecimal> {
         self.volumes().1.map(BigDecimal)
+    }
+
+    /// Dollars that were traded, each swap at the prices of its block. Null where the value of some of them is not known.
+    #[graphql(name = "volumeUSD")]
+    async fn volume_usd(&self) -> Option<BigDecimal> {
+        let [all, ..] = self.volumes_usd();
+        all.map(BigDecimal)
+    }
+
+    /// Dollars for which the token that is priced was bought.
+    #[graphql(name = "buyVolumeUSD")]
+    async fn buy_volume_usd(&self) -> Option<BigDecimal> {
+        let [_, bought, _] = self.volumes_usd();
+        bought.map(BigDecimal)
+    }
+
+    /// Dollars for which it was sold.
+    #[graphql(name = "sellVolumeUSD")]
+    async fn sell_volume_usd(&self) -> Option<BigDecimal> {
+        let [.., sold] = self.volumes_usd();
+        sold.map(BigDecimal)
     }
 
     /// Swaps that bought the token that is priced: token0, with `invert` token1.
@@ -218,6 +248,11 @@ impl PoolStats {
         price::unsigned_amount(self.stats.buys.volume1.saturating_add(self.stats.sells.volume1), self.decimals1?)
     }
 
+    pub(in crate::api) fn dollars(&self) -> Option<String> {
+        let (bought, sold) = (self.stats.buys.volume_usd()?, self.stats.sells.volume_usd()?);
+        Some(usd_text(bought.saturating_add(sold)))
+    }
+
     pub(in crate::api) fn change(&self) -> Option<String> {
         let (before, now) = self.stats.prices?;
         price::change_percent(before, now)
@@ -240,6 +275,12 @@ impl PoolStats {
     /// token1 that was traded, in either direction, in its own unit. Null where it has no decimals.
     async fn volume_token1(&self) -> Option<BigDecimal> {
         self.volume1().map(BigDecimal)
+    }
+
+    /// Dollars that were traded, each swap at the prices of its block. Null where the value of some of them is not known.
+    #[graphql(name = "volumeUSD")]
+    async fn volume_usd(&self) -> Option<BigDecimal> {
+        self.dollars().map(BigDecimal)
     }
 
     /// Swaps that bought token0.

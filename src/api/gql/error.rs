@@ -79,10 +79,11 @@ impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::UnknownChain(_) | ReadError::ChainNeeded => Self::input(error.to_string()),
+            ReadError::Future { .. } => Self::new(Code::StateStale, error.to_string()),
             ReadError::CatchingUp { .. } | ReadError::Starting | ReadError::Ahead { .. } => {
                 Self::new(Code::UpstreamDown, error.to_string())
             }
-            ReadError::TooMuch { .. } => Self::new(Code::ComplexityLimit, error.to_string()),
+            ReadError::TooMuch { .. } | ReadError::TooManyPools { .. } => Self::new(Code::ComplexityLimit, error.to_string()),
             ReadError::Store(store) => store.into(),
         }
     }

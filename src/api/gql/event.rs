@@ -236,6 +236,13 @@ impl EventFields {
         self.0.amounts().map(|(_, amount)| amount.into())
     }
 
+    /// What it moved in dollars, at the prices of the end of its block: a swap by the side that is nearer to a dollar, a mint or burn by
+    /// both sides. Null where nothing says what its tokens cost.
+    #[graphql(name = "amountUSD")]
+    async fn amount_usd(&self) -> Option<BigDecimal> {
+        self.0.event.row.usd.map(|usd| BigDecimal(usd.to_string()))
+    }
+
     /// How settled its block is; LATEST where it was taken back.
     async fn commitment(&self) -> Commitment {
         let At { pin, event, .. } = &self.0;

@@ -1,44 +1,43 @@
-//! Prices from outside the chain, each with where it comes from.
+//! What tokens cost in dollars, each with where that comes from: feeds from outside the chain, or the chain's pools.
 
-use std::{collections::HashSet, time::Duration};
+use std::collections::HashSet;
 
 use alloy::primitives::{Address, U256};
 use async_graphql::{Context, Enum, InputObject, Object, Result, SimpleObject};
-use futures_util::stream::{self, Stream};
-use tokio::sync::watch;
 
 use super::{
     block::BlockRef,
     core::{Core, core},
     error::ApiError,
-    frame::FrameKind,
     pins::pin,
+    pool_price::{PoolPrice, PoolSay},
     scalars::{AddressScalar, BigDecimal, Timestamp},
 };
 use crate::{
     domain::{
-        ChainId, feed,
+        ChainId, block,
+        dollars::Priced,
+        feed,
         fixed::{self, Fixed18},
         price,
     },
-    store::prices::{Health, PairReport, Prices},
+    store::{
+        Freshness, Pin,
+        prices::{Health, PairReport, Prices},
+        query::Moment,
+    },
 };
 
 /// Tokens of one question.
 const TOKENS_MAX: usize = 100;
-/// A price ages without a message: so often it is looked at.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// A busy exchange has dozens of ticks a second.
-const LOOK_PAUSE: Duration = Duration::from_millis(50);
-const THROTTLE_MAX_MS: i32 = 60_000;
 
 /// A token of a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, InputObject)]
 pub(crate) struct TokenKey {
     /// EIP-155 chain id; may be left out where one chain is configured.
-    chain_id: Option<u64>,
+    pub(super) chain_id: Option<u64>,
     /// The token's address, any case.
-    address: AddressScalar,
+    pub(super) address: AddressScalar,
 }
 
 /// What a price is worth.
@@ -69,18 +68,21 @@ pub(crate) enum ExclusionReason {
     Deviates,
     /// It kept failing and was given up.
     Faulted,
+    /// A pool that too few dollars would move: it prices nothing.
+    Thin,
 }
 
 /// One source of a price.
 #[derive(Debug, Clone, PartialEq, Eq, SimpleObject)]
 pub(crate) struct PriceSource {
-    /// `binance`, `coinbase`, `coingecko`, `chainlink`.
+    /// `binance`, `coinbase`, `coingecko`, `chainlink`; of a price out of pools `pool:0x…`.
     name: String,
     /// What it said last; null where it said nothing yet.
     value: Option<BigDecimal>,
-    /// How old that is, by its own clock or by ours, whichever says older. Milliseconds.
+    /// How old that is, by its own clock or by ours, whichever says older. Milliseconds. Null for pools, which are as of `asOf`.
     age_ms: Option<u64>,
-    /// Its part in the price, 0 to 1. The price is the median: those that are not in the middle guard it, and weigh nothing.
+    /// Its part in the price, 0 to 1. Of feeds the price is the median: those that are not in the middle guard it, and weigh nothing. Of pools
+    /// it is the weighted median: this is the part of the liquidity that counts.
     weight: BigDecimal,
     /// Why it was left out; null where it was not.
     excluded_by: Option<ExclusionReason>,
@@ -110,7 +112,7 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    fn new(report: &PairReport) -> Self {
+    pub(super) fn new(report: &PairReport) -> Self {
         let verdict = &report.verdict;
         let sources =
             report.sources.iter().zip(&verdict.sources).map(|((name, health), said)| source(name, health, said)).collect();
@@ -124,7 +126,7 @@ impl Feed {
     }
 
     /// What a listener of states wants to hear of: not each price.
-    fn standing(&self) -> (FeedStatus, Vec<(Option<ExclusionReason>, bool)>) {
+    pub(super) fn standing(&self) -> (FeedStatus, Vec<(Option<ExclusionReason>, bool)>) {
         (self.status, self.sources.iter().map(|s| (s.excluded_by, s.connected)).collect())
     }
 }
@@ -145,7 +147,12 @@ fn source(name: &str, health: &Health, said: &feed::SourceReport) -> PriceSource
 
 /// A source's part in a price: `0`, `0.5`, `1`.
 pub(in crate::api) fn weight(said: &feed::SourceReport) -> String {
-    match said.weight {
+    parts_text(said.weight)
+}
+
+/// Of [`feed::WEIGHT_ONE`].
+pub(super) fn parts_text(parts: u32) -> String {
+    match parts {
         0 => "0".to_owned(),
         feed::WEIGHT_ONE => "1".to_owned(),
         part => format!("0.{part:06}").trim_end_matches('0').to_owned(),
@@ -162,11 +169,15 @@ pub(crate) struct TokenPrice {
     chain: ChainId,
     token: Address,
     as_of: Option<BlockRef>,
-    feed: Option<Feed>,
-    exact: Option<Fixed18>,
+    value: Option<BigDecimal>,
+    pub(super) status: FeedStatus,
+    updated_at: Option<Timestamp>,
+    pair: Option<String>,
+    sources: Vec<PriceSource>,
 }
 
-/// What a token costs in dollars, and who says so. A token that no feed is bound to has no value: null, never 0.
+/// What a token costs in dollars, and who says so. A token that a feed is bound to has the feed's price; every other one what the chain's
+/// pools say. Without a source it is null, never 0.
 #[Object]
 impl TokenPrice {
     /// EIP-155 id of the token's chain.
@@ -181,32 +192,74 @@ impl TokenPrice {
 
     /// Dollars for one token; null where nobody can be believed.
     async fn value(&self) -> Option<&BigDecimal> {
-        self.feed.as_ref()?.value.as_ref()
+        self.value.as_ref()
     }
 
     /// What it is worth.
     async fn status(&self) -> FeedStatus {
-        self.feed.as_ref().map_or(FeedStatus::Halted, |feed| feed.status)
+        self.status
     }
 
-    /// The newest block of the chain when this was said. The price itself is of `updatedAt`.
+    /// The block of a price out of pools; of a feed's price the newest block when this was said, and the price itself is of `updatedAt`.
     async fn as_of(&self) -> Option<BlockRef> {
         self.as_of
     }
 
     /// The time of the oldest price that `value` stands on.
     async fn updated_at(&self) -> Option<Timestamp> {
-        self.feed.as_ref()?.updated_at
+        self.updated_at
     }
 
-    /// The pair that it is read from, `ETH/USD`; null where the token is bound to none.
+    /// The pair that it is read from, `ETH/USD`; null where the token is bound to none, and pools say what it costs.
     async fn pair(&self) -> Option<&str> {
-        self.feed.as_ref().map(|feed| feed.pair.as_str())
+        self.pair.as_deref()
     }
 
-    /// Every source, in the order of the configuration.
+    /// Every source: of a feed in the order of the configuration, of pools by price.
     async fn sources(&self) -> &[PriceSource] {
-        self.feed.as_ref().map_or(&[], |feed| feed.sources.as_slice())
+        &self.sources
+    }
+}
+
+impl TokenPrice {
+    fn of_feed(chain: ChainId, token: Address, as_of: Option<BlockRef>, report: &PairReport) -> Self {
+        let Feed { pair, value, status, updated_at, sources } = Feed::new(report);
+        Self { chain, token, as_of, value, status, updated_at, pair: Some(pair), sources }
+    }
+
+    fn of_pools(pin: &Pin, token: Address, block: Option<block::BlockRef>, priced: Option<&Priced>) -> Self {
+        let said = PoolPrice::new(pin, &token, priced);
+        let status = match (&said.value, pin.freshness()) {
+            (None, _) => FeedStatus::Halted,
+            (Some(_), Freshness::Live) => FeedStatus::Fresh,
+            (Some(_), Freshness::Delayed | Freshness::Stale) => FeedStatus::Stale,
+        };
+        let source = |say: PoolSay| PriceSource {
+            name: say.name,
+            value: say.value.map(BigDecimal),
+            age_ms: None,
+            weight: BigDecimal(say.weight),
+            excluded_by: say.is_thin.then_some(ExclusionReason::Thin),
+            connected: true,
+            ticks: 0,
+            refused: 0,
+            trouble: None,
+        };
+        Self {
+            chain: pin.chain(),
+            token,
+            as_of: block.map(Into::into),
+            updated_at: block.filter(|_| said.value.is_some()).map(|block| Timestamp(block.timestamp)),
+            value: said.value.map(BigDecimal),
+            status,
+            pair: None,
+            sources: said.says.into_iter().map(source).collect(),
+        }
+    }
+
+    /// To 18 places: what decides whether it moved.
+    pub(super) fn exact(&self) -> Option<Fixed18> {
+        Fixed18::parse(&self.value.as_ref()?.0).ok()
     }
 }
 
@@ -215,7 +268,7 @@ pub(super) fn feeds(ctx: &Context<'_>) -> Result<Vec<Feed>> {
     Ok(core.reader.prices().all((core.now_unix_ms)()).iter().map(Feed::new).collect())
 }
 
-fn distinct(core: &Core, tokens: &[TokenKey]) -> std::result::Result<(), ApiError> {
+pub(super) fn distinct(core: &Core, tokens: &[TokenKey]) -> std::result::Result<(), ApiError> {
     let keys: HashSet<_> =
         tokens.iter().map(|t| (core.reader.live(t.chain_id).map(|live| live.chain).ok(), t.address.0)).collect();
     match tokens.len() {
@@ -226,179 +279,47 @@ fn distinct(core: &Core, tokens: &[TokenKey]) -> std::result::Result<(), ApiErro
     }
 }
 
-fn price_of(prices: &Prices, chain: ChainId, token: Address, as_of: Option<BlockRef>, now_ms: u64) -> TokenPrice {
-    let report = prices.of_token(chain, &token, now_ms);
-    let exact = report.as_ref().and_then(|r| r.verdict.value);
-    TokenPrice { chain, token, as_of, feed: report.as_ref().map(Feed::new), exact }
+pub(super) fn price_of(prices: &Prices, pin: &Pin, token: Address, now_ms: u64) -> TokenPrice {
+    let block = pin.head().block;
+    match prices.of_token(pin.chain(), &token, now_ms) {
+        Some(report) => TokenPrice::of_feed(pin.chain(), token, block.map(Into::into), &report),
+        None => TokenPrice::of_pools(pin, token, block, pin.with_prices(|prices| prices.priced(&token)).flatten().as_ref()),
+    }
 }
 
-pub(super) async fn prices(ctx: &Context<'_>, tokens: Vec<TokenKey>) -> Result<Vec<TokenPrice>> {
+/// As of which moment prices are asked for; `None`: now.
+pub(super) fn moment(number: Option<u64>, time: Option<Timestamp>) -> std::result::Result<Option<Moment>, ApiError> {
+    match (number, time) {
+        (None, None) => Ok(None),
+        (Some(number), None) => Ok(Some(Moment::Number(number))),
+        (None, Some(time)) => Ok(Some(Moment::Time(time.0))),
+        (Some(_), Some(_)) => Err(ApiError::input("`block` and `time` are two ways to say a moment: give one of them")),
+    }
+}
+
+pub(super) async fn prices(ctx: &Context<'_>, tokens: Vec<TokenKey>, moment: Option<Moment>) -> Result<Vec<TokenPrice>> {
     let core = core(ctx)?;
     distinct(core, &tokens)?;
     let now_ms = (core.now_unix_ms)();
     let mut found = Vec::with_capacity(tokens.len());
+    let Some(moment) = moment else {
+        for key in tokens {
+            found.push(price_of(core.reader.prices(), &*pin(ctx, key.chain_id).await?, key.address.0, now_ms));
+        }
+        return Ok(found);
+    };
     for key in tokens {
         let pin = pin(ctx, key.chain_id).await?;
-        found.push(price_of(core.reader.prices(), pin.chain(), key.address.0, pin.head().block.map(Into::into), now_ms));
+        let past = core.reader.prices_at(&pin, &[key.address.0], moment).await.map_err(ApiError::from)?;
+        let priced = past.as_ref().and_then(|past| past.prices.first()).and_then(Option::as_ref);
+        found.push(TokenPrice::of_pools(&pin, key.address.0, past.as_ref().map(|past| past.block), priced));
     }
     Ok(found)
 }
 
-/// Prices that moved.
-#[derive(SimpleObject)]
-pub(crate) struct PriceEvent {
-    /// Counts the frames of this subscription.
-    seq: u64,
-    /// SNAPSHOT: all tokens. UPDATE: those whose price or status changed.
-    kind: FrameKind,
-    /// The prices.
-    data: Vec<TokenPrice>,
-}
-
-/// Feeds whose standing changed.
-#[derive(SimpleObject)]
-pub(crate) struct FeedEvent {
-    /// Counts the frames of this subscription.
-    seq: u64,
-    /// SNAPSHOT: all feeds. UPDATE: those whose status changed, or that left a source out or took it back.
-    kind: FrameKind,
-    /// The feeds.
-    data: Vec<Feed>,
-}
-
-/// What a subscriber to prices asked for.
-pub(super) struct Wanted {
-    tokens: Vec<(ChainId, Address)>,
-    min_change_bps: u64,
-    throttle: Duration,
-}
-
-impl Wanted {
-    pub(super) fn new(
-        core: &Core,
-        tokens: &[TokenKey],
-        min_change_bps: i32,
-        throttle_ms: i32,
-    ) -> std::result::Result<Self, ApiError> {
-        distinct(core, tokens)?;
-        let min_change_bps = u64::try_from(min_change_bps)
-            .map_err(|_| ApiError::input("`minChangeBps` is 0 or more: parts of 10,000 by which a price must have moved"))?;
-        if !(0..=THROTTLE_MAX_MS).contains(&throttle_ms) {
-            return Err(ApiError::input(format!("`throttleMs` is 0 to {THROTTLE_MAX_MS}")));
-        }
-        let on = |key: &TokenKey| Ok::<_, ApiError>((core.reader.live(key.chain_id)?.chain, key.address.0));
-        let tokens = tokens.iter().map(on).collect::<std::result::Result<_, _>>()?;
-        Ok(Self { tokens, min_change_bps, throttle: Duration::from_millis(u64::try_from(throttle_ms).unwrap_or(0)) })
-    }
-
-    fn all(&self, core: &Core) -> Vec<TokenPrice> {
-        let now_ms = (core.now_unix_ms)();
-        let one = |(chain, token): &(ChainId, Address)| {
-            let block = core.reader.live(Some(*chain)).ok().and_then(|live| live.head().block);
-            price_of(core.reader.prices(), *chain, *token, block.map(Into::into), now_ms)
-        };
-        self.tokens.iter().map(one).collect()
-    }
-
-    /// Against what the subscriber was told last.
-    fn moved(&self, told: &Told, now: &TokenPrice) -> bool {
-        let (status, exact) = told;
-        let apart = match (exact, now.exact) {
-            (Some(before), Some(after)) => {
-                before.apart_bps(after) >= self.min_change_bps.max(1) || (self.min_change_bps == 0 && *before != after)
-            }
-            (None, None) => false,
-            _ => true,
-        };
-        apart || *status != now.feed.as_ref().map(|feed| feed.status)
-    }
-}
-
-/// Something new, or something grew old; and not with every tick of every exchange.
-async fn next_look(changes: &mut watch::Receiver<u64>) {
-    tokio::time::sleep(LOOK_PAUSE).await;
-    let _ = tokio::time::timeout(LOOK_AGAIN, changes.changed()).await;
-    changes.mark_unchanged();
-}
-
-type Told = (Option<FeedStatus>, Option<Fixed18>);
-
-fn told(price: &TokenPrice) -> Told {
-    (price.feed.as_ref().map(|feed| feed.status), price.exact)
-}
-
-/// A reader that is slow gets the newest prices, not all of them: nothing piles up for it.
-pub(super) fn on_prices(core: std::sync::Arc<Core>, wanted: Wanted) -> impl Stream<Item = Result<PriceEvent>> + use<> {
-    let changes = core.reader.prices().watch();
-    let first: Option<Vec<Told>> = None;
-    stream::unfold((core, wanted, changes, first, 0_u64), |(core, wanted, mut changes, before, seq)| async move {
-        let Some(mut before) = before else {
-            let data = wanted.all(&core);
-            let before = data.iter().map(told).collect();
-            core.metrics.frames_sent_total.inc();
-            return Some((
-                Ok(PriceEvent { seq, kind: FrameKind::Snapshot, data }),
-                (core, wanted, changes, Some(before), seq.saturating_add(1)),
-            ));
-        };
-        tokio::time::sleep(wanted.throttle).await;
-        loop {
-            // Something new, or something grew old.
-            next_look(&mut changes).await;
-            let mut data = wanted.all(&core);
-            let mut keep = data
-                .iter()
-                .zip(&mut before)
-                .map(|(now, before)| {
-                    let moved = wanted.moved(before, now);
-                    if moved {
-                        *before = told(now);
-                    }
-                    moved
-                })
-                .collect::<Vec<_>>()
-                .into_iter();
-            data.retain(|_| keep.next().unwrap_or(false));
-            if !data.is_empty() {
-                core.metrics.frames_sent_total.inc();
-                return Some((
-                    Ok(PriceEvent { seq, kind: FrameKind::Update, data }),
-                    (core, wanted, changes, Some(before), seq.saturating_add(1)),
-                ));
-            }
-        }
-    })
-}
-
-pub(super) fn on_feed_status(core: std::sync::Arc<Core>) -> impl Stream<Item = Result<FeedEvent>> + use<> {
-    let changes = core.reader.prices().watch();
-    let first: Option<Vec<Feed>> = None;
-    stream::unfold((core, changes, first, 0_u64), |(core, mut changes, before, seq)| async move {
-        let all = |core: &Core| -> Vec<Feed> { core.reader.prices().all((core.now_unix_ms)()).iter().map(Feed::new).collect() };
-        let Some(before) = before else {
-            let data = all(&core);
-            core.metrics.frames_sent_total.inc();
-            return Some((
-                Ok(FeedEvent { seq, kind: FrameKind::Snapshot, data: data.clone() }),
-                (core, changes, Some(data), seq.saturating_add(1)),
-            ));
-        };
-        loop {
-            next_look(&mut changes).await;
-            let now = all(&core);
-            let data: Vec<Feed> = now
-                .iter()
-                .zip(&before)
-                .filter(|(now, before)| now.standing() != before.standing())
-                .map(|(now, _)| now.clone())
-                .collect();
-            if !data.is_empty() {
-                core.metrics.frames_sent_total.inc();
-                return Some((
-                    Ok(FeedEvent { seq, kind: FrameKind::Update, data }),
-                    (core, changes, Some(now), seq.saturating_add(1)),
-                ));
-            }
-        }
-    })
+/// Of one token, as of the request's block.
+pub(super) async fn now(ctx: &Context<'_>, chain: ChainId, token: Address) -> Result<TokenPrice> {
+    let core = core(ctx)?;
+    let pin = pin(ctx, Some(chain)).await?;
+    Ok(price_of(core.reader.prices(), &pin, token, (core.now_unix_ms)()))
 }

@@ -17,7 +17,7 @@ use super::{
     pins::pin,
     pool::{Pool, PoolConnection},
     price::{self, TokenKey, TokenPrice},
-    scalars::Cursor,
+    scalars::{Cursor, Timestamp},
     token::{Token, TokenConnection},
     transaction::Transaction,
 };
@@ -207,8 +207,10 @@ impl Query {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The tokens, 1 to 100 of them")] tokens: Vec<TokenKey>,
+        #[graphql(desc = "As of this height or the newest before it: what pools said then, not feeds")] block: Option<u64>,
+        #[graphql(desc = "The same as of a time, seconds since 1970")] time: Option<Timestamp>,
     ) -> Result<Vec<TokenPrice>> {
-        price::prices(ctx, tokens).await
+        price::prices(ctx, tokens, price::moment(block, time)?).await
     }
 
     /// Every pair that is fed from outside the chain.

@@ -17,7 +17,8 @@ use super::{
     feed::Feed,
     frame::{self, BlockEvent, PoolEvent, SwapEvent},
     pool::Pool,
-    price::{self, FeedEvent, PriceEvent, TokenKey},
+    price::TokenKey,
+    price_feed::{self, FeedEvent, PriceEvent, Wanted},
 };
 use crate::{
     domain::ChainId,
@@ -136,13 +137,13 @@ impl Subscription {
         #[graphql(desc = "At most one frame in so many milliseconds, 0 to 60000", default = 0)] throttle_ms: i32,
     ) -> Result<impl Stream<Item = Result<PriceEvent>> + use<>> {
         let core = shared(ctx)?;
-        let wanted = price::Wanted::new(&core, &tokens, min_change_bps, throttle_ms)?;
-        Ok(price::on_prices(core, wanted))
+        let wanted = Wanted::new(&core, &tokens, min_change_bps, throttle_ms)?;
+        Ok(price_feed::on_prices(core, wanted))
     }
 
     /// The standing of feeds: a SNAPSHOT of all, then those whose status changed, or that left a source out or took it back.
     async fn on_feed_status(&self, ctx: &Context<'_>) -> Result<impl Stream<Item = Result<FeedEvent>> + use<>> {
-        Ok(price::on_feed_status(shared(ctx)?))
+        Ok(price_feed::on_feed_status(shared(ctx)?))
     }
 
     /// The state of pools: a SNAPSHOT of each, then each change. An id of a pool that does not exist yet gets an empty SNAPSHOT, and

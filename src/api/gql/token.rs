@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use alloy::primitives::Address;
-use async_graphql::{Enum, ID, Object};
+use async_graphql::{Context, Enum, ID, Object, Result};
 
 use super::{
     block::BlockRef,
     connection::connection,
+    price::{self as prices, TokenPrice},
     scalars::{AddressScalar, BigInt},
 };
 use crate::{
@@ -121,6 +122,12 @@ impl Token {
     /// As `totalSupply()` answered at `metadataAsOf`, in raw units.
     async fn total_supply(&self) -> Option<BigInt> {
         self.meta.as_ref()?.total_supply.map(BigInt::from)
+    }
+
+    /// What one costs in dollars, and who says so.
+    #[graphql(name = "priceUSD", complexity = "10 + child_complexity")]
+    async fn price_usd(&self, ctx: &Context<'_>) -> Result<TokenPrice> {
+        prices::now(ctx, self.chain, self.address).await
     }
 
     /// What is odd about it; empty for a well-behaved token.

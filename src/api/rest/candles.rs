@@ -69,6 +69,15 @@ pub(super) struct Candle {
     volume_token0: Option<Decimal>,
     /// In token1's own unit, both directions.
     volume_token1: Option<Decimal>,
+    /// Dollars, both directions, each swap at the prices of its block. Null where the value of some of them is not known.
+    #[serde(rename = "volumeUSD")]
+    volume_usd: Option<Decimal>,
+    /// Dollars for which the token that is priced was bought.
+    #[serde(rename = "buyVolumeUSD")]
+    buy_volume_usd: Option<Decimal>,
+    /// Dollars for which it was sold.
+    #[serde(rename = "sellVolumeUSD")]
+    sell_volume_usd: Option<Decimal>,
     /// Swaps that bought the token that is priced.
     buys: u32,
     sells: u32,
@@ -84,6 +93,7 @@ impl From<candle::Candle> for Candle {
         let (high, low) = from.high_low();
         let (buys, sells) = from.sides();
         let (volume_token0, volume_token1) = from.volumes();
+        let [volume_usd, buy_volume_usd, sell_volume_usd] = from.volumes_usd();
         let price = |price| from.price(price).map(Decimal);
         Self {
             start: from.candle.start,
@@ -94,6 +104,9 @@ impl From<candle::Candle> for Candle {
             close: price(from.candle.close),
             volume_token0: volume_token0.map(Decimal),
             volume_token1: volume_token1.map(Decimal),
+            volume_usd: volume_usd.map(Decimal),
+            buy_volume_usd: buy_volume_usd.map(Decimal),
+            sell_volume_usd: sell_volume_usd.map(Decimal),
             buys: buys.trades,
             sells: sells.trades,
             buyers: buys.traders,
@@ -120,6 +133,9 @@ pub(super) struct Stats {
     volume_token0: Option<Decimal>,
     /// In token1's own unit, both directions.
     volume_token1: Option<Decimal>,
+    /// Dollars, each swap at the prices of its block. Null where the value of some of them is not known.
+    #[serde(rename = "volumeUSD")]
+    volume_usd: Option<Decimal>,
     /// Swaps that bought token0.
     buys: u32,
     sells: u32,
@@ -166,6 +182,7 @@ pub(super) async fn stats(
         start: stats.start,
         volume_token0: said.volume0().map(Decimal),
         volume_token1: said.volume1().map(Decimal),
+        volume_usd: said.dollars().map(Decimal),
         buys: stats.buys.trades,
         sells: stats.sells.trades,
         buyers: stats.buys.traders,

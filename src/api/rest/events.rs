@@ -20,12 +20,12 @@ use crate::{
         gql::{cursor, scalars::Cursor as CursorText},
         router::Public,
     },
-    domain::{cursor::Cursor, event::EventKind},
+    domain::{cursor::Cursor, dollars::Usd, event::EventKind},
     store::{
         Pin,
         history::DataSource,
         query::{EventQuery, Fields, Narrow, Place},
-        reader::Standing,
+        reader::{Scan, Standing},
     },
 };
 
@@ -56,6 +56,9 @@ pub(super) struct Wanted {
     /// Only events of transactions that this account signed, as far as that has been looked up.
     #[param(pattern = "^0x[0-9a-fA-F]{40}$")]
     origin: Option<String>,
+    /// Only events that moved so many dollars; those whose value is not known are left out. Each answer looks at 10,000 events: it may
+    /// have fewer than `limit`, and none, and still a `cursor` to go on from.
+    min_usd: Option<u32>,
     /// Only events of blocks at or after this time, seconds since 1970.
     #[param(example = 1_760_000_000)]
     from: Option<u64>,
@@ -204,23 +207,19 @@ async fn answer(
             return Err(Problem::bad(format!("`{name}` is in seconds since 1970")));
         }
     }
-    let all =
-        EventQuery { time_from: wanted.from, time_to: wanted.to, ..event_query(pin, kind, narrow, limit.saturating_add(1)) };
+    let all = EventQuery { time_from: wanted.from, time_to: wanted.to, ..event_query(pin, kind, narrow, limit) };
     if let Some(since) = &wanted.since {
         if wanted.cursor.is_some() || wanted.order.is_some() {
             return Err(Problem::bad("`since` stands alone: it is always oldest first, and its answer has the next `since`"));
         }
-        return since_cursor(public, pin, headers, all, since, limit).await;
+        return since_cursor(public, pin, headers, all, since, wanted.min_usd).await;
     }
     let newest_first = wanted.order.unwrap_or_default() == Order::Desc;
     let place = wanted.cursor.as_ref().map(|text| cursor::place(pin, &CursorText(text.clone()), newest_first)).transpose()?;
-    let asked = EventQuery { newest_first, ..all };
+    let asked = EventQuery { newest_first, limit, ..all };
     let asked = if newest_first { EventQuery { before: place, ..asked } } else { EventQuery { after: place, ..asked } };
-    let found = public.reader.events(pin, asked).await?;
-    let mut events = found.events;
-    let more = events.len() > limit;
-    events.truncate(limit);
-    let cursor = events.last().filter(|_| more).map(|last| cursor::of_event(pin, last).0);
+    let found = look(public, pin, asked, wanted.min_usd).await?;
+    let cursor = found.last.as_ref().filter(|_| found.more).map(|last| cursor::of_event(pin, last).0);
     let next = cursor.as_ref().map(|cursor| {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         query.append_pair("limit", &limit.to_string()).append_pair("cursor", cursor);
@@ -231,15 +230,28 @@ async fn answer(
                 query.append_pair(name, value);
             }
         }
-        for (name, value) in [("from", wanted.from), ("to", wanted.to)] {
+        for (name, value) in [("min_usd", wanted.min_usd.map(u64::from)), ("from", wanted.from), ("to", wanted.to)] {
             if let Some(value) = value {
                 query.append_pair(name, &value.to_string());
             }
         }
         format!("/v1/{}/{name}?{}", pin.chain(), query.finish())
     });
-    let data = events.into_iter().map(|event| Event::of(pin, event)).collect();
+    let data = found.events.into_iter().map(|event| Event::of(pin, event)).collect();
     Ok(Answer::new(pin, headers, found.source, &Events { data, cursor: cursor.map(Into::into), rollback_to: None })?.next(next))
+}
+
+/// Up to `query.limit` events, and where to go on. Without a threshold an index finds them, and one more says whether there are more.
+async fn look(public: &Public, pin: &Pin, query: EventQuery, min_usd: Option<u32>) -> Result<Scan, Problem> {
+    if let Some(dollars) = min_usd {
+        let least = Usd::whole(dollars);
+        return Ok(public.reader.scan(pin, query, |event| event.row.usd.is_some_and(|usd| usd >= least)).await?);
+    }
+    let found = public.reader.events(pin, EventQuery { limit: query.limit.saturating_add(1), ..query }).await?;
+    let mut events = found.events;
+    let more = events.len() > query.limit;
+    events.truncate(query.limit);
+    Ok(Scan { last: events.last().cloned(), events, source: found.source, more })
 }
 
 /// In place of a cursor: whoever has none yet. It is shorter than any cursor.
@@ -252,7 +264,7 @@ async fn since_cursor(
     headers: &HeaderMap,
     all: EventQuery,
     since: &str,
-    limit: usize,
+    min_usd: Option<u32>,
 ) -> Result<Answer, Problem> {
     if since == HEAD {
         let cursor = pin.cursor().map(|cursor| cursor.encode().into());
@@ -270,8 +282,8 @@ async fn since_cursor(
         Standing::Holds => (place_after(&from), None),
         Standing::TakenBack { fork, .. } => (before_block(fork.saturating_add(1)), Some(Position { number: fork })),
     };
-    let found = public.reader.events(pin, EventQuery { newest_first: false, after: Some(after), limit, ..all }).await?;
-    let cursor = match found.events.last() {
+    let found = look(public, pin, EventQuery { newest_first: false, after: Some(after), ..all }, min_usd).await?;
+    let cursor = match &found.last {
         Some(last) => cursor::of_event(pin, last).0,
         // Nothing came: the cursor that was given still holds, and an unchanged answer has an unchanged ETag.
         None if rollback_to.is_none() => since.to_owned(),

@@ -230,6 +230,9 @@ pub(super) struct Event {
     amount0_raw: Option<Signed>,
     /// As `amount1`, in raw units.
     amount1_raw: Option<Signed>,
+    /// What it moved in dollars, at the prices of the end of its block. Null where nothing says what its tokens cost.
+    #[serde(rename = "amountUSD")]
+    amount_usd: Option<Decimal>,
     /// V3 swap: after it.
     sqrt_price_x96: Option<Unsigned>,
     /// V3 swap: after it.
@@ -279,6 +282,7 @@ impl Event {
             amount1: amounts.zip(at.decimals1()).and_then(|((_, amount), decimals)| price::amount(amount, decimals)).map(Decimal),
             amount0_raw: amounts.map(|(amount, _)| amount.into()),
             amount1_raw: amounts.map(|(_, amount)| amount.into()),
+            amount_usd: event.row.usd.map(|usd| Decimal(usd.to_string())),
             sqrt_price_x96,
             tick,
             owner: position.map(|(owner, ..)| owner.into()),

@@ -17,11 +17,14 @@ use super::{
 };
 use crate::{
     api::{
-        gql::price::{dollars, weight},
+        gql::{
+            pool_price::{PoolPrice, PoolSay},
+            price::{dollars, weight},
+        },
         router::Public,
     },
-    domain::feed::SourceReport,
-    store::{Pin, history::DataSource, prices::Health},
+    domain::{block::BlockRef, dollars::Priced, feed::SourceReport},
+    store::{Freshness, Pin, history::DataSource, prices::Health, query::Moment},
 };
 
 const IDS_MAX: usize = 100;
@@ -30,20 +33,22 @@ const IDS_MAX: usize = 100;
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct PriceSource {
+    /// `pool:0x…` where a pool says it.
     #[schema(example = "binance")]
     name: String,
     /// What it said last; null where it said nothing yet.
     value: Option<Decimal>,
-    /// When that was by the source's clock, milliseconds since 1970.
+    /// When that was by the source's clock, milliseconds since 1970. Null for pools, which are as of the price.
     updated_at_ms: Option<u64>,
-    /// Its part in the price, 0 to 1: the price is the median, and those that are not in the middle weigh nothing.
+    /// Its part in the price, 0 to 1. Of feeds the price is the median, and those that are not in the middle weigh nothing; of pools this is
+    /// the part of the liquidity that counts.
     weight: Decimal,
     /// Why it was left out; null where it was not.
     excluded_by: Option<Exclusion>,
     connected: bool,
 }
 
-/// What a token costs in dollars. Without a source the value is null, never 0.
+/// What a token costs in dollars: by the feed that is bound to it, or by the chain's pools. Without a source the value is null, never 0.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct TokenPrice {
@@ -53,16 +58,45 @@ pub(super) struct TokenPrice {
     status: FeedStatus,
     /// The time of the oldest price that `value` stands on, milliseconds since 1970.
     updated_at_ms: Option<u64>,
-    /// The pair that it is read from; null where the token is bound to none.
+    /// The pair that it is read from; null where the token is bound to none, and pools say what it costs.
     #[schema(example = "ETH/USD")]
     pair: Option<String>,
-    /// In the order of the server's configuration.
+    /// Of a feed in the order of the server's configuration, of pools by price.
     sources: Vec<PriceSource>,
 }
 
 impl TokenPrice {
+    fn of_pools(pin: &Pin, token: alloy::primitives::Address, block: Option<BlockRef>, priced: Option<&Priced>) -> Self {
+        let said = PoolPrice::new(pin, &token, priced);
+        let status = match (&said.value, pin.freshness()) {
+            (None, _) => FeedStatus::Halted,
+            (Some(_), Freshness::Live) => FeedStatus::Fresh,
+            (Some(_), Freshness::Delayed | Freshness::Stale) => FeedStatus::Stale,
+        };
+        let source = |say: PoolSay| PriceSource {
+            name: say.name,
+            value: say.value.map(Decimal),
+            updated_at_ms: None,
+            weight: Decimal(say.weight),
+            excluded_by: say.is_thin.then_some(Exclusion::Thin),
+            connected: true,
+        };
+        Self {
+            token: token.into(),
+            updated_at_ms: block.filter(|_| said.value.is_some()).map(|block| block.timestamp.saturating_mul(1_000)),
+            value: said.value.map(Decimal),
+            status,
+            pair: None,
+            sources: said.says.into_iter().map(source).collect(),
+        }
+    }
+
     fn of(public: &Public, pin: &Pin, token: alloy::primitives::Address) -> Self {
         let report = public.reader.prices().of_token(pin.chain(), &token, (public.now_unix_ms)());
+        if report.is_none() {
+            let priced = pin.with_prices(|prices| prices.priced(&token)).flatten();
+            return Self::of_pools(pin, token, pin.head().block, priced.as_ref());
+        }
         let verdict = report.as_ref().map(|report| &report.verdict);
         let sources = report.iter().flat_map(|report| report.sources.iter().zip(&report.verdict.sources));
         Self {
@@ -95,6 +129,12 @@ pub(super) struct PriceParams {
     /// Addresses, separated by commas; 1 to 100 of them.
     #[param(pattern = "^0x[0-9a-fA-F]{40}(,0x[0-9a-fA-F]{40}){0,99}$", example = "0xC02aaA39b223FE8D0A0e5C4F27eAD9083C756Cc2")]
     ids: String,
+    /// As of this height, or the newest before it in which anything happened: what pools said then, not feeds.
+    #[param(maximum = 9_223_372_036_854_775_807_i64)]
+    block: Option<u64>,
+    /// The same as of a time, seconds since 1970.
+    #[param(maximum = 9_223_372_036_854_775_807_i64)]
+    time: Option<u64>,
 }
 
 /// What tokens cost in dollars, in the order of `ids`.
@@ -120,13 +160,26 @@ pub(super) async fn list(
         return Err(Problem::bad(format!("`ids` takes 1 to {IDS_MAX} addresses, these are {}", ids.len())));
     }
     let tokens = ids.into_iter().map(|id| address("ids", id)).collect::<Result<Vec<_>, _>>()?;
-    let data = tokens.into_iter().map(|token| TokenPrice::of(&public, &pin, token)).collect();
-    Answer::new(&pin, &headers, DataSource::Memory, &Page { data, cursor: None })
+    let moment = match (asked.block, asked.time) {
+        (None, None) => None,
+        (Some(number), None) => Some(Moment::Number(number)),
+        (None, Some(time)) => Some(Moment::Time(time)),
+        (Some(_), Some(_)) => return Err(Problem::bad("`block` and `time` are two ways to say a moment: give one of them")),
+    };
+    let Some(moment) = moment else {
+        let data = tokens.into_iter().map(|token| TokenPrice::of(&public, &pin, token)).collect();
+        return Answer::new(&pin, &headers, DataSource::Memory, &Page { data, cursor: None });
+    };
+    let past = public.reader.prices_at(&pin, &tokens, moment).await?;
+    let (block, source) = past.as_ref().map_or((None, DataSource::Memory), |past| (Some(past.block), past.source));
+    let of = |at: usize| past.as_ref().and_then(|past| past.prices.get(at)).and_then(Option::as_ref);
+    let data = tokens.iter().enumerate().map(|(at, token)| TokenPrice::of_pools(&pin, *token, block, of(at))).collect();
+    Answer::new(&pin, &headers, source, &Page { data, cursor: None })
 }
 
 /// What a token costs in dollars.
 ///
-/// Also of a token that no pool trades: then it has a price where a feed is bound to it.
+/// Also of a token that no pool trades: then it has a price where a feed is bound to it. Of a past block: `/prices?ids=&block=`.
 #[utoipa::path(
     get, path = "/v1/{chainId}/tokens/{address}/price", operation_id = "getTokenPrice", tag = "prices",
     params(OfToken),

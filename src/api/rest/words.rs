@@ -58,8 +58,8 @@ words! {
 
 words! {
     /// NO_DATA: it said nothing yet that could be used. STALE: what it said is too old. FROZEN: it repeats the same trade. DEVIATES: it is
-    /// too far from the median. FAULTED: it kept failing.
-    Exclusion of feed::Exclusion { NoData, Stale, Frozen, Deviates, Faulted }
+    /// too far from the median. FAULTED: it kept failing. THIN: a pool that too few dollars would move.
+    Exclusion of feed::Exclusion { NoData, Stale, Frozen, Deviates, Faulted, Thin }
 }
 
 words! {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{rest::get, world::*};
 
-const ALL: &str = "start end open high low close volumeToken0 volumeToken1 buys sells buyers sellers txCount closed";
+const ALL: &str = "start end open high low close volumeToken0 volumeToken1 volumeUSD buyVolumeUSD sellVolumeUSD buys sells buyers sellers txCount closed";
 
 async fn candles(world: &World, arguments: &str) -> Value {
     world.ask(&format!("{{ pool(id: \"{PAIR}\") {{ candles({arguments}) {{ {ALL} }} }} }}")).await["data"]["pool"]["candles"]
@@ -49,11 +49,11 @@ async fn candles_join_have_both_directions_and_say_whether_they_are_closed() {
     let world = traded();
     let first = json!({
         "start": minute(2), "end": minute(2) + 60, "open": "0.0005", "high": "0.0007", "low": "0.0005", "close": "0.0007",
-        "volumeToken0": "4", "volumeToken1": "0.00000000000000001", "buys": 0, "sells": 2, "buyers": 0, "sellers": 1, "txCount": 2, "closed": true,
+        "volumeToken0": "4", "volumeToken1": "0.00000000000000001", "volumeUSD": "3", "buyVolumeUSD": "0", "sellVolumeUSD": "3", "buys": 0, "sells": 2, "buyers": 0, "sellers": 1, "txCount": 2, "closed": true,
     });
     let second = json!({
         "start": minute(9), "end": minute(9) + 60, "open": "0.0007", "high": "0.0007", "low": "0.0006", "close": "0.0006",
-        "volumeToken0": "10", "volumeToken1": "0.000000000000000005", "buys": 0, "sells": 1, "buyers": 0, "sellers": 1, "txCount": 1, "closed": false,
+        "volumeToken0": "10", "volumeToken1": "0.000000000000000005", "volumeUSD": "1.5", "buyVolumeUSD": "0", "sellVolumeUSD": "1.5", "buys": 0, "sells": 1, "buyers": 0, "sellers": 1, "txCount": 1, "closed": false,
     });
     assert_eq!(candles(&world, "interval: M1").await, json!([first, second]));
     // The other way round: what was the highest is the lowest, and who sold USDC bought WETH.
@@ -136,14 +136,14 @@ async fn a_reorg_changes_the_candles_and_leaves_no_trace() {
 async fn statistics_of_a_window_are_of_memory_and_history_alike() {
     let mut world = traded();
     let stats = async |world: &World, window: &str| {
-        let all = "start volumeToken0 volumeToken1 buys sells buyers sellers txCount priceChangePercent";
+        let all = "start volumeToken0 volumeToken1 volumeUSD buys sells buyers sellers txCount priceChangePercent";
         let query = format!("{{ pool(id: \"{PAIR}\") {{ stats(window: {window}) {{ {all} }} }} }}");
         world.ask(&query).await["data"]["pool"]["stats"].clone()
     };
     let five = stats(&world, "M5").await;
     assert_eq!(
         five,
-        json!({ "start": minute(9) - 240, "volumeToken0": "14", "volumeToken1": "0.000000000000000015", "buys": 0, "sells": 3,
+        json!({ "start": minute(9) - 240, "volumeToken0": "14", "volumeToken1": "0.000000000000000015", "volumeUSD": "4.5", "buys": 0, "sells": 3,
                 "buyers": 0, "sellers": 1, "txCount": 3, "priceChangePercent": "20" })
     );
     world.bury();

@@ -15,7 +15,7 @@ use crate::{
     store::{
         DataSource, History, StoreError,
         history::{Boot, PoolReplay, Unenriched, WriteBatch},
-        query::{EventQuery, Narrow, Place},
+        query::{EventQuery, Moment, Narrow, Place},
     },
 };
 
@@ -127,6 +127,16 @@ impl History for ListHistory {
 
     fn block(&self, _: ChainId, _: B256) -> BoxFuture<'_, Result<Option<(BlockRef, bool)>, StoreError>> {
         ready(Ok(None))
+    }
+
+    fn block_at(&self, _: ChainId, moment: Moment) -> BoxFuture<'_, Result<Option<BlockRef>, StoreError>> {
+        let records = self.records.lock().unwrap();
+        let before = |block: &BlockRef| match moment {
+            Moment::Number(number) => block.number <= number,
+            Moment::Time(time) => block.timestamp <= time,
+        };
+        let found = records.iter().map(|record| record.block).rfind(before);
+        Box::pin(async move { Ok(found) })
     }
 
     fn log_counts(&self, _: ChainId) -> BoxFuture<'_, Result<(u64, u64), StoreError>> {

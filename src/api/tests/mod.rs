@@ -2,6 +2,7 @@
 
 mod admin;
 mod candles;
+mod dollars;
 mod errors;
 mod http;
 mod intake;

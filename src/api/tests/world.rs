@@ -16,12 +16,12 @@ use crate::{
     domain::{
         ChainId,
         block::BlockRef,
-        dollars::Gauge,
-        event::{Event, EventBody, RawLog},
+        dollars::{Anchors, Gauge, Usd},
+        event::{Event, EventBody, EventKind, RawLog},
         feed::Rules,
         pool::{CreatedAt, PoolId, PoolMeta, PoolState, Protocol},
         reconcile::ChainUpdate,
-        record::{BlockRecord, rows},
+        record::{BlockRecord, rows, set_gauges},
         token::{TokenFlag, TokenMeta},
     },
     store::{
@@ -164,6 +164,18 @@ impl World {
         Self::at(vec![live], history.clone(), history, now_unix_ms)
     }
 
+    /// No feed is bound to anything: USDC is a dollar, WETH the native token, and pools say the rest.
+    pub(super) fn priced() -> Self {
+        let live = Live::new(CHAIN, "local", 2, Duration::from_secs(15));
+        live.price_with(Anchors {
+            stablecoins: [(USDC, Some(6))].into(),
+            wrapped_native: Some(WETH),
+            min_depth: Usd::whole(100),
+        });
+        let history = Arc::new(ListHistory::default());
+        Self::with_feeds(vec![Arc::new(live)], history.clone(), history, || NOW_MS, Vec::new())
+    }
+
     pub(super) fn over(chains: Vec<Arc<Live>>) -> Self {
         let history = Arc::new(ListHistory::default());
         Self::reading(chains, history.clone(), history)
@@ -175,8 +187,18 @@ impl World {
     }
 
     fn at(chains: Vec<Arc<Live>>, store: Arc<dyn History>, history: Arc<ListHistory>, now_unix_ms: fn() -> u64) -> Self {
+        Self::with_feeds(chains, store, history, now_unix_ms, vec![eth_usd()])
+    }
+
+    fn with_feeds(
+        chains: Vec<Arc<Live>>,
+        store: Arc<dyn History>,
+        history: Arc<ListHistory>,
+        now_unix_ms: fn() -> u64,
+        feeds: Vec<PairSpec>,
+    ) -> Self {
         let live = chains[0].clone();
-        let reader = Reader::new(chains, store).with_prices(Arc::new(Prices::new(vec![eth_usd()])));
+        let reader = Reader::new(chains, store).with_prices(Arc::new(Prices::new(feeds)));
         let metrics = Metrics::new().unwrap();
         let (ready, ready_rx) = watch::channel(false);
         let core = Core { reader: reader.clone(), metrics: metrics.clone(), version: "0.0.0-test", now_unix_ms };
@@ -280,6 +302,7 @@ impl World {
                 Step::Create(meta) => {
                     let created_at = CreatedAt { block, ..meta.created };
                     let meta = Arc::new(PoolMeta { created: created_at, ..meta });
+                    self.live.learn_pool(&meta);
                     states.insert(meta.id, (meta.clone(), PoolState::new(meta.protocol), block));
                     created.push(meta);
                 }
@@ -300,7 +323,12 @@ impl World {
                 }
             }
         }
-        (Arc::new(BlockRecord { chain: CHAIN, block, rows: rows(&events, &after), created }), states)
+        let mut rows = rows(&events, &after);
+        // Every swap moved a dollar and a half.
+        let swaps = rows.iter_mut().filter(|row| row.kind() == EventKind::Swap);
+        swaps.for_each(|row| row.usd = Some(Usd(1_500_000)));
+        set_gauges(&mut rows, |id| states.get(id).map(|(_, state, _)| Gauge::seeded(state, block.timestamp)));
+        (Arc::new(BlockRecord { chain: CHAIN, block, rows, created }), states)
     }
 
     /// Runs a query and gives the whole response as JSON. A document that is known is answered no differently.

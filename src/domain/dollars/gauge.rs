@@ -4,7 +4,7 @@ use alloy::primitives::{U256, U512};
 
 use crate::domain::{
     market::RawPrice,
-    pool::{PoolState, V3State},
+    pool::{PoolState, StateAfter, V3State},
 };
 
 /// One per cent in ticks: 1.0001^100 is 1.01005.
@@ -58,6 +58,16 @@ impl Gauge {
     #[must_use]
     pub fn restored(state: &PoolState, steady: Depth, at: u64) -> Self {
         Self { price: RawPrice::of(&state.after()), depth: Depth::of(state), steady, at }
+    }
+
+    /// The same from a row: what happened last in the block, and how deep a pool with ticks was.
+    #[must_use]
+    pub fn of_row(after: &StateAfter, both: u128, steady: Depth, at: u64) -> Self {
+        let depth = match *after {
+            StateAfter::V2 { reserve0, reserve1 } => Depth::of_pair(reserve0, reserve1),
+            StateAfter::V3 { sqrt_price_x96, .. } => Depth::of_liquidity(both, sqrt_price_x96),
+        };
+        Self { price: RawPrice::of(after), depth, steady, at }
     }
 
     /// What has to be kept beside the state: the mean depth, and the time that it is of.
@@ -116,21 +126,24 @@ impl Depth {
     /// V2: x·y = k moves by 1 % where a reserve moves by 0.5 %. V3: the same of the reserves that its liquidity stands for.
     fn of(state: &PoolState) -> Self {
         match state {
-            PoolState::V2(pair) => {
-                let both = U256::from(pair.reserve0).wrapping_mul(U256::from(pair.reserve1)).root(2);
-                let both = u128::try_from(both).unwrap_or(u128::MAX) / 200;
-                Self { token0: pair.reserve0 / 200, token1: pair.reserve1 / 200, both }
-            }
-            PoolState::V3(pool) if pool.is_initialized() => {
-                let both = mean_liquidity(pool) / 200;
-                let liquidity = U256::from(both);
-                let token1: U512 = liquidity.widening_mul(pool.sqrt_price_x96);
-                let token0 = U512::from(liquidity).wrapping_shl(96).checked_div(U512::from(pool.sqrt_price_x96));
-                let raw = |depth: U512| u128::try_from(depth).unwrap_or(u128::MAX);
-                Self { token0: raw(token0.unwrap_or_default()), token1: raw(token1.wrapping_shr(96)), both }
-            }
-            PoolState::V3(_) => Self::default(),
+            PoolState::V2(pair) => Self::of_pair(pair.reserve0, pair.reserve1),
+            PoolState::V3(pool) => Self::of_liquidity(mean_liquidity(pool) / 200, pool.sqrt_price_x96),
         }
+    }
+
+    fn of_pair(reserve0: u128, reserve1: u128) -> Self {
+        let both = U256::from(reserve0).wrapping_mul(U256::from(reserve1)).root(2);
+        Self { token0: reserve0 / 200, token1: reserve1 / 200, both: u128::try_from(both).unwrap_or(u128::MAX) / 200 }
+    }
+
+    fn of_liquidity(both: u128, sqrt_price_x96: U256) -> Self {
+        let liquidity = U256::from(both);
+        let token1: U512 = liquidity.widening_mul(sqrt_price_x96);
+        let Some(token0) = U512::from(liquidity).wrapping_shl(96).checked_div(U512::from(sqrt_price_x96)) else {
+            return Self::default(); // not initialised
+        };
+        let raw = |depth: U512| u128::try_from(depth).unwrap_or(u128::MAX);
+        Self { token0: raw(token0), token1: raw(token1.wrapping_shr(96)), both }
     }
 }
 

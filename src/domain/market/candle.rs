@@ -4,10 +4,7 @@ use std::cmp::Ordering;
 
 use alloy::primitives::{Address, I256, U256};
 
-use crate::domain::{
-    event::{Event, EventBody},
-    pool::StateAfter,
-};
+use crate::domain::{dollars::Usd, event::EventBody, pool::StateAfter, record::EventRow};
 
 /// A pool's price exactly as its contract keeps it. Prices of one pool compare; of different protocols they do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +61,8 @@ pub struct Trade {
     /// Raw units, positive into the pool.
     pub amount0: I256,
     pub amount1: I256,
+    /// What it moved; `None` where nothing says what its tokens cost.
+    pub usd: Option<Usd>,
     /// Who received what was bought: the signer is not known on the way in.
     pub trader: Address,
 }
@@ -71,14 +70,15 @@ pub struct Trade {
 impl Trade {
     /// `None` where the event is no swap, or left no price.
     #[must_use]
-    pub fn of(timestamp: u64, event: &Event, after: Option<&StateAfter>) -> Option<Self> {
-        let (amounts, trader) = match &event.body {
-            EventBody::V2Swap { to, .. } => (event.body.amounts()?, *to),
-            EventBody::V3Swap { recipient, .. } => (event.body.amounts()?, *recipient),
+    pub fn of(timestamp: u64, row: &EventRow) -> Option<Self> {
+        let trader = match &row.event.body {
+            EventBody::V2Swap { to, .. } => *to,
+            EventBody::V3Swap { recipient, .. } => *recipient,
             _ => return None,
         };
-        let price = RawPrice::of(after?)?;
-        Some(Self { timestamp, price, amount0: amounts.0, amount1: amounts.1, trader })
+        let (amount0, amount1) = row.event.body.amounts()?;
+        let price = RawPrice::of(row.after.as_ref()?)?;
+        Some(Self { timestamp, price, amount0, amount1, usd: row.usd, trader })
     }
 
     /// token0 left the pool, or token1 came in for nothing that can be counted.
@@ -94,16 +94,30 @@ pub struct Side {
     pub volume0: U256,
     pub volume1: U256,
     pub trades: u32,
+    /// Millionths of a dollar, of the trades that have a value.
+    pub usd: u128,
+    /// Trades that have none.
+    pub unvalued: u32,
     /// Addresses, each once.
     pub traders: u32,
 }
 
 impl Side {
+    /// What was traded, in millionths of a dollar. `None` where the value of some of it is not known: a part would say too little.
+    #[must_use]
+    pub fn volume_usd(&self) -> Option<u128> {
+        (self.unvalued == 0).then_some(self.usd)
+    }
+
     pub(super) fn add(&mut self, trade: &Trade, is_new_trader: bool) {
         // Saturating: only a token that is no token moves 2^256.
         self.volume0 = self.volume0.saturating_add(trade.amount0.unsigned_abs());
         self.volume1 = self.volume1.saturating_add(trade.amount1.unsigned_abs());
         self.trades = self.trades.saturating_add(1);
+        match trade.usd {
+            Some(usd) => self.usd = self.usd.saturating_add(u128::from(usd.0)),
+            None => self.unvalued = self.unvalued.saturating_add(1),
+        }
         self.traders = self.traders.saturating_add(u32::from(is_new_trader));
     }
 
@@ -112,6 +126,8 @@ impl Side {
         self.volume0 = self.volume0.saturating_add(other.volume0);
         self.volume1 = self.volume1.saturating_add(other.volume1);
         self.trades = self.trades.saturating_add(other.trades);
+        self.usd = self.usd.saturating_add(other.usd);
+        self.unvalued = self.unvalued.saturating_add(other.unvalued);
     }
 }
 

@@ -212,7 +212,11 @@ impl Rng {
         });
         let sync_log_index = (matches!(body, EventBody::V2Swap { .. }) && log_index > 0).then(|| log_index - 1);
         let usd = self.chance(60).then(|| Usd(self.next() >> 1));
-        EventRow { event: Event { pool, body, raw }, sync_log_index, after, usd, enrichment }
+        let kept = |rng: &mut Self| Depth { token0: rng.u128(), token1: rng.u128(), both: rng.u128() };
+        let gauge = after
+            .filter(|_| self.chance(50))
+            .map(|after| Gauge::of_row(&after, self.u128(), kept(self), self.below(2_000_000_000)));
+        EventRow { event: Event { pool, body, raw }, sync_log_index, after, usd, gauge, enrichment }
     }
 
     pub(crate) fn rows(&mut self, count: u64, first_log_index: u64) -> Vec<EventRow> {

@@ -46,6 +46,8 @@ impl Oracle {
                 match stored.rows.iter_mut().find(|r| r.log_index() == row.log_index()) {
                     Some(known) => {
                         known.after = known.after.or(row.after);
+                        known.usd = known.usd.or(row.usd);
+                        known.gauge = known.gauge.or(row.gauge);
                         known.enrichment = known.enrichment.or(row.enrichment);
                     }
                     None => stored.rows.push(row.clone()),

@@ -10,11 +10,11 @@ use super::{
     rich,
 };
 use crate::{
-    domain::{event::EventKind, image::PoolImage, record::BlockRecord},
+    domain::{block::BlockRef, event::EventKind, image::PoolImage, record::BlockRecord},
     store::{
         Commit, Live, PoolStatus, PoolView, Reader,
         history::{DataSource, History, WriteBatch},
-        query::{EventQuery, Fields, Narrow, Place},
+        query::{EventQuery, Fields, Moment, Narrow, Place},
     },
 };
 
@@ -38,6 +38,26 @@ pub(crate) async fn a_time_range_includes_its_start_and_not_its_end(database: Da
 }
 
 /// A creation says its tokens, too; what counts is the pool that it made.
+pub(crate) async fn the_newest_block_at_a_height_or_time_is_found(database: Database) {
+    let mut world = World::new(&database).await;
+    let chain = world.grow(&genesis(), 40, 1);
+    world.extend(&chain).await;
+    // A branch that lost is not looked at.
+    let lost = world.grow(&chain[19].block, 30, 1);
+    world.extend(&lost).await;
+    world.extend(&chain[20..]).await;
+    // A block in which nothing was watched is not there.
+    let blocks: Vec<BlockRef> = world.oracle.canonical_blocks().iter().map(|record| record.block).collect();
+    for ask in blocks.iter().flat_map(|b| [b.number, b.number + 1]).chain([0, u64::MAX]) {
+        let expected = blocks.iter().rfind(|b| b.number <= ask).copied();
+        assert_eq!(world.store.block_at(CHAIN, Moment::Number(ask)).await.unwrap(), expected, "{ask}");
+    }
+    for ask in blocks.iter().flat_map(|b| [b.timestamp, b.timestamp + 1]).chain([0, u64::MAX]) {
+        let expected = blocks.iter().rfind(|b| b.timestamp <= ask).copied();
+        assert_eq!(world.store.block_at(CHAIN, Moment::Time(ask)).await.unwrap(), expected, "{ask}");
+    }
+}
+
 pub(crate) async fn a_creation_is_found_by_the_tokens_of_its_pool(database: Database) {
     let (mut world, records, batch) = rich(&database).await;
     world.write(&batch).await;
@@ -46,7 +66,7 @@ pub(crate) async fn a_creation_is_found_by_the_tokens_of_its_pool(database: Data
     for (record, variant) in more.iter_mut().zip([0, 5]) {
         let mut row = world.rng.row(pool_id(1), 3, tx);
         row.event.body = world.rng.body(variant);
-        (row.sync_log_index, row.after) = (None, None);
+        (row.sync_log_index, row.after, row.gauge) = (None, None, None);
         Arc::make_mut(record).rows = vec![row];
     }
     world.extend(&more).await;
@@ -122,7 +142,7 @@ pub(crate) async fn a_transaction_with_a_thousand_events_is_told_apart_from_othe
     let rows = (0..1_300).map(|n| {
         let mut row = world.rng.row(pool_id(0), 2 * n + 1, if n == 700 { small } else { large });
         row.event.body = world.rng.body(2);
-        (row.sync_log_index, row.after) = (None, None);
+        (row.sync_log_index, row.after, row.gauge) = (None, None, None);
         row
     });
     Arc::make_mut(&mut base[1]).rows = rows.collect();

@@ -74,31 +74,33 @@ async fn insert_unordered(store: &Store, chain: ChainId, rows: &[(BlockRef, &Eve
 #[derive(Debug, Clone, Copy)]
 struct Lacks {
     after: bool,
+    gauge: bool,
     usd: bool,
     enrichment: bool,
 }
 
 impl Lacks {
-    const MAY_BE_ANY: Self = Self { after: true, usd: true, enrichment: true };
+    const MAY_BE_ANY: Self = Self { after: true, gauge: true, usd: true, enrichment: true };
 }
 
 /// Where a stored row lacks what this one knows, it is filled in.
 fn fill(chain: ChainId, block: &BlockRef, row: &EventRow, lacks: Lacks) -> Vec<Document> {
     let id = key::event(chain, row.kind(), block.number, &block.hash, row.log_index());
     let mut updates = Vec::new();
+    let mut fill = |field: &str, set: Document| {
+        updates.push(doc! { "q": { "_id": id.clone(), field: { "$exists": false } }, "u": { "$set": set } });
+    };
     if let Some(after) = row.after.as_ref().filter(|_| lacks.after) {
-        let after = binary(codec::encode_after(after, &row.event.raw));
-        updates.push(doc! {
-            "q": { "_id": id.clone(), "state_after": { "$exists": false } }, "u": { "$set": { "state_after": after } },
-        });
+        fill("state_after", doc! { "state_after": binary(codec::encode_after(after, &row.event.raw)) });
+    }
+    if let Some(gauge) = row.gauge.as_ref().filter(|_| lacks.gauge) {
+        fill("gauge", doc! { "gauge": binary(codec::encode_gauge(gauge)) });
     }
     if let Some(usd) = row.usd.filter(|_| lacks.usd) {
-        let set = doc! { "usd": usd.0.cast_signed() };
-        updates.push(doc! { "q": { "_id": id.clone(), "usd": { "$exists": false } }, "u": { "$set": set } });
+        fill("usd", doc! { "usd": usd.0.cast_signed() });
     }
     if let Some(enrichment) = row.enrichment.as_ref().filter(|_| lacks.enrichment) {
-        let set = enrichment_fields(enrichment);
-        updates.push(doc! { "q": { "_id": id, "origin": { "$exists": false } }, "u": { "$set": set } });
+        fill("origin", enrichment_fields(enrichment));
     }
     updates
 }
@@ -133,12 +135,13 @@ pub(super) async fn insert_missing(
     let mut there: BTreeMap<Vec<u8>, Lacks> = BTreeMap::new();
     if !maybe.is_empty() {
         let events = store.collection(EVENTS);
-        let gains = doc! { "_id": 1, "state_after": 1, "usd": 1, "origin": 1 };
+        let gains = doc! { "_id": 1, "state_after": 1, "gauge": 1, "usd": 1, "origin": 1 };
         let mut cursor = events.find(doc! { "_id": { "$in": maybe } }).projection(gains).session(&mut *session).await?;
         while cursor.advance(session).await? {
             let stored = Doc(cursor.current());
             let lacks = |name| stored.0.get(name).map(|found| found.is_none());
-            let lacks = Lacks { after: lacks("state_after")?, usd: lacks("usd")?, enrichment: lacks("origin")? };
+            let lacks =
+                Lacks { after: lacks("state_after")?, gauge: lacks("gauge")?, usd: lacks("usd")?, enrichment: lacks("origin")? };
             there.insert(stored.bytes("_id")?.to_vec(), lacks);
         }
     }

@@ -41,7 +41,7 @@ use self::{
 };
 use super::{
     history::{Boot, DataSource, History, PoolReplay, StoreError, Unenriched, WriteBatch},
-    query::EventQuery,
+    query::{EventQuery, Moment},
 };
 use crate::domain::{
     ChainId,
@@ -263,6 +263,10 @@ impl History for MongoHistory {
 
     fn block(&self, chain: ChainId, hash: B256) -> BoxFuture<'_, std::result::Result<Option<(BlockRef, bool)>, StoreError>> {
         Box::pin(async move { read::block(&self.store, chain, &hash).await.map_err(Failure::told) })
+    }
+
+    fn block_at(&self, chain: ChainId, moment: Moment) -> BoxFuture<'_, std::result::Result<Option<BlockRef>, StoreError>> {
+        Box::pin(async move { read::block_at(&self.store, chain, moment).await.map_err(Failure::told) })
     }
 
     fn log_counts(&self, chain: ChainId) -> BoxFuture<'_, std::result::Result<(u64, u64), StoreError>> {

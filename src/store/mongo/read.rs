@@ -12,7 +12,7 @@ use mongodb::{
 use super::{
     Store,
     error::{Result, corrupt},
-    key::{self, binary},
+    key::{self, binary, bound},
     query::hint,
     row::{self, Doc},
     schema::{self, BLOCKS, EVENTS, HEADS, POOLS, SNAPSHOTS, SOURCES, TOKENS},
@@ -29,7 +29,7 @@ use crate::{
     },
     store::{
         history::{Boot, PoolReplay, Unenriched},
-        query::Place,
+        query::{Moment, Place},
     },
 };
 
@@ -181,6 +181,25 @@ pub(super) async fn block(store: &Store, chain: ChainId, hash: &B256) -> Result<
     let filter = doc! { "hash": binary(hash.as_slice()), "chain": chain.cast_signed() };
     let found = store.collection(BLOCKS).find_one(filter).hint(hint("hash")).await?;
     found.map(|found| Ok((Doc(&found).block()?, Doc(&found).flag("canonical")?))).transpose()
+}
+
+/// The filter, the index and its order.
+pub(super) fn block_at_filter(chain: ChainId, moment: Moment) -> (Document, &'static str, Document) {
+    match moment {
+        Moment::Number(number) => {
+            (doc! { "_id": key::blocks_between(chain, 0, number), "canonical": true }, "_id_", doc! { "_id": -1 })
+        }
+        Moment::Time(time) => {
+            let filter = doc! { "chain": chain.cast_signed(), "canonical": true, "timestamp": { "$lte": bound(time) } };
+            (filter, "time", doc! { "timestamp": -1, "_id": -1 })
+        }
+    }
+}
+
+pub(super) async fn block_at(store: &Store, chain: ChainId, moment: Moment) -> Result<Option<BlockRef>> {
+    let (filter, index, order) = block_at_filter(chain, moment);
+    let found = store.collection(BLOCKS).find_one(filter).hint(hint(index)).sort(order).await?;
+    found.map(|found| Doc(&found).block()).transpose()
 }
 
 /// Blocks that are looked at in one step: a range of `_id` for each kind.

@@ -40,7 +40,7 @@ const EVENT_FIELDS: [&str; 13] = [
 
 /// The projection of a query.
 pub(super) fn projection(fields: Fields) -> Document {
-    let state: &[&str] = if fields.state_after { &["state_after"] } else { &[] };
+    let state: &[&str] = if fields.state_after { &["state_after", "gauge"] } else { &[] };
     let enrichment: &[&str] = if fields.enrichment { &["origin", "gas_used", "gas_price"] } else { &[] };
     let names = EVENT_FIELDS.iter().chain(state).chain(enrichment);
     names.map(|name| ((*name).to_owned(), 1.into())).collect()
@@ -190,6 +190,7 @@ pub(super) fn event(
     if let Some(usd) = row.usd {
         out.append(cstr!("usd"), usd.0.cast_signed());
     }
+    maybe(&mut out, cstr!("gauge"), row.gauge.as_ref().map(|gauge| binary(codec::encode_gauge(gauge))));
     if let Some(enrichment) = &row.enrichment {
         out.append(cstr!("origin"), binary(enrichment.origin.as_slice()));
         // Its 64 bits: a uint64 as BSON has it.
@@ -215,6 +216,7 @@ struct Found<'a> {
     log: Option<&'a [u8]>,
     body: Option<&'a [u8]>,
     state_after: Option<&'a [u8]>,
+    gauge: Option<&'a [u8]>,
     origin: Option<&'a [u8]>,
     gas_used: Option<i64>,
     usd: Option<i64>,
@@ -237,6 +239,7 @@ impl<'a> Found<'a> {
                 "log" => (&mut found.log, None),
                 "body" => (&mut found.body, None),
                 "state_after" => (&mut found.state_after, None),
+                "gauge" => (&mut found.gauge, None),
                 "origin" => (&mut found.origin, None),
                 "gas_price" => (&mut found.gas_price, None),
                 "timestamp" => (&mut None, Some(&mut found.timestamp)),
@@ -311,8 +314,9 @@ pub(super) fn read_event(document: &RawDocument) -> Result<EventAt> {
         tx_index: whole("tx_index", found.tx_index)?,
         log_index: place.log_index,
     };
+    let gauge = found.gauge.zip(after.as_ref()).map(|(bytes, after)| codec::decode_gauge(bytes, after)).transpose()?;
     let usd = found.usd.map(|micro| Usd(micro.cast_unsigned()));
-    let row = EventRow { event: Event { pool, body, raw }, sync_log_index: found.sync_log_index, after, usd, enrichment };
+    let row = EventRow { event: Event { pool, body, raw }, sync_log_index: found.sync_log_index, after, usd, gauge, enrichment };
     Ok(EventAt { chain, block, row, canonical: whole("canonical", found.canonical)? })
 }
 

@@ -35,7 +35,7 @@ use self::{
 };
 use super::{
     history::{Boot, DataSource, History, PoolReplay, StoreError, Unenriched, WriteBatch},
-    query::EventQuery,
+    query::{EventQuery, Moment},
 };
 use crate::domain::{ChainId, block::BlockRef, pool::PoolMeta, record::EventAt};
 
@@ -149,6 +149,10 @@ impl History for SqliteHistory {
 
     fn block(&self, chain: ChainId, hash: B256) -> BoxFuture<'_, Result<Option<(BlockRef, bool)>, StoreError>> {
         Box::pin(async move { self.shared.connections()?.read(move |tx| read::block(tx, chain, &hash)).await })
+    }
+
+    fn block_at(&self, chain: ChainId, moment: Moment) -> BoxFuture<'_, Result<Option<BlockRef>, StoreError>> {
+        Box::pin(async move { self.shared.connections()?.read(move |tx| read::block_at(tx, chain, moment)).await })
     }
 
     fn log_counts(&self, chain: ChainId) -> BoxFuture<'_, Result<(u64, u64), StoreError>> {

@@ -21,7 +21,7 @@ use crate::{
     store::{
         codec,
         history::{Boot, PoolReplay, Unenriched},
-        query::Place,
+        query::{Moment, Place},
     },
 };
 
@@ -35,6 +35,10 @@ const SNAPSHOT: &str = "SELECT b.number, b.hash, b.parent_hash, b.timestamp, s.s
      CROSS JOIN blocks AS b ON b.chain = s.chain AND b.number = s.number AND b.fork = s.fork
      WHERE s.pool = ?1 AND b.canonical = 1 ORDER BY s.number DESC LIMIT 1";
 const BLOCK: &str = "SELECT number, hash, parent_hash, timestamp, canonical FROM blocks WHERE chain = ?1 AND hash = ?2";
+const BLOCK_BELOW: &str = "SELECT number, hash, parent_hash, timestamp FROM blocks
+     WHERE chain = ?1 AND number <= ?2 AND canonical = 1 ORDER BY number DESC LIMIT 1";
+const BLOCK_BEFORE: &str = "SELECT number, hash, parent_hash, timestamp FROM blocks INDEXED BY blocks_time
+     WHERE chain = ?1 AND canonical = 1 AND timestamp <= ?2 ORDER BY timestamp DESC, number DESC LIMIT 1";
 /// By the primary key: no index is kept for what is done once.
 const UNENRICHED: &str = "SELECT b.number, b.hash, b.parent_hash, b.timestamp, e.tx_hash FROM events AS e
      CROSS JOIN blocks AS b ON b.chain = e.chain AND b.number = e.number AND b.fork = e.fork
@@ -173,6 +177,17 @@ pub(super) fn block(tx: &Transaction<'_>, chain: ChainId, hash: &B256) -> Result
     rows.next()?.map(|row| Ok((row::block(row, 0)?, row.get(4)?))).transpose()
 }
 
+pub(super) fn block_at(tx: &Transaction<'_>, chain: ChainId, moment: Moment) -> Result<Option<BlockRef>> {
+    let chain = open::chain_key(tx, chain)?;
+    let (text, most) = match moment {
+        Moment::Number(number) => (BLOCK_BELOW, number),
+        Moment::Time(time) => (BLOCK_BEFORE, time),
+    };
+    let mut statement = tx.prepare_cached(text)?;
+    let mut rows = statement.query(params![chain, bound(most)])?;
+    rows.next()?.map(|row| row::block(row, 0)).transpose()
+}
+
 pub(super) fn log_counts(tx: &Transaction<'_>, chain: ChainId) -> Result<(u64, u64)> {
     let chain = open::chain_key(tx, chain)?;
     let (all, canonical) = tx.prepare_cached(LOG_COUNTS)?.query_row([chain], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -187,7 +202,9 @@ fn unsigned(value: i64) -> Result<u64> {
 #[cfg(test)]
 pub(super) fn statements() -> Vec<String> {
     let mut all: Vec<String> =
-        [HEAD, TOKENS, SOURCES, WINDOW_BLOCKS, POOL_KEY, SNAPSHOT, BLOCK, LOG_COUNTS].map(str::to_owned).to_vec();
+        [HEAD, TOKENS, SOURCES, WINDOW_BLOCKS, POOL_KEY, SNAPSHOT, BLOCK, BLOCK_BELOW, BLOCK_BEFORE, LOG_COUNTS]
+            .map(str::to_owned)
+            .to_vec();
     all.extend([pools_sql(), window_events_sql(), replay_sql()]);
     all
 }

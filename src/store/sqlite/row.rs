@@ -18,7 +18,7 @@ use crate::{
 
 /// What [`event`] reads, of `events AS e` with [`EVENT_JOINS`].
 pub(super) const EVENT_COLUMNS: &str = "b.number, b.hash, b.parent_hash, b.timestamp, e.canonical, p.id, e.address, e.tx_hash, e.tx_index, \
-     e.log_index, e.log, e.body, e.state_after, e.sync_log_index, e.origin, e.gas_used, e.gas_price, e.usd";
+     e.log_index, e.log, e.body, e.state_after, e.sync_log_index, e.origin, e.gas_used, e.gas_price, e.usd, e.gauge";
 
 /// `CROSS` keeps the order: events drive, the others are looked up by their primary keys.
 pub(super) const EVENT_JOINS: &str = "CROSS JOIN blocks AS b ON b.chain = e.chain AND b.number = e.number AND b.fork = e.fork CROSS JOIN pools AS p ON p.key = e.pool";
@@ -89,12 +89,16 @@ pub(super) fn event(chain: ChainId, row: &Row<'_>) -> Result<EventAt> {
         None => None,
     };
     let usd = row.get::<_, Option<i64>>(17)?.map(|micro| Usd(micro.cast_unsigned()));
+    let gauge = match (row.get_ref(18)?.as_blob_or_null().map_err(rusqlite::Error::from)?, &after) {
+        (Some(bytes), Some(after)) => Some(codec::decode_gauge(bytes, after)?),
+        _ => None,
+    };
     let raw =
         RawLog { address: emitter, topics, data, tx_hash: hash(row, 7)?, tx_index: uint(row, 8)?, log_index: uint(row, 9)? };
     Ok(EventAt {
         chain,
         block: block(row, 0)?,
-        row: EventRow { event: Event { pool, body, raw }, sync_log_index, after, usd, enrichment },
+        row: EventRow { event: Event { pool, body, raw }, sync_log_index, after, usd, gauge, enrichment },
         canonical: row.get(4)?,
     })
 }

@@ -235,14 +235,14 @@ impl Writing<'_, '_> {
         self.sql(
             "INSERT INTO events
                (chain, number, log_index, fork, kind, canonical, pool, tx_index, sync_log_index, derive_version, tx_hash, address,
-                amount0, amount1, log, body, state_after, origin, gas_used, gas_price, usd)
-             VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)
+                amount0, amount1, log, body, state_after, origin, gas_used, gas_price, usd, gauge)
+             VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)
              ON CONFLICT DO UPDATE SET
                state_after = coalesce(state_after, excluded.state_after), origin = coalesce(origin, excluded.origin),
                gas_used = coalesce(gas_used, excluded.gas_used), gas_price = coalesce(gas_price, excluded.gas_price),
-               usd = coalesce(usd, excluded.usd)
+               usd = coalesce(usd, excluded.usd), gauge = coalesce(gauge, excluded.gauge)
              WHERE (state_after IS NULL AND excluded.state_after IS NOT NULL) OR (origin IS NULL AND excluded.origin IS NOT NULL)
-               OR (usd IS NULL AND excluded.usd IS NOT NULL)",
+               OR (usd IS NULL AND excluded.usd IS NOT NULL) OR (gauge IS NULL AND excluded.gauge IS NOT NULL)",
         )?
         .execute(params![
             self.chain,
@@ -265,6 +265,7 @@ impl Writing<'_, '_> {
             enrichment.map(|e| e.gas_used.cast_signed()),
             enrichment.map(|e| e.gas_price_wei.to_be_bytes::<32>()),
             row.usd.map(|usd| usd.0.cast_signed()),
+            row.gauge.as_ref().map(codec::encode_gauge),
         ])?;
         let touched = self.touched.entry(pool).or_insert((number, number));
         *touched = (touched.0.min(number), touched.1.max(number));
