@@ -17,6 +17,7 @@ mod chains;
 mod discord;
 mod docs;
 mod doctor;
+mod dollars;
 mod engine;
 mod enrich;
 mod examples;

@@ -162,6 +162,7 @@ confirmations = 2
 finality = 64
 stablecoins = [{}]
 wrapped_native = "{}"
+min_depth_usd = 1
 
 [[chain.dex]]
 name = "uniswap-v2"

@@ -1,0 +1,258 @@
+//! Dollars of the running engine, against a recomputation from contract calls at every block, in the test's own arithmetic.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use alloy::primitives::{Address, B256, U256};
+use serde_json::{Value, json};
+use swaptide::{
+    chain::{BlockTag, ChainSource, contract_state},
+    domain::{
+        block::BlockRef,
+        pool::{CreatedAt, PoolMeta, PoolState, Protocol, V3State},
+    },
+};
+use swaptide_demo::{DevPool, Devnet, DevnetConfig};
+
+use super::{
+    engine::{Engine, Setup},
+    state,
+};
+
+/// Half of what was there counts after half an hour; a pool prices nothing that a dollar moves by one per cent.
+const STEADY_SECONDS: f64 = 1_800.0;
+const MIN_DEPTH_USD: f64 = 1.0;
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Depth {
+    tokens: [f64; 2],
+    both: f64,
+}
+
+/// What a pool says, in whole tokens.
+#[derive(Debug, Clone, Copy)]
+struct Said {
+    /// token1 per token0.
+    price: f64,
+    depth: Depth,
+    steady: Depth,
+    at: u64,
+}
+
+impl Said {
+    fn steady(&self, now: u64) -> Depth {
+        let passed = (now - self.at) as f64;
+        let mean = |steady: f64, depth: f64| (steady * STEADY_SECONDS + depth * passed) / (STEADY_SECONDS + passed);
+        Depth {
+            tokens: [0, 1].map(|i| mean(self.steady.tokens[i], self.depth.tokens[i])),
+            both: mean(self.steady.both, self.depth.both),
+        }
+    }
+}
+
+fn float(value: U256) -> f64 {
+    value.to_string().parse().unwrap()
+}
+
+/// Over a hundred ticks, one after the other, on the side where there is less.
+fn mean_liquidity(pool: &V3State) -> f64 {
+    let net = |tick: i32| pool.ticks.get(&tick).map_or(0.0, |tick| tick.liquidity_net as f64);
+    let (mut up, mut down) = (0.0, 0.0);
+    let mut liquidity = pool.liquidity as f64;
+    for tick in pool.tick..pool.tick + 100 {
+        up += liquidity / 100.0;
+        liquidity += net(tick + 1);
+    }
+    liquidity = pool.liquidity as f64;
+    for tick in (pool.tick - 99..=pool.tick).rev() {
+        // The tick that the price is in is crossed at its lower end.
+        liquidity -= net(tick);
+        down += liquidity / 100.0;
+    }
+    up.min(down)
+}
+
+fn say(pool: &DevPool, state: &PoolState) -> Option<(f64, Depth)> {
+    let (unit0, unit1) = (10_f64.powi(i32::from(pool.token0.decimals)), 10_f64.powi(i32::from(pool.token1.decimals)));
+    match state {
+        PoolState::V2(pair) if pair.reserve0 > 0 => {
+            let (x, y) = (pair.reserve0 as f64 / unit0, pair.reserve1 as f64 / unit1);
+            Some((y / x, Depth { tokens: [x / 200.0, y / 200.0], both: (x * y).sqrt() / 200.0 }))
+        }
+        PoolState::V3(v3) if v3.is_initialized() => {
+            let root = float(v3.sqrt_price_x96) / 2_f64.powi(96);
+            let both = mean_liquidity(v3) / 200.0;
+            let depth = Depth { tokens: [both / root / unit0, both * root / unit1], both: both / (unit0 * unit1).sqrt() };
+            Some((root * root * unit0 / unit1, depth))
+        }
+        _ => None,
+    }
+}
+
+struct Oracle {
+    pools: Vec<DevPool>,
+    stable: BTreeSet<Address>,
+    native: Address,
+    said: HashMap<Address, Said>,
+}
+
+impl Oracle {
+    fn rank(&self, token: Address) -> u8 {
+        if self.stable.contains(&token) { 0 } else { 2 - u8::from(token == self.native) }
+    }
+
+    fn price(&self, token: Address, now: u64, detour: bool) -> Option<f64> {
+        if self.rank(token) == 0 {
+            return Some(1.0);
+        }
+        let direct = self.median(token, now, |counter| self.rank(counter) < self.rank(token).min(2));
+        let others = || self.median(token, now, |counter| self.rank(counter) == 2);
+        direct.or_else(|| (detour && self.rank(token) == 2).then(others)?)
+    }
+
+    fn median(&self, token: Address, now: u64, counts: impl Fn(Address) -> bool) -> Option<f64> {
+        let mut says = Vec::new();
+        for pool in &self.pools {
+            let sides = [pool.token0.address, pool.token1.address];
+            let Some(mine) = sides.iter().position(|side| *side == token) else { continue };
+            let (counter, Some(said)) = (sides[1 - mine], self.said.get(&pool.address)) else { continue };
+            if !counts(counter) {
+                continue;
+            }
+            let Some(known) = self.price(counter, now, false) else { continue };
+            let steady = said.steady(now);
+            let depth = said.depth.tokens[1 - mine].min(steady.tokens[1 - mine]) * known;
+            let price = if mine == 0 { said.price * known } else { known / said.price };
+            if depth >= MIN_DEPTH_USD {
+                says.push((price, said.depth.both.min(steady.both) * known.sqrt()));
+            }
+        }
+        says.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let all: f64 = says.iter().map(|(_, weight)| weight).sum();
+        let mut below = 0.0;
+        says.into_iter()
+            .find(|(_, weight)| {
+                below += weight;
+                below * 2.0 >= all
+            })
+            .map(|(price, _)| price)
+    }
+
+    /// By the side that is nearer to a dollar.
+    fn value(&self, pool: &DevPool, amounts: [f64; 2], now: u64) -> Option<f64> {
+        let sides = [pool.token0.address, pool.token1.address];
+        let first = usize::from(self.rank(sides[1]) < self.rank(sides[0]));
+        [first, 1 - first].into_iter().find_map(|i| Some(amounts[i].abs() * self.price(sides[i], now, true)?))
+    }
+}
+
+fn meta(devnet: &Devnet, pool: &DevPool) -> Arc<PoolMeta> {
+    let protocol = match pool.protocol {
+        swaptide_demo::Protocol::V2 => Protocol::UniswapV2,
+        swaptide_demo::Protocol::V3 => Protocol::UniswapV3,
+    };
+    let block = BlockRef { number: 0, hash: B256::ZERO, parent_hash: B256::ZERO, timestamp: 0 };
+    Arc::new(PoolMeta {
+        chain: devnet.chain_id,
+        id: pool.address.into(),
+        protocol,
+        dex: String::new(),
+        factory: Address::ZERO,
+        token0: pool.token0.address,
+        token1: pool.token1.address,
+        fee_pips: pool.fee_pips,
+        tick_spacing: (pool.tick_spacing > 0).then_some(pool.tick_spacing),
+        created: CreatedAt { block, tx_hash: None, log_index: 0 },
+    })
+}
+
+fn close(ours: &Value, theirs: Option<f64>, what: &str) {
+    match (ours.as_str(), theirs) {
+        (None, None) => {}
+        (Some(text), Some(exact)) => {
+            let said: f64 = text.parse().unwrap();
+            assert!((said - exact).abs() <= exact.abs() * 1e-6 + 1e-6, "{what}: {said}, and the contracts come to {exact}");
+        }
+        _ => panic!("{what}: {ours}, and the contracts come to {theirs:?}"),
+    }
+}
+
+/// Replays the chain by contract calls; compares every swap's value, and every token's price at every block. Gives how many of both.
+async fn compare(engine: &Engine, devnet: &Devnet) -> (usize, usize) {
+    engine.at_head(devnet).await;
+    let source = state::source(devnet);
+    let d = &devnet.deployment;
+    let pools = devnet.trader.pools().to_vec();
+    let metas: Vec<_> = pools.iter().map(|pool| meta(devnet, pool)).collect();
+    let addresses: Vec<String> = pools.iter().map(|pool| pool.address.to_string()).collect();
+    let filter = json!([{ "fromBlock": "0x0", "toBlock": "latest", "address": addresses }]);
+    let mut touched: BTreeMap<u64, BTreeSet<Address>> = BTreeMap::new();
+    for log in devnet.rpc_call("eth_getLogs", filter).await.unwrap().as_array().unwrap() {
+        let number = u64::from_str_radix(&log["blockNumber"].as_str().unwrap()[2..], 16).unwrap();
+        touched.entry(number).or_default().insert(log["address"].as_str().unwrap().parse().unwrap());
+    }
+    let query = "{ swaps(first: 1000, orderDirection: asc) { totalCount nodes { pool { id } block { number } amount0 amount1 amountUSD } } }";
+    let swaps = engine.query(query, json!({})).await["swaps"].clone();
+    assert!(swaps["totalCount"].as_u64().unwrap() <= 1_000, "one page has them all");
+    let mut oracle = Oracle { pools, stable: d.stablecoins().into_iter().collect(), native: d.weth, said: HashMap::new() };
+    let tokens: Vec<Value> = d.tokens.iter().map(|token| json!({ "address": token.address.to_string() })).collect();
+    let (mut values, mut prices) = (0, 0);
+    for (number, of_block) in touched {
+        let block = source.header(BlockTag::Number(number)).await.unwrap().unwrap().block;
+        let some: Vec<_> = metas.iter().filter(|meta| of_block.iter().any(|a| meta.id == (*a).into())).cloned().collect();
+        for (id, state) in contract_state::read(&source, block.hash, &some).await.unwrap() {
+            let pool = oracle.pools.iter().find(|pool| id == pool.address.into()).unwrap();
+            let Some((price, depth)) = say(pool, &state.unwrap()) else { continue };
+            let steady = oracle.said.get(&pool.address).map_or_else(Depth::default, |said| said.steady(block.timestamp));
+            oracle.said.insert(pool.address, Said { price, depth, steady, at: block.timestamp });
+        }
+        for swap in swaps["nodes"].as_array().unwrap().iter().filter(|swap| swap["block"]["number"] == json!(number)) {
+            let pool = oracle.pools.iter().find(|pool| swap["pool"]["id"] == json!(format!("{:#x}", pool.address))).unwrap();
+            let amount = |name: &str| swap[name].as_str().unwrap().parse::<f64>().unwrap();
+            let worth = oracle.value(pool, [amount("amount0"), amount("amount1")], block.timestamp);
+            close(&swap["amountUSD"], worth, &format!("block {number}: {swap}"));
+            values += usize::from(worth.is_some());
+        }
+        let query = "query ($tokens: [TokenKey!]!, $block: Int!) { prices(tokens: $tokens, block: $block) { token value } }";
+        let said = engine.query(query, json!({ "tokens": tokens, "block": number })).await["prices"].clone();
+        for (token, said) in d.tokens.iter().zip(said.as_array().unwrap()) {
+            let price = oracle.price(token.address, block.timestamp, true);
+            close(&said["value"], price, &format!("block {number}: {}", token.symbol));
+            prices += usize::from(price.is_some());
+        }
+    }
+    (values, prices)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dollars_equal_a_recomputation_from_contract_calls_through_reorgs_and_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut devnet = Devnet::start(DevnetConfig { seed: 67, ..DevnetConfig::default() }).await.unwrap();
+    let stable: Vec<String> = devnet.deployment.stablecoins().iter().map(|a| format!("{:?}", a.to_string())).collect();
+    let native = devnet.deployment.weth;
+    let extra_chain =
+        format!("finality = 8\nstablecoins = [{}]\nwrapped_native = \"{native}\"\nmin_depth_usd = 1", stable.join(", "));
+    let setup = Setup { extra_chain, ..Setup::of(&devnet, folder.path()) };
+    devnet.fill(6, 8).await.unwrap();
+    let engine = Engine::start(&setup, folder.path()).await;
+    for depth in 1..4 {
+        // Time passes, so that depth counts, and prices change with it.
+        devnet.rpc_call("evm_increaseTime", json!([depth * 400])).await.unwrap();
+        for _ in 0..4 {
+            devnet.trader.push_random(10).await.unwrap();
+            devnet.mine().await.unwrap();
+        }
+        devnet.reorg_keeping(depth, 600).await.unwrap();
+    }
+    let (values, prices) = compare(&engine, &devnet).await;
+    assert!(values > 100 && prices > 60, "{values} {prices}");
+    assert!(engine.terminate().await.success());
+    let engine = Engine::start(&setup, folder.path()).await;
+    devnet.trader.push_random(10).await.unwrap();
+    devnet.mine().await.unwrap();
+    let (values, prices) = compare(&engine, &devnet).await;
+    assert!(values > 100 && prices > 60, "{values} {prices}");
+    assert!(engine.terminate().await.success());
+}
