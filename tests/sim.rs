@@ -33,6 +33,7 @@ use swaptide::{
         dollars::{Anchors, Routes, Usd},
         event::EventKind,
         image::PoolImage,
+        market::{Kept, Market, Trade},
         pool::{PoolId, PoolMeta, Protocol, StateAfter},
         record::{EventAt, PoolSnapshot, rows},
     },
@@ -395,6 +396,7 @@ fn dexes() -> Vec<DexSpec> {
 #[derive(Default)]
 struct Oracle {
     pools: BTreeMap<PoolId, (Arc<PoolMeta>, PoolImage)>,
+    markets: BTreeMap<PoolId, Market>,
     rows: Vec<Expected>,
     logs: u64,
 }
@@ -419,6 +421,7 @@ fn oracle(sim: &Sim) -> Oracle {
         for meta in &selected.created {
             routes.add(meta);
             oracle.pools.insert(meta.id, (meta.clone(), PoolImage::new(meta.protocol)));
+            oracle.markets.insert(meta.id, Market::default());
         }
         let mut after = Vec::new();
         for event in &selected.events {
@@ -431,13 +434,20 @@ fn oracle(sim: &Sim) -> Oracle {
         touched.iter().for_each(|id| oracle.pools.get_mut(id).unwrap().1.end_block(&block));
         let prices = routes.at(block.timestamp, |id| oracle.pools.get(id).map(|(_, image)| image.gauge));
         oracle.logs += selected.events.len() as u64;
-        oracle.rows.extend(rows(&selected.events, &after).iter().map(|row| Expected {
+        let mut of_block = rows(&selected.events, &after);
+        for row in &mut of_block {
+            row.usd = prices.worth(&oracle.pools[&row.event.pool].0, &row.event.body);
+            if let Some(trade) = Trade::of(block.timestamp, row) {
+                oracle.markets.get_mut(&row.event.pool).unwrap().trade(&trade);
+            }
+        }
+        oracle.rows.extend(of_block.iter().map(|row| Expected {
             kind: row.kind(),
             block: (block.number, block.hash),
             log_index: row.log_index(),
             sync: row.sync_log_index,
             after: row.after,
-            usd: prices.worth(&oracle.pools[&row.event.pool].0, &row.event.body),
+            usd: row.usd,
         }));
     }
     oracle
@@ -458,6 +468,11 @@ async fn check(sim: &Sim, engine: &Engine, whole: bool) -> (u64, u64) {
         assert_eq!(ours.get(id), Some(image), "{id} in memory");
     }
     assert_eq!(ours.len(), oracle.pools.len(), "pools in memory");
+    for view in pin.pools() {
+        let (ours, theirs) = (view.market.kept(), oracle.markets[&view.meta.id].kept());
+        let comparable = |kept: Kept| if whole { kept } else { without_dollars(kept) };
+        assert_eq!(comparable(ours), comparable(theirs), "what {} traded", view.meta.id);
+    }
 
     let reader = Reader::new([engine.live.clone()], engine.history.clone());
     for kind in EventKind::ALL {
@@ -488,6 +503,15 @@ async fn check(sim: &Sim, engine: &Engine, whole: bool) -> (u64, u64) {
     assert!(told.next().is_none(), "a subscriber has the chain's swaps in their order: {} of {}", folded.len(), swaps.len());
     assert!(untold == 0 || engine.waits_for_some, "a subscriber has the end of the chain: {untold} are missing");
     (oracle.rows.len() as u64, oracle.rows.iter().filter(|row| row.usd.is_some()).count() as u64)
+}
+
+fn without_dollars(mut kept: Kept) -> Kept {
+    for candle in kept.series.iter_mut().flat_map(|series| series.closed.iter_mut().chain(&mut series.open)) {
+        for side in [&mut candle.buys, &mut candle.sells] {
+            (side.usd, side.unvalued) = (0, 0);
+        }
+    }
+    kept
 }
 
 fn same(expected: &[&Expected], found: &[Expected], what: &str, pin: &swaptide::store::Pin) {

@@ -10,6 +10,7 @@ use super::{
     commit::Step,
     follow::{FollowError, Follower},
     ranges::{Ranges, Wanted},
+    table::Snapshots,
 };
 use crate::{
     chain::{RangeLogs, decode, registry::DexSpec},
@@ -74,8 +75,8 @@ impl Follower {
         }
         events_total = events_total.saturating_add(events);
         self.commit_piece(piece, created, range.end, quiet).await;
-        let snapshots = self.table.borrow_mut().snapshots(self.deps.chain, range.end, &[], false);
-        self.deps.live.add_side(snapshots, self.sources(range.end.number));
+        let Snapshots { pools, candles } = self.table.borrow_mut().snapshots(&self.deps, range.end, &[], false);
+        self.deps.live.add_side(pools, candles, self.sources(range.end.number));
         self.reconciler = Reconciler::new(range.end);
         events_total
     }

@@ -2,13 +2,16 @@
 
 use std::{cell::RefCell, collections::HashSet, rc::Rc, sync::Arc, time::Duration};
 
+use alloy::primitives::B256;
+
 use super::{
     Deps, Finality, StartBlock,
     follow::{Follower, Halt},
+    markets::{self, Trading},
     pool::{Applied, fold},
     seed::{self, SeedError, Seeded},
     sources,
-    table::Table,
+    table::{Known, Table},
 };
 use crate::{
     chain::{BlockTag, ChainError, ChainSource, registry::Registry, tokens},
@@ -16,6 +19,7 @@ use crate::{
         block::{BlockRef, Header},
         dollars::Routes,
         image::PoolImage,
+        market::Market,
         pool::PoolMeta,
         reconcile::Reconciler,
         record::{DecodedBlock, EventAt, unfold},
@@ -81,7 +85,7 @@ impl Follower {
         let mut registry = Registry::new(deps.plan.dexes.clone());
         for (meta, image) in seeded.pools {
             registry.insert(meta.clone());
-            table.borrow_mut().start(&deps, &meta, Some((image, anchor)));
+            table.borrow_mut().start(&deps, &meta, Some(Known::new(image, anchor)));
         }
         let commit = Commit {
             views: views(&table),
@@ -91,7 +95,7 @@ impl Follower {
             ..Commit::default()
         };
         deps.live.restore(commit, anchor.number, anchor.number.saturating_add(1));
-        deps.live.add_side(Vec::new(), cursors);
+        deps.live.add_side(Vec::new(), Vec::new(), cursors);
         Ok(Self::new(deps, table, registry, Reconciler::new(anchor)))
     }
 
@@ -164,9 +168,15 @@ async fn restore_pools(deps: &Arc<Deps>, table: &Rc<RefCell<Table>>, boot: &Boot
         let replays = insist(deps, async || Ok(deps.history.replay(deps.chain, pools.to_vec()).await?)).await?;
         for (meta, replay) in pools.iter().zip(replays) {
             let meta = Arc::new(meta.clone());
-            let Replayed { image, updated, blocks, applied } = replayed(&meta, replay, |_| true);
+            let replayed = replayed(&meta, replay, |_| true);
+            let above = |block: &BlockRef| block.number > anchor.number;
+            let Traded { trading, before } = insist(deps, async || Ok(replayed.trading(deps, &meta, above).await?)).await?;
+            let Replayed { image, updated, blocks, applied, .. } = replayed;
             let mut table = table.borrow_mut();
-            table.start(deps, &meta, Some((image, updated)));
+            table.start(deps, &meta, Some(Known { image, trading, updated }));
+            for (block, market) in before {
+                table.remember_market(block, meta.id, &market);
+            }
             if applied.misfits.iter().any(|(_, _, error)| error.is_drift()) {
                 tracing::error!(pool = %meta.id, "FAULTED: its stored events do not fit its state");
                 table.fault(&meta.id, updated);
@@ -188,18 +198,58 @@ pub(super) struct Replayed {
     pub(super) updated: BlockRef,
     blocks: Vec<DecodedBlock>,
     applied: Applied,
+    /// Its trading at the snapshot, and that block; `None`: it has to be made of what is stored.
+    market: Option<Arc<Market>>,
+    since: BlockRef,
+    rows: Vec<EventAt>,
+}
+
+/// What a pool has traded.
+pub(super) struct Traded {
+    pub(super) trading: Trading,
+    /// Before each of the blocks that can still be taken back.
+    pub(super) before: Vec<(B256, Arc<Market>)>,
+}
+
+impl Replayed {
+    /// Its trading: as of the snapshot, then row by row.
+    pub(super) async fn trading(
+        &self,
+        deps: &Deps,
+        meta: &PoolMeta,
+        can_be_taken_back: impl Fn(&BlockRef) -> bool,
+    ) -> Result<Traded, StoreError> {
+        let mut trading = match &self.market {
+            Some(market) => Trading::new(market.clone()),
+            None => markets::derive(deps, meta, &self.since).await?,
+        };
+        let mut before: Vec<(B256, Arc<Market>)> = Vec::new();
+        for event in &self.rows {
+            let block = &event.block;
+            if can_be_taken_back(block) && before.last().is_none_or(|(hash, _)| *hash != block.hash) {
+                before.push((block.hash, trading.market.clone()));
+            }
+            trading.take(block.timestamp, &event.row);
+        }
+        Ok(Traded { trading, before })
+    }
 }
 
 /// Folds what the store has of a pool; rows of blocks that `counts` denies are left out.
 pub(super) fn replayed(meta: &PoolMeta, replay: PoolReplay, counts: impl Fn(&BlockRef) -> bool) -> Replayed {
     let since = replay.snapshot.as_ref().map_or(meta.created.block, |s| s.block);
-    let base = replay.snapshot.map_or_else(|| PoolImage::new(meta.protocol), |s| s.image);
-    let blocks = group(replay.rows.iter().filter(|row| counts(&row.block)));
+    // Without a snapshot nothing was traded before the rows.
+    let (base, market) = match replay.snapshot {
+        Some(snapshot) => (snapshot.image, snapshot.market),
+        None => (PoolImage::new(meta.protocol), Some(Arc::default())),
+    };
+    let rows: Vec<EventAt> = replay.rows.into_iter().filter(|row| counts(&row.block)).collect();
+    let blocks = group(rows.iter());
     let picks: Vec<(usize, usize)> =
         blocks.iter().enumerate().flat_map(|(b, block)| (0..block.events.len()).map(move |e| (b, e))).collect();
     let applied = fold(0, base, &blocks, &picks);
     let updated = blocks.last().map_or(since, |b| b.block);
-    Replayed { image: applied.image.clone(), updated, blocks, applied }
+    Replayed { image: applied.image.clone(), updated, blocks, applied, market, since, rows }
 }
 
 /// Each pool once: one that was read from its contract at two starts has two places in the store.

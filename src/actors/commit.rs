@@ -60,6 +60,7 @@ impl Follower {
         let gone: Vec<PoolId> = reverted.iter().flat_map(|r| r.created.iter().map(|m| m.id)).collect();
         {
             let mut table = self.table.borrow_mut();
+            table.take_back_trades(&step.update.revert);
             for meta in step.created.iter().flatten() {
                 table.start(&deps, meta, None);
             }
@@ -72,13 +73,13 @@ impl Follower {
 
         let fallback = ancestor(&step.update).or(before).unwrap_or(step.head);
         let after = self.absorb(&deps, &job.blocks, outcomes, fallback, step.keep_undo);
+        let extended = self.records(&job.blocks, &after, &step.created, step.keep_undo);
         let mut views = self.views(&after.touched);
         for id in gone.into_iter().filter(|id| !job.created.contains(id)) {
             self.table.borrow_mut().entries.remove(&id);
             views.retain(|(v, _)| *v != id);
             views.push((id, None));
         }
-        let extended = self.records(&job.blocks, &after, &step.created);
         let rows_added: usize = extended.iter().map(|r| r.rows.len()).sum();
         self.observe(&step.update, extended.len(), rows_added, step.head.number, step.finalized_number);
         #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::pool::fold;
+use super::{markets::Trading, pool::fold, table::Known};
 use crate::{
     chain::registry::Registry,
     domain::{
@@ -11,6 +11,7 @@ use crate::{
         block::BlockRef,
         event::RawLog,
         image::PoolImage,
+        market::Market,
         pool::{PoolId, PoolMeta, StateAfter},
         record::{BlockRecord, DecodedBlock, rows, set_gauges},
     },
@@ -21,6 +22,7 @@ use crate::{
 pub(super) struct Folded {
     pub(super) meta: Arc<PoolMeta>,
     pub(super) image: PoolImage,
+    pub(super) trading: Trading,
     /// The newest block whose events are in `state`.
     pub(super) updated: BlockRef,
     /// Its events did not fit its state.
@@ -33,6 +35,8 @@ pub(super) struct Block {
     pub(super) record: BlockRecord,
     /// Each touched pool before the block.
     pub(super) pre_images: Vec<(PoolId, PoolImage)>,
+    /// What each of them had traded.
+    pub(super) traded_before: Vec<(PoolId, Arc<Market>)>,
     pub(super) malformed: usize,
 }
 
@@ -48,9 +52,10 @@ impl Folder {
     }
 
     /// A pool that is known from elsewhere.
-    pub(super) fn insert(&mut self, meta: &Arc<PoolMeta>, image: PoolImage, updated: BlockRef) {
+    pub(super) fn insert(&mut self, meta: &Arc<PoolMeta>, known: Known) {
         self.registry.insert(meta.clone());
-        let folded = Folded { meta: meta.clone(), image, updated, broken: false, events_since_snapshot: 0 };
+        let Known { image, trading, updated } = known;
+        let folded = Folded { meta: meta.clone(), image, trading, updated, broken: false, events_since_snapshot: 0 };
         self.pools.insert(meta.id, folded);
     }
 
@@ -67,7 +72,7 @@ impl Folder {
     pub(super) fn block(&mut self, block: BlockRef, logs: Vec<RawLog>) -> Block {
         let selected = self.registry.select(self.chain, block, logs);
         for meta in &selected.created {
-            self.insert(meta, PoolImage::new(meta.protocol), block);
+            self.insert(meta, Known::new(PoolImage::new(meta.protocol), block));
         }
         let blocks = [DecodedBlock { block, events: selected.events }];
         let events = &blocks[0].events;
@@ -95,7 +100,16 @@ impl Folder {
         }
         let mut rows = rows(events, &after);
         set_gauges(&mut rows, |id| self.pools.get(id).map(|pool| pool.image.gauge));
+        let mut traded_before = Vec::with_capacity(pre_images.len());
+        for (id, _) in &pre_images {
+            traded_before.extend(self.pools.get(id).map(|pool| (*id, pool.trading.market.clone())));
+        }
+        for row in &rows {
+            if let Some(pool) = self.pools.get_mut(&row.event.pool) {
+                pool.trading.take(block.timestamp, row);
+            }
+        }
         let record = BlockRecord { chain: self.chain, block, rows, created: selected.created };
-        Block { record, pre_images, malformed: selected.malformed }
+        Block { record, pre_images, traded_before, malformed: selected.malformed }
     }
 }

@@ -11,7 +11,13 @@ use alloy::primitives::{Address, B256};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::{task::JoinHandle, time::Instant};
 
-use super::{Deps, Finality, commit::Step, late::Late, sources, table::Table};
+use super::{
+    Deps, Finality,
+    commit::Step,
+    late::Late,
+    sources,
+    table::{Snapshots, Table},
+};
 use crate::{
     chain::{BlockTag, ChainError, aggregator, registry::Registry},
     domain::{
@@ -234,8 +240,8 @@ impl Follower {
         }
         let later: Vec<BlockRef> =
             self.deps.live.head().window.iter().map(|r| r.block).filter(|b| b.number > anchor.number).collect();
-        let snapshots = table.snapshots(self.deps.chain, anchor, &later, force);
-        self.deps.live.add_side(snapshots, self.sources(anchor.number));
+        let Snapshots { pools, candles } = table.snapshots(&self.deps, anchor, &later, force);
+        self.deps.live.add_side(pools, candles, self.sources(anchor.number));
     }
 
     /// Before a stop: what changed since its last snapshot, at the finalized block, so that the next start is short.
@@ -243,8 +249,8 @@ impl Follower {
         let anchor = self.reconciler.anchor();
         let later: Vec<BlockRef> =
             self.deps.live.head().window.iter().map(|r| r.block).filter(|b| b.number > anchor.number).collect();
-        let snapshots = self.table.borrow_mut().snapshots(self.deps.chain, anchor, &later, true);
-        self.deps.live.add_side(snapshots, self.sources(anchor.number));
+        let Snapshots { pools, candles } = self.table.borrow_mut().snapshots(&self.deps, anchor, &later, true);
+        self.deps.live.add_side(pools, candles, self.sources(anchor.number));
     }
 
     /// The cursors of what is followed, after everything up to `done`.

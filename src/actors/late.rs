@@ -14,11 +14,12 @@ use super::{
     backfill::watched_addresses,
     boot::{ask_anchor, replayed},
     commit::fetch_tokens,
-    folder::Folder,
+    folder::{Folded, Folder},
     follow::{FollowError, Follower},
     ranges::{Ranges, Wanted},
     seed::{self, SeedError, seed},
     sources,
+    table::Known,
 };
 use crate::{
     chain::{
@@ -28,7 +29,6 @@ use crate::{
     domain::{
         block::{BlockRef, Header},
         event::RawLog,
-        image::PoolImage,
         pool::PoolId,
         record::{BlockRecord, PoolSnapshot},
         token::TokenMeta,
@@ -159,7 +159,7 @@ async fn begin(deps: &Arc<Deps>, spec: &DexSpec) -> Result<Ready, SeedError> {
         let done = WriteBatch { sources: vec![(late_name, from), (mark, from)], ..seed::batch(deps, anchor) };
         let seeded = seed(deps, std::slice::from_ref(spec), anchor, done).await?;
         for (meta, image) in &seeded.pools {
-            folder.insert(meta, image.clone(), anchor);
+            folder.insert(meta, Known::new(image.clone(), anchor));
         }
         return Ok(Ready { spec: spec.clone(), folder, at: anchor, tokens: seeded.tokens });
     };
@@ -172,7 +172,8 @@ async fn begin(deps: &Arc<Deps>, spec: &DexSpec) -> Result<Ready, SeedError> {
         // Above its cursor there may be rows of a time when it was followed, and not all of them.
         let meta = Arc::new(meta);
         let replayed = replayed(&meta, replay, |block| block.number < *next);
-        folder.insert(&meta, replayed.image, replayed.updated);
+        let traded = replayed.trading(deps, &meta, |_| false).await?;
+        folder.insert(&meta, Known { image: replayed.image, trading: traded.trading, updated: replayed.updated });
     }
     Ok(Ready { spec: spec.clone(), folder, at, tokens: Vec::new() })
 }
@@ -193,14 +194,24 @@ impl Ready {
         wanted.retain(|token| deps.live.token(token).is_none() && !self.tokens.iter().any(|t| t.address == *token));
         let tokens: Vec<Arc<TokenMeta>> = fetch_tokens(deps.clone(), end, wanted).await.into_iter().map(Arc::new).collect();
         self.tokens.extend(tokens.iter().cloned());
-        let mut snapshots = Vec::new();
+        let (mut snapshots, mut candles) = (Vec::new(), Vec::new());
         for (id, pool) in self.folder.pools.iter_mut().filter(|(_, pool)| pool.events_since_snapshot >= SNAPSHOT_EVENTS) {
             pool.events_since_snapshot = 0;
-            snapshots.push(PoolSnapshot { chain: deps.chain, pool: *id, block: end, image: pool.image.clone() });
+            // The batch with what was given before was written, or this would have begun anew.
+            pool.trading.forget_given();
+            let market = pool.trading.market.clone();
+            candles.extend(pool.trading.give(*id, &market));
+            snapshots.push(PoolSnapshot {
+                chain: deps.chain,
+                pool: *id,
+                block: end,
+                image: pool.image.clone(),
+                market: Some(market),
+            });
         }
         self.at = end;
         let cursor = (sources::late_name(&sources::name(&self.spec)), end.number.saturating_add(1));
-        WriteBatch { records, snapshots, tokens, sources: vec![cursor], ..seed::batch(deps, end) }
+        WriteBatch { records, snapshots, candles, tokens, sources: vec![cursor], ..seed::batch(deps, end) }
     }
 }
 
@@ -254,13 +265,13 @@ impl Follower {
         let deps = self.deps.clone();
         let Ready { spec, mut folder, tokens, .. } = ready;
         let mut amended = Vec::new();
-        let mut undo: Vec<(BlockRef, Vec<(PoolId, PoolImage)>)> = Vec::new();
+        let mut undo = Vec::new();
         let settled_blocks = settled.len();
         for (i, (block, logs)) in settled.into_iter().chain(recent).enumerate() {
             let folded = folder.block(block, logs);
             self.count_malformed(folded.malformed, block);
             if i >= settled_blocks {
-                undo.push((block, folded.pre_images));
+                undo.push((block, folded.pre_images, folded.traded_before));
             }
             if !folded.record.rows.is_empty() {
                 let record = match deps.live.record(&block.hash) {
@@ -278,7 +289,8 @@ impl Follower {
             if table.entries.contains_key(&id) {
                 continue; // it was listed before, and is followed already
             }
-            table.start(&deps, &pool.meta, Some((pool.image, pool.updated)));
+            let Folded { image, trading, updated, .. } = pool.clone();
+            table.start(&deps, &pool.meta, Some(Known { image, trading, updated }));
             if pool.broken {
                 tracing::error!(pool = %id, "FAULTED: its events do not fit its state, so the state is not the contract's");
                 table.fault(&id, pool.updated);
@@ -293,9 +305,12 @@ impl Follower {
             }
             ids.push(id);
         }
-        for (block, pre_images) in undo {
+        for (block, pre_images, traded_before) in undo {
             for (id, image) in pre_images.into_iter().filter(|(id, _)| ids.contains(id)) {
                 self.table.borrow_mut().remember_undo(block.hash, id, image);
+            }
+            for (id, market) in traded_before.iter().filter(|(id, _)| ids.contains(id)) {
+                self.table.borrow_mut().remember_market(block.hash, *id, market);
             }
         }
         tracing::info!(dex = spec.name, pools = ids.len(), "an added source has caught up, and is followed from now on");
@@ -314,7 +329,7 @@ impl Follower {
             ..Commit::default()
         });
         // After the commit, so that the cursor is never stored without what it stands for.
-        deps.live.add_side(Vec::new(), cursors);
+        deps.live.add_side(Vec::new(), Vec::new(), cursors);
     }
 }
 

@@ -17,6 +17,7 @@ mod follow;
 mod heal;
 pub mod ingest;
 mod late;
+mod markets;
 pub mod oracle;
 pub mod persist;
 pub mod pool;

@@ -18,7 +18,10 @@ use super::{
     refill::{self, Refill, RefillError},
 };
 use crate::{
-    domain::{block::BlockRef, record::BlockRecord},
+    domain::{
+        block::BlockRef,
+        record::{BlockRecord, PoolChunk},
+    },
     store::{
         Head, StoreError,
         history::{PurgeOrphans, WriteBatch},
@@ -258,6 +261,7 @@ impl Writer {
             last.head = Some(tip);
             last.tokens = side.tokens.into_values().collect();
             last.snapshots = side.snapshots.into_values().collect();
+            last.candles = side.candles.into_iter().map(|((pool, ..), chunk)| PoolChunk { pool, chunk }).collect();
             last.sources = sources;
             last.purge_orphans = purge;
         }
@@ -272,6 +276,7 @@ impl Writer {
         let known = self.durable.back().map(|(number, _)| *number);
         self.durable
             .extend(batch.records.iter().map(|r| (r.block.number, r.block.hash)).filter(|(n, _)| known.is_none_or(|k| *n > k)));
+        self.deps.live.stored_candles(&batch.candles);
         if batch.purge_orphans.is_some() {
             self.last_purge = Instant::now();
         }
@@ -342,6 +347,11 @@ fn side_of(batch: &WriteBatch) -> Side {
     Side {
         tokens: batch.tokens.iter().map(|t| (t.address, t.clone())).collect(),
         snapshots: batch.snapshots.iter().map(|s| (s.pool, s.clone())).collect(),
+        candles: batch
+            .candles
+            .iter()
+            .filter_map(|c| Some(((c.pool, c.chunk.interval, c.chunk.span()?.0), c.chunk.clone())))
+            .collect(),
         sources: batch.sources.iter().cloned().collect(),
         amended: batch.records.iter().map(|r| (r.block.hash, r.clone())).collect(),
     }

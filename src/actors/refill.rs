@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use alloy::primitives::B256;
 
-use super::{Deps, boot::replayed, folder::Folder, sources};
+use super::{Deps, boot::replayed, folder::Folder, sources, table::Known};
 use crate::{
     chain::{BlockTag, ChainError, registry::Registry},
     domain::{block::Header, record::BlockRecord},
@@ -76,7 +76,8 @@ impl Refill {
         for meta in self.folder.unknown(&logs) {
             let replay = deps.history.replay(deps.chain, vec![meta.as_ref().clone()]).await?.into_iter().next();
             let replayed = replayed(&meta, replay.unwrap_or_default(), |block| !self.left.contains(&block.hash));
-            self.folder.insert(&meta, replayed.image, replayed.updated);
+            // What it traded is known where it is followed.
+            self.folder.insert(&meta, Known::new(replayed.image, replayed.updated));
         }
         Ok(self.folder.block(header.block, logs).record)
     }

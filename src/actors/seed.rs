@@ -134,6 +134,7 @@ async fn read(deps: &Arc<Deps>, metas: &[Arc<PoolMeta>], anchor: BlockRef, seede
         pool: meta.id,
         block: anchor,
         image: image.clone(),
+        market: Some(Arc::default()),
     };
     let snapshots = found.iter().map(snapshot).collect();
     let records = vec![Arc::new(BlockRecord { chain: deps.chain, block: anchor, rows: Vec::new(), created })];

@@ -7,15 +7,18 @@ use alloy::primitives::B256;
 
 use super::{
     Deps,
+    markets::{Before, Trading},
     pool::{Applied, Pool, actor_name},
     supervise::{Restart, Spec, supervise},
 };
 use crate::{
     domain::{
         block::BlockRef,
+        event::EventKind,
         image::PoolImage,
+        market::Market,
         pool::{PoolId, PoolMeta},
-        record::PoolSnapshot,
+        record::{EventRow, PoolChunk, PoolSnapshot},
     },
     store::{PoolStatus, PoolView},
     telemetry::ActorState,
@@ -24,6 +27,13 @@ use crate::{
 /// A pool is written as a snapshot after this many events: so many at most are replayed on a restart.
 const SNAPSHOT_EVENTS: u32 = 2_000;
 
+/// Pools at a final block, and the candles that closed before it.
+#[derive(Default)]
+pub(super) struct Snapshots {
+    pub(super) pools: Vec<PoolSnapshot>,
+    pub(super) candles: Vec<PoolChunk>,
+}
+
 pub(super) struct Entry {
     pub(super) meta: Arc<PoolMeta>,
     pub(super) address: Addr<Pool>,
@@ -31,6 +41,7 @@ pub(super) struct Entry {
     pub(super) seq: u64,
     /// The last state that was acknowledged and committed.
     pub(super) image: PoolImage,
+    pub(super) trading: Trading,
     /// The newest block whose events are in `state`.
     pub(super) updated: BlockRef,
     /// `Some`: the pool did not answer; `state` is true at this block and not after.
@@ -39,12 +50,28 @@ pub(super) struct Entry {
     events_since_snapshot: u32,
 }
 
+/// What is known of a pool before its actor starts.
+pub(super) struct Known {
+    pub(super) image: PoolImage,
+    pub(super) trading: Trading,
+    /// The newest block whose events are in it.
+    pub(super) updated: BlockRef,
+}
+
+impl Known {
+    /// One that has not traded.
+    pub(super) fn new(image: PoolImage, updated: BlockRef) -> Self {
+        Self { image, trading: Trading::default(), updated }
+    }
+}
+
 /// Owned by the chain's tree, so that it outlives a restart of `Ingest`.
 #[derive(Default)]
 pub(super) struct Table {
     pub(super) entries: HashMap<PoolId, Entry>,
     /// By block: the state of each pool before the block changed it.
     undo: HashMap<B256, Vec<(PoolId, PoolImage)>>,
+    markets_before: Before,
 }
 
 impl Entry {
@@ -58,6 +85,7 @@ impl Entry {
             meta: self.meta.clone(),
             state: self.image.state.clone(),
             gauge: self.image.gauge,
+            market: self.trading.market.clone(),
             status,
             held_at: self.held_at,
             updated: self.updated,
@@ -67,8 +95,9 @@ impl Entry {
 
 impl Table {
     /// Starts the actor of a pool, from its creation or from a restored state.
-    pub(super) fn start(&mut self, deps: &Deps, meta: &Arc<PoolMeta>, image: Option<(PoolImage, BlockRef)>) {
-        let (image, updated) = image.unwrap_or_else(|| (PoolImage::new(meta.protocol), meta.created.block));
+    pub(super) fn start(&mut self, deps: &Deps, meta: &Arc<PoolMeta>, known: Option<Known>) {
+        let known = known.unwrap_or_else(|| Known::new(PoolImage::new(meta.protocol), meta.created.block));
+        let Known { image, trading, updated } = known;
         let spec = Spec {
             kind: "pool",
             name: actor_name(meta),
@@ -86,6 +115,7 @@ impl Table {
             address,
             seq: 0,
             image,
+            trading,
             updated,
             held_at: None,
             faulted: false,
@@ -108,8 +138,32 @@ impl Table {
         }
     }
 
+    /// A row of a block, in the order of the chain.
+    pub(super) fn trade(&mut self, block: &BlockRef, row: &EventRow, keep_undo: bool) {
+        let Some(entry) = self.entries.get_mut(&row.event.pool).filter(|_| row.kind() == EventKind::Swap) else { return };
+        if keep_undo {
+            self.markets_before.remember(block.hash, row.event.pool, &entry.trading.market);
+        }
+        entry.trading.take(block.timestamp, row);
+    }
+
+    /// What a pool had traded before a block.
+    pub(super) fn remember_market(&mut self, block: B256, pool: PoolId, market: &Arc<Market>) {
+        self.markets_before.remember(block, pool, market);
+    }
+
+    /// Trading is as it was before these blocks, newest first.
+    pub(super) fn take_back_trades(&mut self, reverted: &[BlockRef]) {
+        for (id, market) in self.markets_before.all(reverted) {
+            if let Some(entry) = self.entries.get_mut(&id) {
+                entry.trading.market = market;
+            }
+        }
+    }
+
     pub(super) fn forget_undo(&mut self, keep: impl Fn(&B256) -> bool) {
         self.undo.retain(|hash, _| keep(hash));
+        self.markets_before.forget(keep);
     }
 
     /// A pool answered: its new state is what the next commit publishes.
@@ -150,23 +204,31 @@ impl Table {
 
     /// Snapshots of pools that changed enough since their last one. `at` is final; `later` are the canonical blocks above it,
     /// ascending. `force` takes every pool that changed at all.
-    pub(super) fn snapshots(&mut self, chain: u64, at: BlockRef, later: &[BlockRef], force: bool) -> Vec<PoolSnapshot> {
+    pub(super) fn snapshots(&mut self, deps: &Deps, at: BlockRef, later: &[BlockRef], force: bool) -> Snapshots {
         let due = |e: &Entry| {
             e.held_at.is_none() && e.events_since_snapshot > 0 && (force || e.events_since_snapshot >= SNAPSHOT_EVENTS)
         };
+        for (id, interval, last) in deps.live.take_stored() {
+            if let Some(entry) = self.entries.get_mut(&id) {
+                entry.trading.forget(interval, last);
+            }
+        }
+        let mut snapshots = Snapshots::default();
         if !self.entries.values().any(due) {
-            return Vec::new();
+            return snapshots;
         }
         let newest_first: Vec<BlockRef> = later.iter().rev().copied().collect();
         let mut before_later = self.bases(&newest_first);
-        let mut snapshots = Vec::new();
+        let mut markets_before_later = self.markets_before.all(&newest_first);
         for (id, entry) in self.entries.iter_mut().filter(|(_, e)| due(e)) {
             if entry.meta.created.block.number > at.number {
                 continue;
             }
             let image = before_later.remove(id).unwrap_or_else(|| entry.image.clone());
+            let market = markets_before_later.remove(id).unwrap_or_else(|| entry.trading.market.clone());
             entry.events_since_snapshot = 0;
-            snapshots.push(PoolSnapshot { chain, pool: *id, block: at, image });
+            snapshots.candles.extend(entry.trading.give(*id, &market));
+            snapshots.pools.push(PoolSnapshot { chain: deps.chain, pool: *id, block: at, image, market: Some(market) });
         }
         snapshots
     }
@@ -176,6 +238,7 @@ impl Table {
         self.entries.retain(|id, entry| match deps.live.newest(id) {
             Some(view) => {
                 entry.image = PoolImage { state: view.state.clone(), gauge: view.gauge };
+                entry.trading.market = view.market.clone();
                 entry.updated = view.updated;
                 entry.held_at = view.held_at;
                 // A gap in the numbers: the pool asks for a base.

@@ -41,16 +41,17 @@ impl Gauges {
 }
 
 impl Follower {
-    /// The rows of a step, with what each moved in dollars.
+    /// The rows of a step, with what each moved in dollars; every pool has traded them.
     pub(super) fn records(
         &self,
         blocks: &[DecodedBlock],
         after: &Absorbed,
         created: &[Vec<Arc<PoolMeta>>],
+        keep_undo: bool,
     ) -> Vec<Arc<BlockRecord>> {
-        let table = self.table.borrow();
         let live: &Live = &self.deps.live;
-        live.with_routes(|routes| {
+        let records: Vec<Arc<BlockRecord>> = live.with_routes(|routes| {
+            let table = self.table.borrow();
             let parts = blocks.iter().enumerate().zip(&after.states).zip(created);
             let record = |at: usize, block: &DecodedBlock, states: &[Option<StateAfter>], created: &[Arc<PoolMeta>]| {
                 let gauge = |id: &PoolId| match after.gauges.get(id) {
@@ -67,6 +68,11 @@ impl Follower {
                 Arc::new(BlockRecord { chain: self.deps.chain, block: block.block, rows, created: created.to_vec() })
             };
             parts.map(|(((at, block), states), created)| record(at, block, states, created)).collect()
-        })
+        });
+        let mut table = self.table.borrow_mut();
+        for record in &records {
+            record.rows.iter().for_each(|row| table.trade(&record.block, row, keep_undo));
+        }
+        records
     }
 }

@@ -1,10 +1,14 @@
 //! Candles and windows of one pool, folded swap by swap.
 //!
+//! Closed candles are stored in chunks of [`CHUNK`], each once and for good, counted from the pool's first; what is not stored yet rides
+//! with the market. Of minutes a day stays in memory anyway, for windows.
+//!
 //! A [`Market`] is a value: cloning it costs a few pointers, so the market at each block of the undo window is simply kept, and a reorg
 //! is a look at an older one. Nothing of it has to be taken back. What is absent: dollars, and what is older than memory keeps.
 
 mod candle;
 mod interval;
+mod kept;
 #[cfg(test)]
 mod tests;
 
@@ -15,10 +19,12 @@ use rpds::{HashTrieMapSync, RedBlackTreeMapSync, VectorSync};
 
 pub use candle::{Candle, RawPrice, Side, Trade};
 pub use interval::{Interval, Window};
+pub use kept::{Kept, KeptSeries};
 
-/// Closed candles that memory keeps of each interval; of minutes a day, for windows.
+/// Closed candles that memory keeps of each interval that is not stored.
 const KEPT: usize = 512;
-const KEPT_MINUTES: usize = 1_440;
+/// Candles that are stored as one.
+pub const CHUNK: usize = 256;
 
 /// When an address traded last, in the minutes that windows count; 0: never.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -41,9 +47,24 @@ struct Series {
     /// Later trades have left them alone. The first `gone` are let go of, and stay until it is worth to copy the rest.
     closed: VectorSync<Candle>,
     gone: usize,
-    /// Something was let go of.
-    forgot: bool,
+    /// Candles that begin here or later are all known: 0, where nothing was let go of.
+    known_from: u64,
     open: Option<Candle>,
+}
+
+/// Closed candles of one interval that are stored as one; oldest first, [`CHUNK`] of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    pub interval: Interval,
+    pub candles: Vec<Candle>,
+}
+
+impl Chunk {
+    /// Where its first and its last candle begin. `None`: it has none.
+    #[must_use]
+    pub fn span(&self) -> Option<(u64, u64)> {
+        Some((self.candles.first()?.start, self.candles.last()?.start))
+    }
 }
 
 /// Everything that is known of a pool's trading, as of its last swap.
@@ -96,14 +117,52 @@ impl Market {
     #[must_use]
     pub fn candles(&self, interval: Interval, from: u64, to: u64) -> Vec<Candle> {
         let Some(series) = self.series(interval) else { return Vec::new() };
+        let from = from.max(series.known_from);
         series.all().filter(|candle| (from..to).contains(&candle.start)).collect()
     }
 
-    /// Where memory begins: candles before it are known to the store alone. `None`: nothing was let go of yet.
+    /// Candles that begin here or later are all in memory; older ones are known to the store alone.
     #[must_use]
-    pub fn memory_begins(&self, interval: Interval) -> Option<u64> {
-        let series = self.series(interval).filter(|series| series.forgot)?;
-        series.all().next().map(|candle| candle.start)
+    pub fn known_from(&self, interval: Interval) -> u64 {
+        self.series(interval).map_or(0, |series| series.known_from)
+    }
+
+    /// The price when a candle began: the close of the newest one before. `None` where memory has none.
+    #[must_use]
+    pub fn price_before(&self, interval: Interval, start: u64) -> Option<RawPrice> {
+        let series = self.series(interval)?;
+        series.newest_first().find(|candle| candle.start < start).map(|candle| candle.close)
+    }
+
+    /// Whole chunks of closed candles that begin after `stored`, which is where the last stored one begins.
+    #[must_use]
+    pub fn chunks(&self, stored: impl Fn(Interval) -> Option<u64>) -> Vec<Chunk> {
+        let mut chunks = Vec::new();
+        for series in self.series.iter().filter(|series| series.interval.is_stored()) {
+            let stored = stored(series.interval);
+            let mut rest = series.closed.iter().skip(series.gone).copied();
+            loop {
+                let candles: Vec<Candle> = rest.by_ref().take(CHUNK).collect();
+                if candles.len() < CHUNK {
+                    break;
+                }
+                if candles.last().map(|last| last.start) > stored {
+                    chunks.push(Chunk { interval: series.interval, candles });
+                }
+            }
+        }
+        chunks
+    }
+
+    /// The store has every candle up to the one that begins here: memory lets go of whole chunks, but of no minute of the last day.
+    pub fn forget_stored(&mut self, interval: Interval, last: u64) {
+        let Some(newest) = self.series(Interval::M1).and_then(|series| series.open.as_ref()).map(|open| open.start) else {
+            return;
+        };
+        let keep_from = if interval == Interval::M1 { Window::H24.start_at(newest) } else { u64::MAX };
+        if let Some(series) = self.series.iter_mut().find(|series| series.interval == interval) {
+            series.forget_chunks(last, keep_from);
+        }
     }
 
     /// Up to `now`, the newest block's time.
@@ -179,7 +238,7 @@ impl Market {
 
 impl Series {
     fn new(interval: Interval) -> Self {
-        Self { interval, closed: VectorSync::new_sync(), gone: 0, forgot: false, open: None }
+        Self { interval, closed: VectorSync::new_sync(), gone: 0, known_from: 0, open: None }
     }
 
     /// `last`: when the address traded in this direction before. `true`: a candle began.
@@ -200,14 +259,28 @@ impl Series {
 
     fn close(&mut self, candle: Candle) {
         self.closed.push_back_mut(candle);
-        let kept = if self.interval == Interval::M1 { KEPT_MINUTES } else { KEPT };
-        if self.closed.len().saturating_sub(self.gone) > kept {
-            self.gone = self.gone.saturating_add(1);
-            self.forgot = true;
+        if self.interval.is_stored() {
+            return;
         }
-        if self.gone > kept {
+        if self.closed.len().saturating_sub(self.gone) > KEPT {
+            self.gone = self.gone.saturating_add(1);
+            self.known_from = self.closed.get(self.gone).map_or(self.known_from, |first| first.start);
+        }
+        if self.gone > KEPT {
             self.closed = self.closed.iter().skip(self.gone).copied().collect();
             self.gone = 0;
+        }
+    }
+
+    /// Up to the one that begins at `last`, chunk by chunk, each only if all of it is before `keep_from`.
+    fn forget_chunks(&mut self, last: u64, keep_from: u64) {
+        let goes = |candle: &Candle| candle.start <= last && candle.start < keep_from;
+        let chunks = (1..).take_while(|n: &usize| self.closed.get(n.saturating_mul(CHUNK).saturating_sub(1)).is_some_and(goes));
+        let gone = chunks.count().saturating_mul(CHUNK);
+        if gone > 0 {
+            self.closed = self.closed.iter().skip(gone).copied().collect();
+            let first = self.closed.first().or(self.open.as_ref());
+            self.known_from = first.map_or(self.known_from, |first| first.start);
         }
     }
 
@@ -244,20 +317,6 @@ pub fn fold(trades: &[Trade], interval: Interval, before: Option<RawPrice>) -> V
         price = Some(trade.price);
     }
     candles
-}
-
-/// The same for a window: `trades` are all since it began, `before` the price then.
-#[must_use]
-pub fn stats(trades: &[Trade], window: Window, now: u64, before: Option<RawPrice>) -> WindowStats {
-    let (mut buys, mut sells) = (Side::default(), Side::default());
-    let (mut buyers, mut sellers) = (HashSet::new(), HashSet::new());
-    for trade in trades {
-        let (side, traders) = if trade.is_buy() { (&mut buys, &mut buyers) } else { (&mut sells, &mut sellers) };
-        side.add(trade, traders.insert(trade.trader));
-    }
-    let first = before.or(trades.first().map(|trade| trade.price));
-    let last = trades.last().map(|trade| trade.price).or(before);
-    WindowStats { start: window.start_at(now), prices: first.zip(last), buys, sells }
 }
 
 /// The same candles with those in which nobody traded, from `from` (or the first candle, where nothing is known before it) to

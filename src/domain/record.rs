@@ -13,6 +13,7 @@ use super::{
     dollars::{Gauge, Usd},
     event::{Event, EventBody, EventKind, RawLog},
     image::PoolImage,
+    market::{Chunk, Market},
     pool::{PoolId, PoolMeta, StateAfter},
 };
 
@@ -76,6 +77,15 @@ pub struct PoolSnapshot {
     pub pool: PoolId,
     pub block: BlockRef,
     pub image: PoolImage,
+    /// Its trading up to then. `None`: written by a version that did not keep it.
+    pub market: Option<Arc<Market>>,
+}
+
+/// Closed candles of a pool, to be stored for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolChunk {
+    pub pool: PoolId,
+    pub chunk: Chunk,
 }
 
 impl EventRow {

@@ -9,10 +9,10 @@ use alloy::primitives::B256;
 use futures_util::future::BoxFuture;
 
 use super::{
-    history::{Boot, DataSource, History, PoolReplay, StoreError, Unenriched, WriteBatch},
+    history::{Boot, CandleRange, DataSource, History, PoolReplay, StoreError, Unenriched, WriteBatch},
     query::{EventQuery, Moment},
 };
-use crate::domain::{ChainId, block::BlockRef, pool::PoolMeta, record::EventAt};
+use crate::domain::{ChainId, block::BlockRef, market::Candle, pool::PoolMeta, record::EventAt};
 
 /// Hands every write to `write`, which may delay it, refuse it, or lose its answer; everything else goes straight through.
 pub struct Between<W> {
@@ -94,6 +94,10 @@ where
 
     fn block_at(&self, chain: ChainId, moment: Moment) -> BoxFuture<'_, Result<Option<BlockRef>, StoreError>> {
         self.inner.block_at(chain, moment)
+    }
+
+    fn candles(&self, range: CandleRange) -> BoxFuture<'_, Result<Vec<Candle>, StoreError>> {
+        self.inner.candles(range)
     }
 
     fn log_counts(&self, chain: ChainId) -> BoxFuture<'_, Result<(u64, u64), StoreError>> {

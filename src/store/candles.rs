@@ -1,17 +1,15 @@
-//! Candles and windows of a pool, out of its swaps: recent ones from memory, older ones from the store.
-//!
-//! Each question reads the swaps of its stretch. That is exact at every block, whatever was reorganised or restarted; it costs what there
-//! are swaps, and so the stretch is bounded.
+//! Candles and windows of a pool: recent ones from its market in memory, older ones from the chunks in the store. Where neither has
+//! them (seconds of long ago, minutes whose retention is over) they are made of swaps, and so the stretch is bounded.
 
 use super::{
-    history::DataSource,
+    history::{CandleRange, DataSource},
     pin::Pin,
     query::{EventQuery, Fields, Narrow, Place},
     reader::{Events, ReadError, Reader},
 };
 use crate::domain::{
     event::EventKind,
-    market::{Candle, Interval, RawPrice, Trade, Window, WindowStats, filled, fold, stats},
+    market::{Candle, Interval, RawPrice, Trade, filled, fold},
     pool::PoolId,
     record::EventAt,
 };
@@ -47,26 +45,34 @@ impl Reader {
     /// As of the pinned block: the newest candle ends with it.
     ///
     /// # Errors
-    /// Also where there are too many swaps in the stretch.
+    /// Also where they have to be made of swaps, and there are too many in the stretch.
     pub async fn candles(&self, pin: &Pin, query: CandleQuery) -> Result<Candles, ReadError> {
         let now = pin.head().block.ok_or(ReadError::Starting)?.timestamp;
         let Some((from, to)) = stretch(&query, now) else {
             return Ok(Candles { candles: Vec::new(), source: DataSource::Memory });
         };
-        let read = self.trades(pin, query.pool, from, to).await?;
-        let candles = fold(&read.trades, query.interval, read.before);
-        let candles = if query.fill { filled(&candles, query.interval, from, to, read.before) } else { candles };
-        Ok(Candles { candles, source: read.source })
-    }
-
-    /// What a pool did within a window that ends with the pinned block.
-    ///
-    /// # Errors
-    /// Also where there are too many swaps in it.
-    pub async fn stats(&self, pin: &Pin, pool: PoolId, window: Window) -> Result<(WindowStats, DataSource), ReadError> {
-        let now = pin.head().block.ok_or(ReadError::Starting)?.timestamp;
-        let read = self.trades(pin, pool, window.start_at(now), now.saturating_add(1)).await?;
-        Ok((stats(&read.trades, window, now, read.before), read.source))
+        let Some(view) = pin.pool(&query.pool) else {
+            return Ok(Candles { candles: Vec::new(), source: DataSource::Memory });
+        };
+        let market = &view.market;
+        let interval = query.interval;
+        let known_from = market.known_from(interval);
+        let is_kept = interval.retention_seconds().is_none_or(|kept| from >= now.saturating_sub(kept));
+        let (candles, before, source) = if from >= known_from && (known_from == 0 || !query.fill || from > known_from) {
+            (market.candles(interval, from, to), market.price_before(interval, from), DataSource::Memory)
+        } else if interval.is_stored() && is_kept {
+            let range = CandleRange { chain: pin.chain(), pool: query.pool, interval, from, to: to.min(known_from) };
+            let mut candles = self.history().candles(range).await?;
+            let before = candles.first().filter(|candle| candle.start < from).map(|candle| candle.close);
+            candles.retain(|candle| candle.start >= from);
+            candles.extend(market.candles(interval, from, to));
+            (candles, before, self.history().source())
+        } else {
+            let read = self.trades(pin, query.pool, from, to).await?;
+            (fold(&read.trades, interval, read.before), read.before, read.source)
+        };
+        let candles = if query.fill { filled(&candles, interval, from, to, before) } else { candles };
+        Ok(Candles { candles, source })
     }
 
     /// Swaps of `from..to` in the order of the chain, and the price before them.
@@ -138,37 +144,4 @@ fn trade(event: &EventAt) -> Option<Trade> {
 }
 
 #[cfg(test)]
-mod tests {
-    use alloy::primitives::Address;
-
-    use super::*;
-
-    #[test]
-    fn a_stretch_begins_and_ends_with_candles_and_not_in_the_future() {
-        let query = |from, to, count| CandleQuery {
-            pool: PoolId::Address(Address::ZERO),
-            interval: Interval::M1,
-            from,
-            to,
-            count,
-            fill: false,
-        };
-        let now = 6_030;
-        for (from, to, count, expected) in [
-            (None, None, 3, Some((5_880, 6_060))),
-            (None, Some(6_000), 2, Some((5_880, 6_000))),
-            (None, Some(6_001), 2, Some((5_940, 6_060))),
-            (Some(5_950), None, 500, Some((5_940, 6_060))),
-            (Some(60), None, 2, Some((60, 180))),
-            (Some(60), Some(90), 500, Some((60, 120))),
-            (None, None, 500, Some((0, 6_060))),
-            (Some(6_060), None, 5, None),
-            (Some(u64::MAX), None, 5, None),
-            (Some(500), Some(400), 5, None),
-            (Some(0), Some(0), 5, None),
-            (None, Some(u64::MAX), 1, Some((6_000, 6_060))),
-        ] {
-            assert_eq!(stretch(&query(from, to, count), now), expected, "{from:?} {to:?} {count}");
-        }
-    }
-}
+mod tests;

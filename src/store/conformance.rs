@@ -68,6 +68,8 @@ macro_rules! history_conformance {
             a_pool_may_be_created_on_both_branches
             a_replay_starts_at_the_newest_canonical_snapshot
             orphans_are_purged_by_height_and_age
+            candles_are_written_once_and_read_by_range
+            candles_go_when_their_retention_is_over
             a_time_range_includes_its_start_and_not_its_end
             the_newest_block_at_a_height_or_time_is_found
             a_creation_is_found_by_the_tokens_of_its_pool
@@ -170,8 +172,13 @@ async fn rich(database: &Database) -> (World, Vec<Arc<BlockRecord>>, WriteBatch)
     elders[..2].iter_mut().for_each(|meta| Arc::make_mut(meta).created.log_index = 0);
     assert!(elders[..2].iter().all(|meta| meta.created.tx_hash.is_none()));
     Arc::make_mut(&mut records[5]).created = elders.to_vec();
-    let snapshots =
-        [0, 1].map(|n| PoolSnapshot { chain: CHAIN, pool: pool_id(n), block: records[2].block, image: world.rng.image() });
+    let snapshots = [0, 1].map(|n| PoolSnapshot {
+        chain: CHAIN,
+        pool: pool_id(n),
+        block: records[2].block,
+        image: world.rng.image(),
+        market: world.rng.market(),
+    });
     let batch = WriteBatch {
         records: records.clone(),
         tokens: vec![token_meta(1, genesis()), token_meta(0, genesis())],

@@ -9,8 +9,9 @@ use super::query::{EventQuery, Moment};
 use crate::domain::{
     ChainId,
     block::BlockRef,
-    pool::PoolMeta,
-    record::{BlockRecord, Enrichment, EventAt, PoolSnapshot},
+    market::{Candle, Interval},
+    pool::{PoolId, PoolMeta},
+    record::{BlockRecord, Enrichment, EventAt, PoolChunk, PoolSnapshot},
     token::TokenMeta,
 };
 
@@ -52,6 +53,8 @@ pub struct WriteBatch {
     pub records: Vec<Arc<BlockRecord>>,
     pub tokens: Vec<Arc<TokenMeta>>,
     pub snapshots: Vec<PoolSnapshot>,
+    /// Each is written once and never changes; a second time changes nothing.
+    pub candles: Vec<PoolChunk>,
     /// The position after this batch; `None` leaves it.
     pub head: Option<BlockRef>,
     pub finalized_number: u64,
@@ -107,6 +110,29 @@ pub struct PoolReplay {
     pub rows: Vec<EventAt>,
 }
 
+/// Which stored candles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CandleRange {
+    pub chain: ChainId,
+    pub pool: PoolId,
+    pub interval: Interval,
+    /// Unix seconds.
+    pub from: u64,
+    /// Exclusive.
+    pub to: u64,
+}
+
+impl CandleRange {
+    /// Candles of chunks that were read newest first: those in the range, and the newest before it.
+    #[must_use]
+    pub fn of(&self, newest_first: Vec<Vec<Candle>>) -> Vec<Candle> {
+        let mut candles: Vec<Candle> = newest_first.into_iter().rev().flatten().filter(|c| c.start < self.to).collect();
+        let within = candles.partition_point(|c| c.start < self.from);
+        candles.drain(..within.saturating_sub(1));
+        candles
+    }
+}
+
 /// The durable side. All methods may be called from any task.
 pub trait History: Send + Sync + 'static {
     fn source(&self) -> DataSource;
@@ -142,6 +168,9 @@ pub trait History: Send + Sync + 'static {
 
     /// The newest canonical block at a moment: of that height or a lower one, or of that time or an earlier one.
     fn block_at(&self, chain: ChainId, moment: Moment) -> BoxFuture<'_, Result<Option<BlockRef>, StoreError>>;
+
+    /// Stored candles of a pool that begin within `from..to`, and the newest before, oldest first: those of the chunks that are needed.
+    fn candles(&self, range: CandleRange) -> BoxFuture<'_, Result<Vec<Candle>, StoreError>>;
 
     /// Rows in all, and of those canonical, in chain logs (a folded `Sync` counts): what P1 is checked with.
     fn log_counts(&self, chain: ChainId) -> BoxFuture<'_, Result<(u64, u64), StoreError>>;

@@ -22,8 +22,9 @@ use super::{
 use crate::domain::{
     ChainId,
     dollars::{Anchors, Routes},
+    market::Interval,
     pool::{PoolId, PoolMeta},
-    record::{BlockRecord, Enrichment, PoolSnapshot},
+    record::{BlockRecord, Enrichment, PoolChunk, PoolSnapshot},
     token::TokenMeta,
 };
 
@@ -45,6 +46,8 @@ pub struct Live {
     /// Blocks taken back lately, for `Persist` and for resuming. Newest last.
     orphans: Mutex<Vec<Arc<BlockRecord>>>,
     side: Mutex<Side>,
+    /// Chunks that became durable and that memory still has.
+    stored: Mutex<Vec<(PoolId, Interval, u64)>>,
     /// Held by whoever makes a new head out of the one before.
     writer: Mutex<()>,
     pub topics: Topics,
@@ -88,6 +91,7 @@ impl Live {
             pins: Mutex::new(BTreeMap::new()),
             orphans: Mutex::new(Vec::new()),
             side: Mutex::new(Side::default()),
+            stored: Mutex::default(),
             writer: Mutex::new(()),
             topics: Topics::default(),
             touches: Touches::default(),
@@ -310,10 +314,24 @@ impl Live {
         relock(&self.side).merge_older(older);
     }
 
-    /// Leaves snapshots and source cursors for `Persist`.
-    pub fn add_side(&self, snapshots: Vec<PoolSnapshot>, sources: Vec<(String, u64)>) {
+    /// Told by `Persist`: the store has these candles, so memory need not.
+    pub fn stored_candles(&self, candles: &[PoolChunk]) {
+        let last = |c: &PoolChunk| Some((c.pool, c.chunk.interval, c.chunk.span()?.1));
+        relock(&self.stored).extend(candles.iter().filter_map(last));
+    }
+
+    /// What became stored since this was asked last: pool, interval, and where the last candle begins.
+    #[must_use]
+    pub fn take_stored(&self) -> Vec<(PoolId, Interval, u64)> {
+        std::mem::take(&mut *relock(&self.stored))
+    }
+
+    /// Leaves snapshots, candles and source cursors for `Persist`.
+    pub fn add_side(&self, snapshots: Vec<PoolSnapshot>, candles: Vec<PoolChunk>, sources: Vec<(String, u64)>) {
         let mut side = relock(&self.side);
         side.snapshots.extend(snapshots.into_iter().map(|s| (s.pool, s)));
+        let keyed = |c: PoolChunk| Some(((c.pool, c.chunk.interval, c.chunk.span()?.0), c.chunk));
+        side.candles.extend(candles.into_iter().filter_map(keyed));
         side.sources.extend(sources);
     }
 

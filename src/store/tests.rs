@@ -43,7 +43,15 @@ fn view(index: u8, number: u64) -> Arc<PoolView> {
     };
     let state = PoolState::V2(V2State { reserve0: u128::from(number), reserve1: u128::from(index) });
     let (gauge, updated) = (Gauge::seeded(&state, 0), block(number));
-    Arc::new(PoolView { meta: Arc::new(meta), state, gauge, status: PoolStatus::Live, held_at: None, updated })
+    Arc::new(PoolView {
+        meta: Arc::new(meta),
+        state,
+        gauge,
+        market: Arc::default(),
+        status: PoolStatus::Live,
+        held_at: None,
+        updated,
+    })
 }
 
 fn commit(number: u64, touched: impl Iterator<Item = u8>) -> Commit {

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::domain::{
     block::BlockRef,
     dollars::Gauge,
+    market::{Chunk, Interval, Market},
     pool::{PoolId, PoolMeta, PoolState},
     reconcile::ChainUpdate,
     record::{BlockRecord, PoolSnapshot},
@@ -32,6 +33,8 @@ pub struct PoolView {
     pub state: PoolState,
     /// What it says about prices.
     pub gauge: Gauge,
+    /// Its trading so far.
+    pub market: Arc<Market>,
     pub status: PoolStatus,
     /// The last block whose events are in `state`, where `status` is not `Live`.
     pub held_at: Option<BlockRef>,
@@ -100,6 +103,8 @@ pub struct Commit {
 pub struct Side {
     pub tokens: BTreeMap<Address, Arc<TokenMeta>>,
     pub snapshots: BTreeMap<PoolId, PoolSnapshot>,
+    /// By pool, interval and beginning.
+    pub candles: BTreeMap<(PoolId, Interval, u64), Chunk>,
     pub sources: BTreeMap<String, u64>,
     pub amended: BTreeMap<B256, Arc<BlockRecord>>,
 }
@@ -113,6 +118,9 @@ impl Side {
         for (k, v) in older.snapshots {
             self.snapshots.entry(k).or_insert(v);
         }
+        for (k, v) in older.candles {
+            self.candles.entry(k).or_insert(v);
+        }
         for (k, v) in older.sources {
             self.sources.entry(k).or_insert(v);
         }
@@ -123,6 +131,10 @@ impl Side {
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.tokens.is_empty() && self.snapshots.is_empty() && self.sources.is_empty() && self.amended.is_empty()
+        self.tokens.is_empty()
+            && self.snapshots.is_empty()
+            && self.candles.is_empty()
+            && self.sources.is_empty()
+            && self.amended.is_empty()
     }
 }

@@ -13,7 +13,7 @@ use crate::{
         pool::PoolMeta,
         price,
     },
-    store::Pin,
+    store::{Pin, PoolView},
 };
 
 /// A candle's length. Days are UTC, weeks begin on Mondays.
@@ -236,8 +236,9 @@ pub(crate) struct PoolStats {
 }
 
 impl PoolStats {
-    pub(in crate::api) fn new(pin: &Pin, pool: &PoolMeta, stats: market::WindowStats) -> Self {
-        Self { stats, decimals0: decimals(pin, &pool.token0), decimals1: decimals(pin, &pool.token1) }
+    pub(in crate::api) fn new(pin: &Pin, pool: &PoolView, window: market::Window) -> Self {
+        let stats = pool.market.window(window, pin.head().block.map_or(0, |block| block.timestamp));
+        Self { stats, decimals0: decimals(pin, &pool.meta.token0), decimals1: decimals(pin, &pool.meta.token1) }
     }
 
     pub(in crate::api) fn volume0(&self) -> Option<String> {

@@ -252,14 +252,9 @@ impl Pool {
     }
 
     /// What it did lately, as of the block of the answer.
-    #[graphql(complexity = "CANDLES_COST.saturating_add(child_complexity)")]
-    async fn stats(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "How far back")] window: Window,
-    ) -> async_graphql::Result<PoolStats> {
-        let found = core(ctx)?.reader.stats(&self.pin, self.view.meta.id, window.into()).await.map_err(ApiError::from)?;
-        Ok(PoolStats::new(&self.pin, &self.view.meta, found.0))
+    #[graphql(complexity = "10 + child_complexity")]
+    async fn stats(&self, #[graphql(desc = "How far back")] window: Window) -> PoolStats {
+        PoolStats::new(&self.pin, &self.view, window.into())
     }
 
     /// Liquidity put into it, newest first, as of the block of the answer. To turn pages, ask `mints(where: { pool: … })`.

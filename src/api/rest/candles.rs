@@ -20,7 +20,7 @@ use crate::{
         gql::candle::{self, Written},
         router::Public,
     },
-    store::candles::CandleQuery,
+    store::{candles::CandleQuery, history::DataSource},
 };
 
 const LIMIT_DEFAULT: u64 = 500;
@@ -158,7 +158,7 @@ pub(super) struct StatsParams {
 
 /// A pool's volume, trades, traders and change of price.
 ///
-/// A window with more than 20,000 swaps is refused: ask for a shorter one.
+/// Always from memory.
 #[utoipa::path(
     get, path = "/v1/{chainId}/pools/{id}/stats", operation_id = "getPoolStats", tag = "pools",
     params(OfPool, StatsParams),
@@ -176,8 +176,8 @@ pub(super) async fn stats(
     let pin = pin(&public, &at.chain_id)?;
     let id = pool_id(&at.id)?;
     let view = pin.pool(&id).ok_or_else(|| no_pool(&id.to_string()))?;
-    let (stats, source) = public.reader.stats(&pin, id, asked.window.into()).await?;
-    let said = candle::PoolStats::new(&pin, &view.meta, stats);
+    let said = candle::PoolStats::new(&pin, &view, asked.window.into());
+    let stats = said.stats;
     let stats = Stats {
         start: stats.start,
         volume_token0: said.volume0().map(Decimal),
@@ -189,12 +189,13 @@ pub(super) async fn stats(
         sellers: stats.sells.traders,
         price_change_percent: said.change().map(Decimal),
     };
-    Answer::new(&pin, &headers, source, &stats)
+    Answer::new(&pin, &headers, DataSource::Memory, &stats)
 }
 
 /// A pool's candles.
 ///
-/// Out of its swaps as of the block in the headers. A stretch with more than 20,000 swaps is refused: ask for a shorter one.
+/// As of the block in the headers. Of seconds long ago, and of minutes whose retention is over, they are made of swaps: a stretch with more
+/// than 20,000 is refused then.
 #[utoipa::path(
     get, path = "/v1/{chainId}/pools/{id}/candles", operation_id = "listCandles", tag = "pools",
     params(OfPool, CandleParams),

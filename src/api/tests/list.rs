@@ -9,12 +9,13 @@ use crate::{
     domain::{
         ChainId,
         block::BlockRef,
+        market::Candle,
         pool::PoolMeta,
         record::{BlockRecord, EventAt},
     },
     store::{
         DataSource, History, StoreError,
-        history::{Boot, PoolReplay, Unenriched, WriteBatch},
+        history::{Boot, CandleRange, PoolReplay, Unenriched, WriteBatch},
         query::{EventQuery, Moment, Narrow, Place},
     },
 };
@@ -137,6 +138,10 @@ impl History for ListHistory {
         };
         let found = records.iter().map(|record| record.block).rfind(before);
         Box::pin(async move { Ok(found) })
+    }
+
+    fn candles(&self, _: CandleRange) -> BoxFuture<'_, Result<Vec<Candle>, StoreError>> {
+        Box::pin(async move { Ok(Vec::new()) })
     }
 
     fn log_counts(&self, _: ChainId) -> BoxFuture<'_, Result<(u64, u64), StoreError>> {

@@ -71,13 +71,15 @@ impl Trade {
     /// `None` where the event is no swap, or left no price.
     #[must_use]
     pub fn of(timestamp: u64, row: &EventRow) -> Option<Self> {
-        let trader = match &row.event.body {
-            EventBody::V2Swap { to, .. } => *to,
-            EventBody::V3Swap { recipient, .. } => *recipient,
+        let (trader, price) = match &row.event.body {
+            EventBody::V2Swap { to, .. } => (*to, RawPrice::of(row.after.as_ref()?)?),
+            // Said by the log itself: whether its actor answered is of no account.
+            EventBody::V3Swap { recipient, sqrt_price_x96, .. } if !sqrt_price_x96.is_zero() => {
+                (*recipient, RawPrice::Root(*sqrt_price_x96))
+            }
             _ => return None,
         };
         let (amount0, amount1) = row.event.body.amounts()?;
-        let price = RawPrice::of(row.after.as_ref()?)?;
         Some(Self { timestamp, price, amount0, amount1, usd: row.usd, trader })
     }
 

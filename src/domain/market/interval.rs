@@ -15,6 +15,45 @@ pub enum Interval {
     W1,
 }
 
+impl Interval {
+    /// Those whose closed candles are kept for good; shorter ones are made of swaps.
+    pub const STORED: [Self; 7] = [Self::M1, Self::M5, Self::M15, Self::H1, Self::H4, Self::D1, Self::W1];
+
+    #[must_use]
+    pub fn is_stored(self) -> bool {
+        self >= Self::M1
+    }
+
+    /// Stored candles are dropped when they are so old; `None`: never. What is older is made of swaps.
+    #[must_use]
+    pub fn retention_seconds(self) -> Option<u64> {
+        match self {
+            Self::S1 | Self::S5 | Self::S15 => Some(0),
+            Self::M1 => Some(90 * DAY),
+            Self::M5 => Some(366 * DAY),
+            Self::M15 => Some(3 * 366 * DAY),
+            Self::H1 | Self::H4 | Self::D1 | Self::W1 => None,
+        }
+    }
+
+    /// What a store calls it.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::S1 => 1,
+            Self::S5 => 2,
+            Self::S15 => 3,
+            Self::M1 => 4,
+            Self::M5 => 5,
+            Self::M15 => 6,
+            Self::H1 => 7,
+            Self::H4 => 8,
+            Self::D1 => 9,
+            Self::W1 => 10,
+        }
+    }
+}
+
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;

@@ -124,8 +124,6 @@ fn assert_equal_to_naive(market: &Market, trades: &[Trade]) {
             let now = last + later;
             let naive = naive_window(trades, window, now);
             assert_eq!(market.window(window, now), naive, "{window:?} {later} s later");
-            let (before, within) = trades.split_at(trades.partition_point(|t| t.timestamp < window.start_at(now)));
-            assert_eq!(stats(within, window, now, before.last().map(|t| t.price)), naive, "{window:?} {later} s later");
         }
     }
 }
@@ -184,33 +182,97 @@ fn candles_join_and_empty_ones_are_made_on_request() {
     assert!(filled(&[], Interval::M1, 0, 120, None).is_empty());
 }
 
-#[test]
-fn memory_is_bounded_and_says_where_it_begins() {
-    let one = |i: u64| Drawn {
+fn busy(i: u64) -> Drawn {
+    Drawn {
         after: if i == 0 { 0 } else { 60 },
         price: 1 + i % 7,
         amount: 1,
         is_buy: i.is_multiple_of(2),
         trader: u8::try_from(i % 200).unwrap(),
         usd: Some(1),
-    };
-    let drawn: Vec<Drawn> = (0..5_000).map(one).collect();
-    let trades = trades(&drawn);
-    let market = folded(&trades);
-    let naive = naive_candles(&trades, Interval::M1);
-    let begins = market.memory_begins(Interval::M1).unwrap();
-    let kept = market.candles(Interval::M1, 0, u64::MAX);
-    assert_eq!((kept.len(), kept[0].start), (KEPT_MINUTES + 1, begins));
-    assert_eq!(kept, naive[naive.len() - kept.len()..]);
-    assert_eq!(market.memory_begins(Interval::D1), None);
-    assert!(market.series.iter().all(|s| s.closed.len() <= 2 * KEPT_MINUTES + 1), "what was let go of goes");
-    assert!(market.last_seen.size() <= KEPT_MINUTES, "{}", market.last_seen.size());
+    }
+}
+
+/// What a store does with chunks: it has each once, in order, and together with memory nothing is missing.
+#[test]
+fn chunks_are_stored_once_and_memory_lets_go_of_them() {
+    let trades = trades(&(0..5_000).map(busy).collect::<Vec<_>>());
+    let mut market = Market::default();
+    let mut stored: BTreeMap<Interval, Vec<Candle>> = BTreeMap::new();
+    for (n, trade) in trades.iter().enumerate() {
+        market.trade(trade);
+        if n % 701 != 700 {
+            continue;
+        }
+        let last = |stored: &BTreeMap<Interval, Vec<Candle>>, i: Interval| Some(stored.get(&i)?.last()?.start);
+        for chunk in market.chunks(|interval| last(&stored, interval)) {
+            assert_eq!(chunk.candles.len(), CHUNK);
+            stored.entry(chunk.interval).or_default().extend(chunk.candles);
+        }
+        assert!(market.chunks(|interval| last(&stored, interval)).is_empty(), "each once");
+        for interval in Interval::STORED {
+            if let Some(last) = last(&stored, interval) {
+                market.forget_stored(interval, last);
+            }
+        }
+    }
     let now = trades.last().unwrap().timestamp;
+    for interval in Interval::STORED {
+        let known_from = market.known_from(interval);
+        let old = stored.get(&interval).into_iter().flatten().filter(|candle| candle.start < known_from).copied();
+        let all: Vec<Candle> = old.chain(market.candles(interval, 0, u64::MAX)).collect();
+        assert_eq!(all, naive_candles(&trades, interval), "{interval:?}");
+    }
+    let minutes = market.candles(Interval::M1, 0, u64::MAX);
+    assert!((1_440..1_440 + 701 + CHUNK).contains(&minutes.len()), "a day of minutes, and little more: {}", minutes.len());
+    assert!(market.known_from(Interval::M1) > 0 && market.known_from(Interval::D1) == 0);
+    let first = market.known_from(Interval::M1);
+    assert_eq!(market.price_before(Interval::M1, first), None);
+    assert_eq!(market.price_before(Interval::M1, first + 60), Some(minutes[0].close));
     assert_eq!(market.window(Window::H24, now), naive_window(&trades, Window::H24, now));
+    assert!(market.last_seen.size() <= 1_440, "{}", market.last_seen.size());
     // Weeks later nobody of then is remembered.
-    let mut market = market;
     market.trade(&Trade { timestamp: now + 20 * 86_400, ..trades[0] });
     assert_eq!((market.seen.size(), market.last_seen.size()), (1, 1));
+}
+
+#[test]
+fn candles_of_seconds_are_kept_for_a_while_and_say_since_when() {
+    let trades = trades(&(0..2_000).map(|i| Drawn { after: 7, ..busy(i) }).collect::<Vec<_>>());
+    let market = folded(&trades);
+    let kept = market.candles(Interval::S1, 0, u64::MAX);
+    let naive = naive_candles(&trades, Interval::S1);
+    assert_eq!((kept.len(), kept[0].start), (KEPT + 1, market.known_from(Interval::S1)));
+    assert_eq!(kept, naive[naive.len() - kept.len()..]);
+    assert!(market.series.iter().all(|s| s.closed.len() <= 2_000));
+    assert!(market.series[0].closed.len() <= 2 * KEPT + 1, "what was let go of goes");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 100 } else { 1_000 }))]
+
+    /// A market that was kept and made again goes on as if nothing had been.
+    #[test]
+    fn a_restart_changes_nothing(drawn in proptest::collection::vec(drawn(), 1..120), at in 0_usize..120) {
+        let trades = trades(&drawn);
+        let (before, after) = trades.split_at(at.min(trades.len() - 1));
+        let timestamp = before.last().map_or(0, |trade| trade.timestamp);
+        let mut market = Market::restored(folded(before).kept(), timestamp);
+        let mut straight = folded(before);
+        for trade in after {
+            market.trade(trade);
+            straight.trade(trade);
+        }
+        prop_assert_eq!(market.kept(), straight.kept());
+        let now = trades.last().unwrap().timestamp;
+        for interval in Interval::ALL {
+            let from = market.known_from(interval);
+            prop_assert_eq!(market.candles(interval, 0, u64::MAX), straight.candles(interval, from, u64::MAX), "{:?}", interval);
+        }
+        for window in Window::ALL {
+            prop_assert_eq!(market.window(window, now + 100), straight.window(window, now + 100), "{:?}", window);
+        }
+    }
 }
 
 #[test]

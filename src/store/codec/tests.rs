@@ -1,3 +1,4 @@
+use alloy::primitives::{Address, I256};
 use proptest::prelude::*;
 
 use super::*;
@@ -71,4 +72,47 @@ fn every_value_cut_short_or_prolonged_is_refused() {
     }
     // More words than there are bytes: nothing is allocated for them.
     assert!(decode_log(&[0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]).is_err());
+}
+
+/// Trades of a pool; prices of both kinds of protocols.
+fn market(rng: &mut Rng, trades: u64) -> crate::domain::market::Market {
+    use crate::domain::{
+        dollars::Usd,
+        market::{Market, RawPrice, Trade},
+    };
+    let (mut market, mut timestamp) = (Market::default(), 1_700_000_000);
+    let is_pair = rng.chance(50);
+    for _ in 0..trades {
+        timestamp += rng.below(400) * rng.below(400);
+        let price = match is_pair {
+            true => RawPrice::Reserves { reserve0: rng.u128(), reserve1: rng.u128() },
+            false => RawPrice::Root(rng.uint(160)),
+        };
+        let amount = |rng: &mut Rng| I256::from_raw(rng.uint(200)) * if rng.chance(50) { I256::ONE } else { I256::MINUS_ONE };
+        let usd = rng.chance(80).then(|| Usd(rng.next()));
+        let trader = Address::with_last_byte(u8::try_from(rng.below(9)).unwrap());
+        market.trade(&Trade { timestamp, price, amount0: amount(rng), amount1: amount(rng), usd, trader });
+    }
+    market
+}
+
+proptest! {
+    #[test]
+    fn a_market_and_its_candles_come_back_exactly(seed in any::<u64>(), trades in 0_u64..300) {
+        let market = market(&mut Rng(seed), trades);
+        prop_assert_eq!(decode_market(&encode_market(&market), 0).unwrap().kept(), market.kept());
+        for series in market.kept().series {
+            prop_assert_eq!(decode_candles(&encode_candles(&series.closed)).unwrap(), series.closed);
+        }
+    }
+
+    #[test]
+    fn damaged_markets_are_an_error_and_no_panic(seed in any::<u64>(), at in any::<u16>(), to in any::<u8>()) {
+        let mut bytes = encode_market(&market(&mut Rng(seed), 20));
+        let at = usize::from(at) % bytes.len();
+        bytes[at] = to;
+        let _ = decode_market(&bytes, 0);
+        let _ = decode_candles(&bytes);
+        let _ = decode_market(&bytes[..at], 0);
+    }
 }

@@ -11,6 +11,7 @@ use crate::{
         dollars::{Depth, Gauge, Usd},
         event::{Event, EventBody, EventKind, RawLog},
         image::PoolImage,
+        market::{Market, RawPrice, Trade},
         pool::{CreatedAt, PoolId, PoolMeta, PoolState, Protocol, StateAfter, Tick, V2State, V3State},
         record::{BlockRecord, Enrichment, EventRow},
         token::{TokenFlag, TokenMeta},
@@ -54,7 +55,7 @@ impl Rng {
     }
 
     /// Of any size, the extremes included.
-    fn uint(&mut self, bits: usize) -> U256 {
+    pub(crate) fn uint(&mut self, bits: usize) -> U256 {
         let all = U256::MAX >> (256 - bits);
         match self.below(6) {
             0 => U256::ZERO,
@@ -63,7 +64,7 @@ impl Rng {
         }
     }
 
-    fn u128(&mut self) -> u128 {
+    pub(crate) fn u128(&mut self) -> u128 {
         self.uint(128).to()
     }
 
@@ -184,6 +185,21 @@ impl Rng {
         let steady = Depth { token0: self.u128(), token1: self.u128(), both: self.u128() };
         let gauge = Gauge::restored(&state, steady, self.below(2_000_000_000));
         PoolImage { state, gauge }
+    }
+
+    /// Some trades of a pool, without candles of seconds: those are not kept. Now and then none, as an older version wrote it.
+    pub(crate) fn market(&mut self) -> Option<Arc<Market>> {
+        let (mut market, mut timestamp) = (Market::default(), 1_700_000_000);
+        for _ in 0..self.below(20) {
+            timestamp += self.below(400) * self.below(400);
+            let price = RawPrice::Reserves { reserve0: self.u128(), reserve1: self.u128() };
+            let usd = self.chance(80).then(|| Usd(self.next() >> 1));
+            let trader = Address::with_last_byte(u8::try_from(self.below(9)).unwrap());
+            let amount =
+                |rng: &mut Self| I256::from_raw(rng.uint(200)) * if rng.chance(50) { I256::ONE } else { I256::MINUS_ONE };
+            market.trade(&Trade { timestamp, price, amount0: amount(self), amount1: amount(self), usd, trader });
+        }
+        self.chance(80).then(|| Arc::new(market))
     }
 
     /// The next block; time stands still now and then, as on fast chains.

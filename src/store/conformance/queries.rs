@@ -10,10 +10,16 @@ use super::{
     rich,
 };
 use crate::{
-    domain::{block::BlockRef, event::EventKind, image::PoolImage, record::BlockRecord},
+    domain::{
+        block::BlockRef,
+        event::EventKind,
+        image::PoolImage,
+        market::{Candle, Chunk, Interval, RawPrice, Side},
+        record::{BlockRecord, PoolChunk},
+    },
     store::{
         Commit, Live, PoolStatus, PoolView, Reader,
-        history::{DataSource, History, WriteBatch},
+        history::{CandleRange, DataSource, History, WriteBatch},
         query::{EventQuery, Fields, Moment, Narrow, Place},
     },
 };
@@ -166,7 +172,18 @@ pub(crate) async fn memory_and_store_answer_many_pages_as_they_answer_each(datab
     let view = |n| {
         let meta = pool(n, records[0].block);
         let (PoolImage { state, gauge }, updated) = (world.rng.image(), records[0].block);
-        (meta.id, Some(Arc::new(PoolView { meta, state, gauge, status: PoolStatus::Live, held_at: None, updated })))
+        (
+            meta.id,
+            Some(Arc::new(PoolView {
+                meta,
+                state,
+                gauge,
+                market: Arc::default(),
+                status: PoolStatus::Live,
+                held_at: None,
+                updated,
+            })),
+        )
     };
     let window = more[15..].to_vec();
     let (head, floor) = (more[29].block, more[15].block.number);
@@ -220,5 +237,78 @@ pub(crate) async fn readers_see_whole_batches(database: Database) {
     }
     for reader in readers {
         reader.await.unwrap();
+    }
+}
+
+/// Whole chunks of candles, `step` seconds apart.
+fn chunk(rng: &mut make::Rng, interval: Interval, first: u64, step: u64) -> Chunk {
+    let candle = |i: u64| {
+        let price = RawPrice::Root(rng.uint(160));
+        let side = Side { volume0: rng.uint(100), trades: 3, usd: 5, unvalued: 1, traders: 2, ..Side::default() };
+        Candle { high: RawPrice::Root(rng.uint(160)), buys: side, ..Candle::empty(first + i * step, price) }
+    };
+    Chunk { interval, candles: (0..10).map(candle).collect() }
+}
+
+pub(crate) async fn candles_are_written_once_and_read_by_range(database: Database) {
+    let mut world = World::new(&database).await;
+    let mut chunks = Vec::new();
+    for (pool, interval) in [(0, Interval::M1), (0, Interval::H1), (1, Interval::M1)] {
+        for n in 0..5 {
+            let chunk = chunk(&mut world.rng, interval, 1_000_000_020 + n * 10 * 180, 180);
+            chunks.push(PoolChunk { pool: pool_id(pool), chunk });
+        }
+    }
+    let records = world.grow(&genesis(), 1, 1);
+    world.extend(&records).await;
+    // The second time, and with other contents: what is there is final.
+    for again in [false, true] {
+        let mut candles = chunks.clone();
+        if again {
+            candles.iter_mut().for_each(|c| c.chunk.candles.truncate(3));
+        }
+        let batch = WriteBatch { candles, ..world.batch() };
+        world.store.write(batch).await.unwrap();
+    }
+    let of = |pool: u8, interval: Interval| -> Vec<Candle> {
+        let mine = chunks.iter().filter(|c| c.pool == pool_id(pool) && c.chunk.interval == interval);
+        mine.flat_map(|c| c.chunk.candles.clone()).collect()
+    };
+    for (pool, interval) in [(0, Interval::M1), (0, Interval::H1), (1, Interval::M1), (1, Interval::D1), (2, Interval::M1)] {
+        let all = of(pool, interval);
+        for (from, to) in [
+            (0, u64::MAX),
+            (1_000_000_020, 1_000_000_200),
+            (1_000_003_000, 1_000_005_000),
+            (1_000_005_000, 1_000_005_001),
+            (0, 5),
+            (2_000_000_000, 2_000_000_001),
+        ] {
+            let before = all.iter().rfind(|c| c.start < from && c.start < to);
+            let expected: Vec<Candle> =
+                before.into_iter().chain(all.iter().filter(|c| (from..to).contains(&c.start))).copied().collect();
+            let range = CandleRange { chain: CHAIN, pool: pool_id(pool), interval, from, to };
+            assert_eq!(world.store.candles(range).await.unwrap(), expected, "{pool} {interval:?} {from}..{to}");
+        }
+    }
+}
+
+pub(crate) async fn candles_go_when_their_retention_is_over(database: Database) {
+    let mut world = World::new(&database).await;
+    let records = world.grow(&genesis(), 1, 1);
+    world.extend(&records).await;
+    let day = 86_400;
+    for n in 0..12 {
+        let write = |rng: &mut make::Rng, interval| PoolChunk {
+            pool: pool_id(0),
+            chunk: chunk(rng, interval, 1_000_000_020 + n * 10 * day, day),
+        };
+        let candles = vec![write(&mut world.rng, Interval::M1), write(&mut world.rng, Interval::D1)];
+        let batch = WriteBatch { candles, ..world.batch() };
+        world.store.write(batch).await.unwrap();
+    }
+    for (interval, left) in [(Interval::M1, 100), (Interval::D1, 120)] {
+        let range = CandleRange { chain: CHAIN, pool: pool_id(0), interval, from: 0, to: u64::MAX };
+        assert_eq!(world.store.candles(range).await.unwrap().len(), left, "{interval:?}");
     }
 }

@@ -109,8 +109,8 @@ async fn run(database: &Database, steps: &[Step], seed: u64) {
                 batch.sources = vec![("uniswap".to_owned(), tip.number)];
                 batch.tokens = vec![token_meta(*pool, tip)];
                 if let Some(at) = path.iter().find(|r| r.block.number == finalized) {
-                    let image = Rng(*seed).image();
-                    batch.snapshots = vec![PoolSnapshot { chain: CHAIN, pool: pool_id(*pool), block: at.block, image }];
+                    let (image, market) = (Rng(*seed).image(), Rng(*seed).market());
+                    batch.snapshots = vec![PoolSnapshot { chain: CHAIN, pool: pool_id(*pool), block: at.block, image, market }];
                 }
             }
             Step::LateRows { seed } => {

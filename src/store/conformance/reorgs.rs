@@ -52,7 +52,13 @@ pub(crate) async fn a_height_has_one_canonical_block(database: Database) {
     world.check().await;
     assert_eq!(world.store.block(CHAIN, base[1].block.hash).await.unwrap(), Some((base[1].block, false)));
     // A snapshot of the loser does not bring it back.
-    let snapshot = PoolSnapshot { chain: CHAIN, pool: pool_id(0), block: base[1].block, image: world.rng.image() };
+    let snapshot = PoolSnapshot {
+        chain: CHAIN,
+        pool: pool_id(0),
+        block: base[1].block,
+        image: world.rng.image(),
+        market: world.rng.market(),
+    };
     let batch = WriteBatch { snapshots: vec![snapshot], ..world.batch() };
     world.write(&batch).await;
     world.check().await;
@@ -191,7 +197,13 @@ pub(crate) async fn a_replay_starts_at_the_newest_canonical_snapshot(database: D
     world.extend(&base).await;
     world.check().await;
     for at in [1, 3] {
-        let snapshot = PoolSnapshot { chain: CHAIN, pool: pool_id(0), block: base[at].block, image: world.rng.image() };
+        let snapshot = PoolSnapshot {
+            chain: CHAIN,
+            pool: pool_id(0),
+            block: base[at].block,
+            image: world.rng.image(),
+            market: world.rng.market(),
+        };
         let batch = WriteBatch { snapshots: vec![snapshot], ..world.batch() };
         world.write(&batch).await;
         world.check().await;

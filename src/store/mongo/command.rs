@@ -8,14 +8,14 @@ use mongodb::{
 use super::{
     Store,
     error::{Result, corrupt},
-    schema::SNAPSHOTS,
+    schema::{CANDLES, SNAPSHOTS},
 };
 use crate::store::history::StoreError;
 
 /// Parts of one update command. A command is a document: 16 MiB at most.
 const UPDATE_PARTS: usize = 1_000;
-/// A snapshot of 5,000 ticks has 125 kB.
-const UPDATE_SNAPSHOTS: usize = 64;
+/// Of one update command whose parts are large: snapshots of busy pools, chunks of candles.
+const UPDATE_BYTES: usize = 8 * 1024 * 1024;
 
 /// Inserts the document; where it is there already, only these fields are taken.
 pub(super) fn upsert(document: &RawDocumentBuf, changeable: &[&str]) -> Result<Document> {
@@ -23,7 +23,11 @@ pub(super) fn upsert(document: &RawDocumentBuf, changeable: &[&str]) -> Result<D
     let id = insert.remove("_id").unwrap_or(Bson::Null);
     let set: Document =
         changeable.iter().filter_map(|name| insert.remove(name).map(|value| ((*name).to_owned(), value))).collect();
-    Ok(doc! { "q": { "_id": id }, "u": { "$set": set, "$setOnInsert": insert }, "upsert": true })
+    let mut change = doc! { "$setOnInsert": insert };
+    if !set.is_empty() {
+        change.insert("$set", set);
+    }
+    Ok(doc! { "q": { "_id": id }, "u": change, "upsert": true })
 }
 
 pub(super) async fn update(
@@ -32,11 +36,29 @@ pub(super) async fn update(
     collection: &str,
     updates: Vec<Document>,
 ) -> Result<()> {
-    let parts = if collection == SNAPSHOTS { UPDATE_SNAPSHOTS } else { UPDATE_PARTS };
-    for chunk in updates.chunks(parts) {
-        command(store, session.as_deref_mut(), doc! { "update": collection, "updates": chunk.to_vec() }).await?;
+    for parts in parted(collection, updates)? {
+        command(store, session.as_deref_mut(), doc! { "update": collection, "updates": parts }).await?;
     }
     Ok(())
+}
+
+/// What one command may hold at a time.
+fn parted(collection: &str, updates: Vec<Document>) -> Result<Vec<Vec<Document>>> {
+    let are_large = [SNAPSHOTS, CANDLES].contains(&collection);
+    let mut parts: Vec<Vec<Document>> = Vec::new();
+    let mut bytes = 0_usize;
+    for update in updates {
+        let size = if are_large { mongodb::bson::serialize_to_vec(&update)?.len() } else { 0 };
+        bytes = bytes.saturating_add(size);
+        match parts.last_mut() {
+            Some(part) if part.len() < UPDATE_PARTS && bytes <= UPDATE_BYTES => part.push(update),
+            _ => {
+                bytes = size;
+                parts.push(vec![update]);
+            }
+        }
+    }
+    Ok(parts)
 }
 
 /// A write command with many parts in one round trip; the driver only looks at whether the command as such worked.

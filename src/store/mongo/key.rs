@@ -10,6 +10,7 @@ use crate::{
     domain::{
         ChainId,
         event::EventKind,
+        market::Interval,
         pool::{CreatedAt, PoolId},
     },
     store::query::Place,
@@ -130,13 +131,18 @@ pub(super) fn pools_between(chain: ChainId, from: u64, to: u64) -> Document {
     doc! { "$gte": pool_key(chain, from, 0, &[0; 32]), "$lte": pool_key(chain, to, u64::MAX, &[0xff; 32]) }
 }
 
-fn snapshot_key(chain: ChainId, pool: &PoolId, number: u64, hash: &B256) -> Binary {
+fn pool_prefix(chain: ChainId, pool: &PoolId) -> Vec<u8> {
     let mut key = Vec::with_capacity(81);
     key.extend_from_slice(&chain.to_be_bytes());
     // An address and an id that begins with it must not mix.
     key.push(u8::try_from(pool.as_slice().len()).unwrap_or(u8::MAX));
     key.extend_from_slice(pool.as_slice());
     key.resize(41, 0);
+    key
+}
+
+fn snapshot_key(chain: ChainId, pool: &PoolId, number: u64, hash: &B256) -> Binary {
+    let mut key = pool_prefix(chain, pool);
     key.extend_from_slice(&number.to_be_bytes());
     key.extend_from_slice(hash.as_slice());
     binary(key)
@@ -153,6 +159,19 @@ pub(super) fn snapshots_of(chain: ChainId, pool: &PoolId) -> Document {
         "$gte": snapshot_key(chain, pool, 0, &B256::ZERO),
         "$lte": snapshot_key(chain, pool, u64::MAX, &B256::repeat_byte(0xff)),
     }
+}
+
+/// chain, pool, interval, where the first candle begins.
+pub(super) fn candles(chain: ChainId, pool: &PoolId, interval: Interval, first: u64) -> Binary {
+    let mut key = pool_prefix(chain, pool);
+    key.push(interval.code());
+    key.extend_from_slice(&first.to_be_bytes());
+    binary(key)
+}
+
+/// A pool's candles that begin before `to`.
+pub(super) fn candles_before(chain: ChainId, pool: &PoolId, interval: Interval, to: u64) -> Document {
+    doc! { "$gte": candles(chain, pool, interval, 0), "$lt": candles(chain, pool, interval, to) }
 }
 
 /// chain, address.

@@ -40,12 +40,13 @@ use self::{
     schema::{CHAINS, HEADS, META},
 };
 use super::{
-    history::{Boot, DataSource, History, PoolReplay, StoreError, Unenriched, WriteBatch},
+    history::{Boot, CandleRange, DataSource, History, PoolReplay, StoreError, Unenriched, WriteBatch},
     query::{EventQuery, Moment},
 };
 use crate::domain::{
     ChainId,
     block::BlockRef,
+    market::Candle,
     pool::{PoolId, PoolMeta},
     record::EventAt,
 };
@@ -267,6 +268,10 @@ impl History for MongoHistory {
 
     fn block_at(&self, chain: ChainId, moment: Moment) -> BoxFuture<'_, std::result::Result<Option<BlockRef>, StoreError>> {
         Box::pin(async move { read::block_at(&self.store, chain, moment).await.map_err(Failure::told) })
+    }
+
+    fn candles(&self, range: CandleRange) -> BoxFuture<'_, std::result::Result<Vec<Candle>, StoreError>> {
+        Box::pin(async move { read::candles(&self.store, &range).await.map_err(Failure::told) })
     }
 
     fn log_counts(&self, chain: ChainId) -> BoxFuture<'_, std::result::Result<(u64, u64), StoreError>> {

@@ -15,7 +15,7 @@ use super::{
     key::{self, binary, bound},
     query::hint,
     row::{self, Doc},
-    schema::{self, BLOCKS, EVENTS, HEADS, POOLS, SNAPSHOTS, SOURCES, TOKENS},
+    schema::{self, BLOCKS, CANDLES, EVENTS, HEADS, POOLS, SNAPSHOTS, SOURCES, TOKENS},
     write::not_claimed,
 };
 use crate::{
@@ -23,18 +23,21 @@ use crate::{
         ChainId,
         block::BlockRef,
         event::EventKind,
+        market::Candle,
         pool::{PoolId, PoolMeta},
         record::BlockRecord,
         token::TokenMeta,
     },
     store::{
-        history::{Boot, PoolReplay, Unenriched},
+        history::{Boot, CandleRange, PoolReplay, Unenriched},
         query::{Moment, Place},
     },
 };
 
 /// Pools whose rows are asked for at once.
 const REPLAYS: usize = 8;
+/// Chunks of candles of one answer: a day of minutes has six at most.
+const CHUNKS: u32 = 8;
 /// Documents of one answer where many are read: the server stops at 16 MiB anyway.
 const BATCH: u32 = 10_000;
 
@@ -200,6 +203,21 @@ pub(super) async fn block_at(store: &Store, chain: ChainId, moment: Moment) -> R
     let (filter, index, order) = block_at_filter(chain, moment);
     let found = store.collection(BLOCKS).find_one(filter).hint(hint(index)).sort(order).await?;
     found.map(|found| Doc(&found).block()).transpose()
+}
+
+/// Newest first, until one begins before the range.
+pub(super) async fn candles(store: &Store, range: &CandleRange) -> Result<Vec<Candle>> {
+    let filter = doc! { "_id": key::candles_before(range.chain, &range.pool, range.interval, range.to) };
+    let mut cursor = store.collection(CANDLES).find(filter).sort(doc! { "_id": -1 }).batch_size(CHUNKS).await?;
+    let mut chunks = Vec::new();
+    while cursor.advance().await? {
+        let (first, candles) = row::read_candles(cursor.current())?;
+        chunks.push(candles);
+        if first < range.from {
+            break;
+        }
+    }
+    Ok(range.of(chunks))
 }
 
 /// Blocks that are looked at in one step: a range of `_id` for each kind.

@@ -1,5 +1,7 @@
 //! Between documents and domain values.
 
+use std::sync::Arc;
+
 use alloy::primitives::{Address, B256, U256};
 use mongodb::bson::{
     Binary, Document, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, cstr, raw::CStr, spec::BinarySubtype,
@@ -15,8 +17,9 @@ use crate::{
         block::BlockRef,
         dollars::Usd,
         event::{Event, RawLog},
+        market::Candle,
         pool::{CreatedAt, PoolId, PoolMeta, Protocol},
-        record::{DERIVE_VERSION, Enrichment, EventAt, EventRow, PoolSnapshot},
+        record::{DERIVE_VERSION, Enrichment, EventAt, EventRow, PoolChunk, PoolSnapshot},
     },
     store::{codec, query::Fields},
 };
@@ -371,13 +374,33 @@ pub(super) fn snapshot(chain: ChainId, snapshot: &PoolSnapshot, canonical: bool)
     put_block(&mut out, block)?;
     out.append(cstr!("canonical"), canonical);
     out.append(cstr!("state"), binary(codec::encode_image(&snapshot.image)));
+    maybe(&mut out, cstr!("market"), snapshot.market.as_deref().map(|market| binary(codec::encode_market(market))));
     Ok(out)
 }
 
 pub(super) fn read_snapshot(chain: ChainId, pool: PoolId, found: &RawDocument) -> Result<PoolSnapshot> {
     let doc = Doc(found);
     let block = doc.block()?;
-    Ok(PoolSnapshot { chain, pool, block, image: codec::decode_image(doc.bytes("state")?, block.timestamp)? })
+    let image = codec::decode_image(doc.bytes("state")?, block.timestamp)?;
+    let market = doc.maybe_bytes("market")?.map(|bytes| codec::decode_market(bytes, block.timestamp)).transpose()?;
+    Ok(PoolSnapshot { chain, pool, block, image, market: market.map(Arc::new) })
+}
+
+/// `None`: it has no candles.
+pub(super) fn candles(chain: ChainId, PoolChunk { pool, chunk }: &PoolChunk) -> Result<Option<RawDocumentBuf>> {
+    let Some((first, last)) = chunk.span() else { return Ok(None) };
+    let mut out = RawDocumentBuf::new();
+    out.append(cstr!("_id"), key::candles(chain, pool, chunk.interval, first));
+    out.append(cstr!("first"), int(first)?);
+    out.append(cstr!("last"), int(last)?);
+    out.append(cstr!("candles"), binary(codec::encode_candles(&chunk.candles)));
+    Ok(Some(out))
+}
+
+/// Where a chunk begins, and its candles.
+pub(super) fn read_candles(found: &RawDocument) -> Result<(u64, Vec<Candle>)> {
+    let doc = Doc(found);
+    Ok((doc.uint("first")?, codec::decode_candles(doc.bytes("candles")?)?))
 }
 
 fn protocol_name(protocol: Protocol) -> &'static str {

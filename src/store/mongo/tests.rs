@@ -248,7 +248,7 @@ async fn replicas_that_start_together_migrate_once_and_all_come_up() {
     }
     let history = open(&uri).await;
     let meta = history.store.meta();
-    assert_eq!(meta.find_one(doc! { "_id": "schema" }).await.unwrap().unwrap().get_i32("version").unwrap(), 1);
+    assert_eq!(meta.find_one(doc! { "_id": "schema" }).await.unwrap().unwrap().get_i32("version").unwrap(), 2);
     assert!(meta.find_one(doc! { "_id": "migration" }).await.unwrap().is_none(), "the lock is given back");
 }
 
@@ -430,7 +430,7 @@ async fn only_the_newest_two_snapshots_of_a_pool_stay() {
     for now in 0..5 {
         let record = rng.record(&parent, 1);
         parent = record.block;
-        let snapshot = PoolSnapshot { chain: CHAIN, pool: pool_id(0), block: parent, image: rng.image() };
+        let snapshot = PoolSnapshot { chain: CHAIN, pool: pool_id(0), block: parent, image: rng.image(), market: rng.market() };
         let purge_orphans = Some(PurgeOrphans { final_number: 0, orphaned_before: 0 });
         let records = vec![Arc::new(record)];
         let batch = WriteBatch {

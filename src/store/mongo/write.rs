@@ -21,7 +21,7 @@ use super::{
     key::{self, binary, bound, int},
     plan::Plan,
     row::{self, Doc},
-    schema::{BLOCKS, EVENTS, HEADS, POOLS, SNAPSHOTS, SOURCES, TOKENS},
+    schema::{BLOCKS, CANDLES, EVENTS, HEADS, POOLS, SNAPSHOTS, SOURCES, TOKENS},
 };
 use crate::{
     domain::{ChainId, block::BlockRef},
@@ -126,9 +126,10 @@ async fn steps(store: &Store, session: &mut ClientSession, batch: &WriteBatch, r
     update(store, Some(session), TOKENS, tokens.collect::<Result<_>>()?).await?;
     let snapshots = batch.snapshots.iter().map(|snapshot| {
         let document = row::snapshot(batch.chain, snapshot, plan.is_canonical(&snapshot.block.hash))?;
-        upsert(&document, &["state"])
+        upsert(&document, &["state", "market"])
     });
     update(store, Some(session), SNAPSHOTS, snapshots.collect::<Result<_>>()?).await?;
+    candles(store, session, batch).await?;
     let sources = batch.sources.iter().map(|(name, next)| {
         let key = doc! { "chain": batch.chain.cast_signed(), "name": name.as_str() };
         Ok(doc! { "q": { "_id": key }, "u": { "$set": { "next_block": int(*next)? } }, "upsert": true })
@@ -147,6 +148,25 @@ async fn steps(store: &Store, session: &mut ClientSession, batch: &WriteBatch, r
         Some(orphans) => purge(store, session, batch.chain, orphans).await,
         None => Ok(()),
     }
+}
+
+/// Each once and for good; what is older than its retention goes as something newer comes.
+async fn candles(store: &Store, session: &mut ClientSession, batch: &WriteBatch) -> Result<()> {
+    let (mut new, mut old) = (Vec::new(), Vec::new());
+    for of in &batch.candles {
+        let Some(document) = row::candles(batch.chain, of)? else { continue };
+        new.push(upsert(&document, &[])?);
+        if let (Some(retention), Some((_, last))) = (of.chunk.interval.retention_seconds(), of.chunk.span()) {
+            let keep_from = last.saturating_sub(retention);
+            let range = key::candles_before(batch.chain, &of.pool, of.chunk.interval, keep_from);
+            old.push(doc! { "q": { "_id": range, "last": { "$lt": int(keep_from)? } }, "limit": 0 });
+        }
+    }
+    update(store, Some(session), CANDLES, new).await?;
+    for some in old.chunks(DELETE_PARTS) {
+        command(store, Some(&mut *session), doc! { "delete": CANDLES, "deletes": some.to_vec() }).await?;
+    }
+    Ok(())
 }
 
 /// Nobody took the fence since. It is written, not read: whoever takes it while this transaction is open meets it, and one of the two

@@ -34,10 +34,10 @@ use self::{
     open::{Claims, Found},
 };
 use super::{
-    history::{Boot, DataSource, History, PoolReplay, StoreError, Unenriched, WriteBatch},
+    history::{Boot, CandleRange, DataSource, History, PoolReplay, StoreError, Unenriched, WriteBatch},
     query::{EventQuery, Moment},
 };
-use crate::domain::{ChainId, block::BlockRef, pool::PoolMeta, record::EventAt};
+use crate::domain::{ChainId, block::BlockRef, market::Candle, pool::PoolMeta, record::EventAt};
 
 /// A database file. Share it as `Arc<dyn History>`.
 pub struct SqliteHistory {
@@ -153,6 +153,10 @@ impl History for SqliteHistory {
 
     fn block_at(&self, chain: ChainId, moment: Moment) -> BoxFuture<'_, Result<Option<BlockRef>, StoreError>> {
         Box::pin(async move { self.shared.connections()?.read(move |tx| read::block_at(tx, chain, moment)).await })
+    }
+
+    fn candles(&self, range: CandleRange) -> BoxFuture<'_, Result<Vec<Candle>, StoreError>> {
+        Box::pin(async move { self.shared.connections()?.read(move |tx| read::candles(tx, &range)).await })
     }
 
     fn log_counts(&self, chain: ChainId) -> BoxFuture<'_, Result<(u64, u64), StoreError>> {

@@ -14,13 +14,14 @@ use crate::{
     domain::{
         ChainId,
         block::BlockRef,
+        market::Candle,
         pool::{PoolId, PoolMeta},
         record::{BlockRecord, PoolSnapshot},
         token::TokenMeta,
     },
     store::{
         codec,
-        history::{Boot, PoolReplay, Unenriched},
+        history::{Boot, CandleRange, PoolReplay, Unenriched},
         query::{Moment, Place},
     },
 };
@@ -31,7 +32,7 @@ const SOURCES: &str = "SELECT name, next_block FROM sources WHERE chain = ?1 ORD
 const WINDOW_BLOCKS: &str =
     "SELECT number, hash, parent_hash, timestamp FROM blocks WHERE chain = ?1 AND number >= ?2 AND canonical = 1 ORDER BY number";
 const POOL_KEY: &str = "SELECT key FROM pools WHERE chain = ?1 AND id = ?2";
-const SNAPSHOT: &str = "SELECT b.number, b.hash, b.parent_hash, b.timestamp, s.state FROM snapshots AS s
+const SNAPSHOT: &str = "SELECT b.number, b.hash, b.parent_hash, b.timestamp, s.state, s.market FROM snapshots AS s
      CROSS JOIN blocks AS b ON b.chain = s.chain AND b.number = s.number AND b.fork = s.fork
      WHERE s.pool = ?1 AND b.canonical = 1 ORDER BY s.number DESC LIMIT 1";
 const BLOCK: &str = "SELECT number, hash, parent_hash, timestamp, canonical FROM blocks WHERE chain = ?1 AND hash = ?2";
@@ -39,6 +40,8 @@ const BLOCK_BELOW: &str = "SELECT number, hash, parent_hash, timestamp FROM bloc
      WHERE chain = ?1 AND number <= ?2 AND canonical = 1 ORDER BY number DESC LIMIT 1";
 const BLOCK_BEFORE: &str = "SELECT number, hash, parent_hash, timestamp FROM blocks INDEXED BY blocks_time
      WHERE chain = ?1 AND canonical = 1 AND timestamp <= ?2 ORDER BY timestamp DESC, number DESC LIMIT 1";
+/// Newest first, until one begins before the range.
+const CANDLES: &str = "SELECT first, candles FROM candles WHERE pool = ?1 AND interval = ?2 AND first < ?3 ORDER BY first DESC";
 /// By the primary key: no index is kept for what is done once.
 const UNENRICHED: &str = "SELECT b.number, b.hash, b.parent_hash, b.timestamp, e.tx_hash FROM events AS e
      CROSS JOIN blocks AS b ON b.chain = e.chain AND b.number = e.number AND b.fork = e.fork
@@ -155,7 +158,9 @@ fn replay_one(tx: &Transaction<'_>, chain_id: ChainId, chain: i64, pool: &PoolId
         Some(row) => {
             let block = row::block(row, 0)?;
             let image = codec::decode_image(row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?, block.timestamp)?;
-            Some(PoolSnapshot { chain: chain_id, pool: *pool, block, image })
+            let market = row.get_ref(5)?.as_blob_or_null().map_err(rusqlite::Error::from)?;
+            let market = market.map(|bytes| codec::decode_market(bytes, block.timestamp)).transpose()?.map(Arc::new);
+            Some(PoolSnapshot { chain: chain_id, pool: *pool, block, image, market })
         }
         None => None,
     };
@@ -175,6 +180,21 @@ pub(super) fn block(tx: &Transaction<'_>, chain: ChainId, hash: &B256) -> Result
     let mut statement = tx.prepare_cached(BLOCK)?;
     let mut rows = statement.query(params![chain, hash.as_slice()])?;
     rows.next()?.map(|row| Ok((row::block(row, 0)?, row.get(4)?))).transpose()
+}
+
+pub(super) fn candles(tx: &Transaction<'_>, range: &CandleRange) -> Result<Vec<Candle>> {
+    let chain = open::chain_key(tx, range.chain)?;
+    let Some(pool) = pool_key(tx, chain, &range.pool)? else { return Ok(Vec::new()) };
+    let mut statement = tx.prepare_cached(CANDLES)?;
+    let mut rows = statement.query(params![pool, range.interval.code(), bound(range.to)])?;
+    let mut chunks: Vec<Vec<Candle>> = Vec::new();
+    while let Some(row) = rows.next()? {
+        chunks.push(codec::decode_candles(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?);
+        if row.get::<_, i64>(0)? < bound(range.from) {
+            break;
+        }
+    }
+    Ok(range.of(chunks))
 }
 
 pub(super) fn block_at(tx: &Transaction<'_>, chain: ChainId, moment: Moment) -> Result<Option<BlockRef>> {
@@ -202,7 +222,7 @@ fn unsigned(value: i64) -> Result<u64> {
 #[cfg(test)]
 pub(super) fn statements() -> Vec<String> {
     let mut all: Vec<String> =
-        [HEAD, TOKENS, SOURCES, WINDOW_BLOCKS, POOL_KEY, SNAPSHOT, BLOCK, BLOCK_BELOW, BLOCK_BEFORE, LOG_COUNTS]
+        [HEAD, TOKENS, SOURCES, WINDOW_BLOCKS, POOL_KEY, SNAPSHOT, BLOCK, BLOCK_BELOW, BLOCK_BEFORE, CANDLES, LOG_COUNTS]
             .map(str::to_owned)
             .to_vec();
     all.extend([pools_sql(), window_events_sql(), replay_sql()]);

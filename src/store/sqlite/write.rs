@@ -15,7 +15,7 @@ use crate::{
     domain::{
         block::BlockRef,
         pool::{PoolId, PoolMeta},
-        record::{BlockRecord, DERIVE_VERSION, EventRow, PoolSnapshot},
+        record::{BlockRecord, DERIVE_VERSION, EventRow, PoolChunk, PoolSnapshot},
     },
     store::{
         codec,
@@ -52,6 +52,9 @@ pub(super) fn apply(tx: &Transaction<'_>, memory: &mut Memory, batch: &WriteBatc
     }
     for snapshot in &batch.snapshots {
         writing.snapshot(snapshot)?;
+    }
+    for chunk in &batch.candles {
+        writing.candles(chunk)?;
     }
     writing.head(batch)?;
     for (name, next_block) in &batch.sources {
@@ -275,13 +278,41 @@ impl Writing<'_, '_> {
     fn snapshot(&mut self, snapshot: &PoolSnapshot) -> Result<()> {
         let (number, fork) = self.block(&snapshot.block, false)?;
         let pool = self.pool(&snapshot.pool)?;
-        self.sql("INSERT INTO snapshots (chain, pool, number, fork, state) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO UPDATE SET state = excluded.state")?
-            .execute(params![self.chain, pool, number, fork, codec::encode_image(&snapshot.image)])?;
+        self.sql(
+            "INSERT INTO snapshots (chain, pool, number, fork, state, market) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT DO UPDATE SET state = excluded.state, market = excluded.market",
+        )?
+        .execute(params![
+            self.chain,
+            pool,
+            number,
+            fork,
+            codec::encode_image(&snapshot.image),
+            snapshot.market.as_deref().map(codec::encode_market)
+        ])?;
         self.sql(
             "DELETE FROM snapshots WHERE pool = ?1 AND number <
                (SELECT number FROM snapshots WHERE pool = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2)",
         )?
         .execute(params![pool, SNAPSHOTS_KEPT.saturating_sub(1)])?;
+        Ok(())
+    }
+
+    /// What is older than its retention goes as something newer comes.
+    fn candles(&mut self, PoolChunk { pool, chunk }: &PoolChunk) -> Result<()> {
+        let Some((first, last)) = chunk.span() else { return Ok(()) };
+        let (pool, interval) = (self.pool(pool)?, chunk.interval.code());
+        self.sql(
+            "INSERT INTO candles (pool, interval, first, last, candles) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![pool, interval, int(first)?, int(last)?, codec::encode_candles(&chunk.candles)])?;
+        if let Some(retention) = chunk.interval.retention_seconds() {
+            self.sql("DELETE FROM candles WHERE pool = ?1 AND interval = ?2 AND first < ?3 AND last < ?3")?.execute(params![
+                pool,
+                interval,
+                int(last.saturating_sub(retention))?
+            ])?;
+        }
         Ok(())
     }
 

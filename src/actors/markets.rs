@@ -1,0 +1,123 @@
+//! What pools trade, folded beside their states: from rows, once those have their value, block by block. A pool that does not answer
+//! goes on trading here, because its swaps say all that is needed.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use alloy::primitives::B256;
+
+use super::Deps;
+use crate::{
+    domain::{
+        block::BlockRef,
+        event::EventKind,
+        market::{Interval, Market, Trade},
+        pool::{PoolId, PoolMeta},
+        record::{EventAt, EventRow, PoolChunk},
+    },
+    store::{
+        StoreError,
+        history::WriteBatch,
+        query::{EventQuery, Fields, Narrow, Place},
+    },
+};
+
+/// A pool's trading, and how much of it was given to the store.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Trading {
+    pub(super) market: Arc<Market>,
+    /// Where the last candle begins that was given to the store.
+    given: BTreeMap<Interval, u64>,
+}
+
+impl Trading {
+    pub(super) fn new(market: Arc<Market>) -> Self {
+        Self { market, given: BTreeMap::new() }
+    }
+
+    /// Takes a row, if it is a swap.
+    pub(super) fn take(&mut self, timestamp: u64, row: &EventRow) {
+        if let Some(trade) = Trade::of(timestamp, row) {
+            Arc::make_mut(&mut self.market).trade(&trade);
+        }
+    }
+
+    /// The chunks of a market that is final, which the store was not given yet.
+    pub(super) fn give(&mut self, pool: PoolId, market: &Market) -> Vec<PoolChunk> {
+        let chunks = market.chunks(|interval| self.given.get(&interval).copied());
+        for (interval, last) in chunks.iter().filter_map(|chunk| Some((chunk.interval, chunk.span()?.1))) {
+            self.given.insert(interval, last);
+        }
+        chunks.into_iter().map(|chunk| PoolChunk { pool, chunk }).collect()
+    }
+
+    /// The store has it.
+    pub(super) fn forget(&mut self, interval: Interval, last: u64) {
+        Arc::make_mut(&mut self.market).forget_stored(interval, last);
+    }
+
+    /// The store has everything that it was given.
+    pub(super) fn forget_given(&mut self) {
+        for (interval, last) in self.given.clone() {
+            self.forget(interval, last);
+        }
+    }
+}
+
+/// By block: what each pool had traded before it.
+#[derive(Debug, Default)]
+pub(super) struct Before(HashMap<B256, Vec<(PoolId, Arc<Market>)>>);
+
+impl Before {
+    /// The first word about a pool and a block counts: later ones are of the middle of it.
+    pub(super) fn remember(&mut self, block: B256, pool: PoolId, market: &Arc<Market>) {
+        let before = self.0.entry(block).or_default();
+        if !before.iter().any(|(id, _)| *id == pool) {
+            before.push((pool, market.clone()));
+        }
+    }
+
+    /// What every pool had traded before these blocks, newest first.
+    pub(super) fn all(&self, newest_first: &[BlockRef]) -> HashMap<PoolId, Arc<Market>> {
+        newest_first.iter().filter_map(|b| self.0.get(&b.hash)).flatten().map(|(id, market)| (*id, market.clone())).collect()
+    }
+
+    pub(super) fn forget(&mut self, keep: impl Fn(&B256) -> bool) {
+        self.0.retain(|hash, _| keep(hash));
+    }
+}
+
+/// Of a pool whose snapshot is of a version that kept none: from its stored swaps up to the snapshot, page by page. Its candles are
+/// stored as they come.
+pub(super) async fn derive(deps: &Deps, pool: &PoolMeta, to: &BlockRef) -> Result<Trading, StoreError> {
+    tracing::info!(pool = %pool.id, "candles are made of the swaps that are stored");
+    let mut trading = Trading::default();
+    let mut query = EventQuery {
+        chain: deps.chain,
+        kind: EventKind::Swap,
+        narrow: Narrow::Pool(pool.id),
+        after: None,
+        before: Some(Place { block_number: to.number.saturating_add(1), log_index: 0 }),
+        time_from: None,
+        time_to: None,
+        newest_first: false,
+        fields: Fields { state_after: true, enrichment: false },
+        limit: EventQuery::LIMIT_MAX,
+    };
+    loop {
+        let page: Vec<EventAt> = deps.history.events(query).await?;
+        for event in &page {
+            trading.take(event.block.timestamp, &event.row);
+        }
+        let market = trading.market.clone();
+        let candles = trading.give(pool.id, &market);
+        if !candles.is_empty() {
+            deps.history.write(WriteBatch { candles, ..super::seed::batch(deps, *to) }).await?;
+            trading.forget_given();
+        }
+        let Some(last) = page.last().filter(|_| page.len() == EventQuery::LIMIT_MAX) else { return Ok(trading) };
+        query.after = Some(Place { block_number: last.block.number, log_index: last.row.log_index() });
+    }
+}

@@ -1,0 +1,76 @@
+//! A market as it is kept: plain values, from which the same market is made again.
+
+use alloy::primitives::Address;
+
+use super::{Candle, Interval, LastSeen, Market, Seen, Series};
+
+/// A market as of the end of a block.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Of each stored interval.
+    pub series: Vec<KeptSeries>,
+    /// Who traded, and when last: bought, sold; 0: never.
+    pub traders: Vec<(Address, u64, u64)>,
+}
+
+/// One interval's candles that the store has no chunk of, or that memory keeps anyway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptSeries {
+    pub interval: Interval,
+    /// All that begin here or later.
+    pub known_from: u64,
+    /// Closed ones, oldest first.
+    pub closed: Vec<Candle>,
+    pub open: Option<Candle>,
+}
+
+impl Market {
+    /// Candles of seconds are left out: they are made of swaps.
+    #[must_use]
+    pub fn kept(&self) -> Kept {
+        let of = |series: &Series| KeptSeries {
+            interval: series.interval,
+            known_from: series.known_from,
+            closed: series.closed.iter().skip(series.gone).copied().collect(),
+            open: series.open,
+        };
+        let mut traders: Vec<_> = self.seen.iter().map(|(address, seen)| (*address, seen.buy, seen.sell)).collect();
+        traders.sort_unstable();
+        Kept { series: self.series.iter().filter(|series| series.interval.is_stored()).map(of).collect(), traders }
+    }
+
+    /// The inverse of [`Market::kept`], as of a block's time: candles of seconds are known from the next one on.
+    #[must_use]
+    pub fn restored(kept: Kept, timestamp: u64) -> Self {
+        let mut market = Self::default();
+        for from in kept.series {
+            if let Some(series) = market.series.iter_mut().find(|series| series.interval == from.interval) {
+                series.closed = from.closed.into_iter().collect();
+                (series.known_from, series.open) = (from.known_from, from.open);
+            }
+        }
+        let newest = market.series(Interval::M1).and_then(|series| series.open);
+        if let Some(newest) = newest {
+            for series in market.series.iter_mut().filter(|series| !series.interval.is_stored()) {
+                let start = series.interval.start_of(timestamp);
+                series.open = Some(Candle::empty(start, newest.close));
+                series.known_from = series.interval.end_of(start);
+            }
+        }
+        let day_ago = newest.map_or(0, |newest| super::Window::H24.start_at(newest.start));
+        for (address, buy, sell) in kept.traders {
+            market.seen.insert_mut(address, Seen { buy, sell });
+            for (last, is_buy) in [(buy, true), (sell, false)] {
+                let minute = Interval::M1.start_of(last);
+                if last > 0 && minute >= day_ago {
+                    let mut counted = market.last_seen.get(&minute).copied().unwrap_or_default();
+                    let LastSeen { buyers, sellers } = &mut counted;
+                    let side = if is_buy { buyers } else { sellers };
+                    *side = side.saturating_add(1);
+                    market.last_seen.insert_mut(minute, counted);
+                }
+            }
+        }
+        market
+    }
+}
