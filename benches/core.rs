@@ -7,7 +7,11 @@
     reason = "criterion makes the functions; a bench may panic"
 )]
 
-use std::{collections::VecDeque, hint::black_box, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    hint::black_box,
+    sync::Arc,
+};
 
 use alloy::{
     primitives::{Address, B256, Bytes, I256, U256, keccak256},
@@ -21,9 +25,10 @@ use swaptide::{
     },
     domain::{
         block::BlockRef,
+        dollars::{Anchors, Gauge, Routes, Usd},
         event::{EventBody, RawLog},
         market::{Market, RawPrice, Trade, Window},
-        pool::{PoolState, Tick, V3State},
+        pool::{CreatedAt, PoolId, PoolMeta, PoolState, Protocol, Tick, V2State, V3State},
         reconcile::{Advice, Reconciler},
     },
 };
@@ -91,7 +96,7 @@ fn swaps() -> Vec<Trade> {
         let (amount0, amount1) = if i.is_multiple_of(2) { (-amount, amount) } else { (amount, -amount) };
         let price = RawPrice::Root(U256::from((1_u128 << 96) + u128::from(i * 7_919 % 10_007)));
         let trader = Address::from_word(keccak256((i * 31 % 2_000).to_be_bytes()));
-        Trade { timestamp: 1_700_000_000 + 3 * i, price, amount0, amount1, trader }
+        Trade { timestamp: 1_700_000_000 + 3 * i, price, amount0, amount1, usd: Some(Usd(i)), trader }
     };
     (0..57_600).map(swap).collect()
 }
@@ -130,5 +135,47 @@ fn market(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, core, market);
+/// A thousand tokens with a pool against the native token and one against a dollar each, and twenty pools between those two.
+fn dollars(c: &mut Criterion) {
+    const TOKENS: u64 = 1_000;
+    let address = |n: u64| Address::from_word(keccak256(n.to_be_bytes()));
+    let (native, dollar) = (address(1), address(2));
+    let anchors = Anchors { stablecoins: [(dollar, Some(6))].into(), wrapped_native: Some(native), min_depth: Usd::whole(100) };
+    let mut routes = Routes::new(anchors);
+    let mut gauges: HashMap<PoolId, Gauge> = HashMap::new();
+    let block = BlockRef { number: 1, hash: B256::ZERO, parent_hash: B256::ZERO, timestamp: 1_700_000_000 };
+    let mut pool = |a: Address, b: Address, n: u64| {
+        let id = PoolId::Address(address(10_000 + n));
+        let created = CreatedAt { block, tx_hash: None, log_index: 0 };
+        let (token0, token1) = (a.min(b), a.max(b));
+        let (dex, factory) = (String::new(), Address::ZERO);
+        let protocol = Protocol::UniswapV2;
+        routes.add(&PoolMeta {
+            chain: 1,
+            id,
+            protocol,
+            dex,
+            factory,
+            token0,
+            token1,
+            fee_pips: 3_000,
+            tick_spacing: None,
+            created,
+        });
+        let reserve = 10_u128.pow(24) + u128::from(n) * 10_u128.pow(21);
+        gauges.insert(id, Gauge::seeded(&PoolState::V2(V2State { reserve0: reserve, reserve1: reserve }), block.timestamp));
+    };
+    (0..20).for_each(|n| pool(native, dollar, n));
+    (0..TOKENS).for_each(|n| {
+        [native, dollar].into_iter().enumerate().for_each(|(i, at)| pool(address(100 + n), at, 100 + 2 * n + i as u64))
+    });
+    c.bench_function("dollar prices of 1,000 tokens at a block (bar 5 ms)", |b| {
+        b.iter(|| {
+            let prices = routes.at(black_box(block.timestamp + 12), |id| gauges.get(id).copied());
+            (0..TOKENS).filter(|n| prices.price(&address(100 + n)).is_some()).count()
+        });
+    });
+}
+
+criterion_group!(benches, core, market, dollars);
 criterion_main!(benches);

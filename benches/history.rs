@@ -16,6 +16,7 @@
 )]
 
 use std::{
+    collections::{HashMap, HashSet},
     error::Error,
     sync::Arc,
     time::{Duration, Instant},
@@ -27,13 +28,15 @@ use swaptide::{
     chain::sim::SimRng,
     domain::{
         block::BlockRef,
+        dollars::Usd,
         event::{Event, EventBody, EventKind, RawLog},
+        market::{Interval, Market, Trade},
         pool::{CreatedAt, PoolId, PoolMeta, Protocol, StateAfter},
-        record::{BlockRecord, EventRow},
+        record::{BlockRecord, EventRow, PoolChunk},
     },
     store::{
         History,
-        history::WriteBatch,
+        history::{CandleRange, WriteBatch},
         mongo::{MongoConfig, MongoHistory},
         query::{EventQuery, Fields, Narrow, Place},
         sqlite::SqliteHistory,
@@ -115,12 +118,26 @@ async fn ask(history: &dyn History, blocks: u64) -> Result<()> {
             found += history.events(asked).await?.len();
             times.push(began.elapsed());
         }
-        times.sort();
-        let ms = |t: Duration| t.as_secs_f64() * 1_000.0;
-        let at = |permille: usize| ms(times[(times.len() - 1) * permille / 1_000]);
-        println!("{name:<44} {:>9.2} {:>9.2} {:>9.2}   ({} rows each)", at(500), at(990), at(1_000), found as u64 / ASKED);
+        say(name, times, found);
     }
+    let (mut times, mut found) = (Vec::new(), 0);
+    for _ in 0..ASKED {
+        let from = GENESIS_TIME + rng.below(blocks) * BLOCK_SECONDS;
+        let pool = pool_id(busy(&mut rng));
+        let range = CandleRange { chain: CHAIN, pool, interval: Interval::M1, from, to: from + 86_400 };
+        let began = Instant::now();
+        found += history.candles(range).await?.len();
+        times.push(began.elapsed());
+    }
+    say("a pool's minutes of a random day", times, found);
     Ok(())
+}
+
+fn say(name: &str, mut times: Vec<Duration>, found: usize) {
+    times.sort();
+    let ms = |t: Duration| t.as_secs_f64() * 1_000.0;
+    let at = |permille: usize| ms(times[(times.len() - 1) * permille / 1_000]);
+    println!("{name:<44} {:>9.2} {:>9.2} {:>9.2}   ({} rows each)", at(500), at(990), at(1_000), found as u64 / ASKED);
 }
 
 /// What the rows take, in memory and on disk.
@@ -147,6 +164,7 @@ async fn fill(history: &dyn History, rows: u64) -> Result<u64> {
     let mut rng = SimRng::new(1);
     let blocks = rows.div_ceil(SWAPS_PER_BLOCK);
     let (began, mut last_said) = (Instant::now(), Instant::now());
+    let mut markets = HashMap::new();
     let mut number = 1;
     while number <= blocks {
         let to = (number + BLOCKS_PER_BATCH - 1).min(blocks);
@@ -154,9 +172,20 @@ async fn fill(history: &dyn History, rows: u64) -> Result<u64> {
         if number == 1 {
             records[0].created = (0..POOLS).map(|n| Arc::new(pool(n))).collect();
         }
+        let candles = records.iter().flat_map(|record| &record.rows).map(|row| row.event.pool).collect::<HashSet<_>>();
+        for record in &records {
+            for row in &record.rows {
+                if let Some(trade) = Trade::of(record.block.timestamp, row) {
+                    let (market, _): &mut (Market, _) = markets.entry(row.event.pool).or_default();
+                    market.trade(&trade);
+                }
+            }
+        }
+        let candles = candles.into_iter().flat_map(|pool| take_chunks(&mut markets, pool)).collect();
         let head = block(to);
         let records = records.into_iter().map(Arc::new).collect();
-        let batch = WriteBatch { chain: CHAIN, fence, records, head: Some(head), finalized_number: to, ..WriteBatch::default() };
+        let batch =
+            WriteBatch { chain: CHAIN, fence, records, candles, head: Some(head), finalized_number: to, ..WriteBatch::default() };
         history.write(batch).await?;
         number = to + 1;
         if last_said.elapsed() > Duration::from_secs(10) || number > blocks {
@@ -166,6 +195,19 @@ async fn fill(history: &dyn History, rows: u64) -> Result<u64> {
         }
     }
     Ok(blocks)
+}
+
+/// What the store is given of a pool, each once, and memory forgets.
+fn take_chunks(markets: &mut HashMap<PoolId, (Market, HashMap<Interval, u64>)>, pool: PoolId) -> Vec<PoolChunk> {
+    let Some((market, given)) = markets.get_mut(&pool) else { return Vec::new() };
+    let chunks = market.chunks(|interval| given.get(&interval).copied());
+    for chunk in &chunks {
+        given.insert(chunk.interval, chunk.span().unwrap_or_default().1);
+    }
+    for (interval, last) in given.iter() {
+        market.forget_stored(*interval, *last);
+    }
+    chunks.into_iter().map(|chunk| PoolChunk { pool, chunk }).collect()
 }
 
 type Make = fn(&mut SimRng, u64) -> EventQuery;
@@ -284,5 +326,12 @@ fn swap(rng: &mut SimRng, number: u64, index: u64) -> EventRow {
     };
     let body = EventBody::V3Swap { sender, recipient, amount0, amount1, sqrt_price_x96, liquidity, tick };
     let after = Some(StateAfter::V3 { sqrt_price_x96, tick, liquidity });
-    EventRow { event: Event { pool, body, raw }, sync_log_index: None, after, enrichment: None }
+    EventRow {
+        event: Event { pool, body, raw },
+        sync_log_index: None,
+        after,
+        usd: Some(Usd(number)),
+        gauge: None,
+        enrichment: None,
+    }
 }

@@ -58,6 +58,7 @@ pub(super) struct Wanted {
     origin: Option<String>,
     /// Only events that moved so many dollars; those whose value is not known are left out. Each answer looks at 10,000 events: it may
     /// have fewer than `limit`, and none, and still a `cursor` to go on from.
+    #[param(minimum = 0, maximum = 4_294_967_295_i64, example = 1_000)]
     min_usd: Option<u32>,
     /// Only events of blocks at or after this time, seconds since 1970.
     #[param(example = 1_760_000_000)]

@@ -160,6 +160,9 @@ pub(super) async fn list(
         return Err(Problem::bad(format!("`ids` takes 1 to {IDS_MAX} addresses, these are {}", ids.len())));
     }
     let tokens = ids.into_iter().map(|id| address("ids", id)).collect::<Result<Vec<_>, _>>()?;
+    if asked.block.max(asked.time).is_some_and(|moment| i64::try_from(moment).is_err()) {
+        return Err(Problem::bad("`block` is a height, `time` is in seconds since 1970"));
+    }
     let moment = match (asked.block, asked.time) {
         (None, None) => None,
         (Some(number), None) => Some(Moment::Number(number)),

@@ -80,7 +80,7 @@ impl From<ApiError> for Problem {
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::UnknownChain(_) => Self::not_found(error.to_string()),
+            ReadError::UnknownChain(_) | ReadError::Future { .. } => Self::not_found(error.to_string()),
             other => ApiError::from(other).into(),
         }
     }

@@ -111,7 +111,7 @@ impl World {
         bytes[19] = index;
         let address = Address::from(bytes);
         // A few tokens on each side, so that pools share them and prices have routes.
-        let token = |first: u8, of: u8| Address::repeat_byte(first | index.wrapping_add(index / of) % of);
+        let token = |first: u8, of: u8| Address::repeat_byte(first | (index.wrapping_add(index / of) % of));
         let (token0, token1) = (token(0x80, 3), token(0x88, 4));
         if rng.percent(50) {
             let created = v2::PairCreated { token0, token1, pair: address, pairCount: U256::from(index) };

@@ -51,7 +51,7 @@ fn trades() -> Vec<Trade> {
     let trade = |i: u64| {
         timestamp += [1, 3, 60, 61, 20, 700, 59, 120][usize::try_from(i % 8).unwrap()] * (1 + i % 3);
         let amount = I256::try_from(1 + i).unwrap();
-        let (amount0, amount1) = if i % 3 == 0 { (-amount, amount) } else { (amount, -amount) };
+        let (amount0, amount1) = if i.is_multiple_of(3) { (-amount, amount) } else { (amount, -amount) };
         let price = RawPrice::Root(U256::from(1_000 + i * 7_919 % 400));
         let trader = Address::with_last_byte(u8::try_from(i % 50).unwrap());
         Trade { timestamp, price, amount0, amount1, usd: Some(Usd(i)), trader }
