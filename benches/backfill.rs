@@ -41,10 +41,13 @@ struct Args {
     blocks: u64,
     txs: usize,
     mongodb: bool,
+    /// Lines of the chain's configuration: what everything is priced with.
+    anchors: String,
 }
 
 fn args() -> Result<Args> {
-    let mut args = Args { rpc: None, v2: String::new(), v3: String::new(), rounds: 3, blocks: 300, txs: 60, mongodb: false };
+    let (rpc, v2, v3, anchors) = (None, String::new(), String::new(), String::new());
+    let mut args = Args { rpc, v2, v3, rounds: 3, blocks: 300, txs: 60, mongodb: false, anchors };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
@@ -52,12 +55,19 @@ fn args() -> Result<Args> {
             "--rpc" => args.rpc = Some(value()?),
             "--v2" => args.v2 = value()?,
             "--v3" => args.v3 = value()?,
+            "--stablecoin" => args.anchors.push_str(&format!("stablecoins = [{:?}]\n", value()?)),
+            "--native" => args.anchors.push_str(&format!("wrapped_native = {:?}\n", value()?)),
             "--rounds" => args.rounds = value()?.parse()?,
             "--blocks" => args.blocks = value()?.parse()?,
             "--txs" => args.txs = value()?.parse()?,
             "--store" => args.mongodb = value()? == "mongodb",
             "--bench" => {}
-            other => return Err(format!("{other} is unknown: --rpc --v2 --v3 --rounds --blocks --txs --store mongodb").into()),
+            other => {
+                return Err(format!(
+                    "{other} is unknown: --rpc --v2 --v3 --rounds --blocks --txs --stablecoin --native --store mongodb"
+                )
+                .into());
+            }
         }
     }
     Ok(args)
@@ -147,9 +157,10 @@ async fn swaptide(rpc: &str, args: &Args, head: u64, store_url: Option<String>) 
     let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let ws = rpc.replace("http://", "ws://");
     let toml = format!(
-        "[api]\nlisten = \"127.0.0.1:{port}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[store]\nurl = {:?}\n[[chain]]\nid = 31337\nname = \"bench\"\nrpc = [{ws:?}, {rpc:?}]\n\
+        "[api]\nlisten = \"127.0.0.1:{port}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[store]\nurl = {:?}\n[[chain]]\nid = 31337\nname = \"bench\"\nrpc = [{ws:?}, {rpc:?}]\n{}\
          [[chain.dex]]\nname = \"v2\"\nprotocol = \"uniswap_v2\"\nfactory = {:?}\n[[chain.dex]]\nname = \"v3\"\nprotocol = \"uniswap_v3\"\nfactory = {:?}\n",
         store_url.unwrap_or_else(|| format!("sqlite:{}", database.display())),
+        args.anchors,
         args.v2,
         args.v3
     );

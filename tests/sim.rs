@@ -461,7 +461,7 @@ async fn check(sim: &Sim, engine: &Engine, whole: bool) -> (u64, u64) {
         oracle.rows.iter_mut().for_each(|row| row.usd = None);
     }
     let pin = engine.live.pin();
-    let image = |v: &PoolView| PoolImage { state: v.state.clone(), gauge: v.gauge };
+    let image = |v: &PoolView| PoolImage { state: v.state.clone(), gauge: v.gauge, held: v.held };
     let ours: BTreeMap<PoolId, PoolImage> = pin.pools().iter().map(|v| (v.meta.id, image(v))).collect();
     assert!(pin.pools().iter().all(|v| v.status == PoolStatus::Live), "every pool is live");
     for (id, (_, image)) in &oracle.pools {

@@ -168,9 +168,13 @@ async fn restore_pools(deps: &Arc<Deps>, table: &Rc<RefCell<Table>>, boot: &Boot
         let replays = insist(deps, async || Ok(deps.history.replay(deps.chain, pools.to_vec()).await?)).await?;
         for (meta, replay) in pools.iter().zip(replays) {
             let meta = Arc::new(meta.clone());
-            let replayed = replayed(&meta, replay, |_| true);
-            let above = |block: &BlockRef| block.number > anchor.number;
-            let Traded { trading, before } = insist(deps, async || Ok(replayed.trading(deps, &meta, above).await?)).await?;
+            let mended = async || {
+                let mut replay = replay.clone();
+                markets::mend(deps, &meta, &mut replay).await?;
+                Ok(replay)
+            };
+            let replayed = replayed(&meta, insist(deps, mended).await?, |_| true);
+            let Traded { trading, before } = replayed.trading(|block| block.number > anchor.number);
             let Replayed { image, updated, blocks, applied, .. } = replayed;
             let mut table = table.borrow_mut();
             table.start(deps, &meta, Some(Known { image, trading, updated }));
@@ -198,9 +202,8 @@ pub(super) struct Replayed {
     pub(super) updated: BlockRef,
     blocks: Vec<DecodedBlock>,
     applied: Applied,
-    /// Its trading at the snapshot, and that block; `None`: it has to be made of what is stored.
-    market: Option<Arc<Market>>,
-    since: BlockRef,
+    /// Its trading at the snapshot.
+    market: Arc<Market>,
     rows: Vec<EventAt>,
 }
 
@@ -213,16 +216,8 @@ pub(super) struct Traded {
 
 impl Replayed {
     /// Its trading: as of the snapshot, then row by row.
-    pub(super) async fn trading(
-        &self,
-        deps: &Deps,
-        meta: &PoolMeta,
-        can_be_taken_back: impl Fn(&BlockRef) -> bool,
-    ) -> Result<Traded, StoreError> {
-        let mut trading = match &self.market {
-            Some(market) => Trading::new(market.clone()),
-            None => markets::derive(deps, meta, &self.since).await?,
-        };
+    pub(super) fn trading(&self, can_be_taken_back: impl Fn(&BlockRef) -> bool) -> Traded {
+        let mut trading = Trading::new(self.market.clone());
         let mut before: Vec<(B256, Arc<Market>)> = Vec::new();
         for event in &self.rows {
             let block = &event.block;
@@ -231,7 +226,7 @@ impl Replayed {
             }
             trading.take(block.timestamp, &event.row);
         }
-        Ok(Traded { trading, before })
+        Traded { trading, before }
     }
 }
 
@@ -240,8 +235,8 @@ pub(super) fn replayed(meta: &PoolMeta, replay: PoolReplay, counts: impl Fn(&Blo
     let since = replay.snapshot.as_ref().map_or(meta.created.block, |s| s.block);
     // Without a snapshot nothing was traded before the rows.
     let (base, market) = match replay.snapshot {
-        Some(snapshot) => (snapshot.image, snapshot.market),
-        None => (PoolImage::new(meta.protocol), Some(Arc::default())),
+        Some(snapshot) => (snapshot.image, snapshot.market.unwrap_or_default()),
+        None => (PoolImage::new(meta.protocol), Arc::default()),
     };
     let rows: Vec<EventAt> = replay.rows.into_iter().filter(|row| counts(&row.block)).collect();
     let blocks = group(rows.iter());
@@ -249,7 +244,7 @@ pub(super) fn replayed(meta: &PoolMeta, replay: PoolReplay, counts: impl Fn(&Blo
         blocks.iter().enumerate().flat_map(|(b, block)| (0..block.events.len()).map(move |e| (b, e))).collect();
     let applied = fold(0, base, &blocks, &picks);
     let updated = blocks.last().map_or(since, |b| b.block);
-    Replayed { image: applied.image.clone(), updated, blocks, applied, market, since, rows }
+    Replayed { image: applied.image.clone(), updated, blocks, applied, market, rows }
 }
 
 /// Each pool once: one that was read from its contract at two starts has two places in the store.

@@ -12,10 +12,11 @@ use tokio::{sync::mpsc, task::JoinSet};
 use super::{
     Deps,
     backfill::watched_addresses,
-    boot::{ask_anchor, replayed},
+    boot::{Traded, ask_anchor, replayed},
     commit::fetch_tokens,
     folder::{Folded, Folder},
     follow::{FollowError, Follower},
+    markets,
     ranges::{Ranges, Wanted},
     seed::{self, SeedError, seed},
     sources,
@@ -168,12 +169,13 @@ async fn begin(deps: &Arc<Deps>, spec: &DexSpec) -> Result<Ready, SeedError> {
     let at = at.ok_or_else(|| ChainError::Unavailable(format!("the node does not know block {}", next.saturating_sub(1))))?.block;
     let metas: Vec<_> = super::boot::unique(boot.pools).filter(|meta| sources::covers(spec, meta)).collect();
     for meta in metas {
-        let replay = deps.history.replay(deps.chain, vec![meta.clone()]).await?.into_iter().next().unwrap_or_default();
+        let mut replay = deps.history.replay(deps.chain, vec![meta.clone()]).await?.into_iter().next().unwrap_or_default();
+        markets::mend(deps, &meta, &mut replay).await?;
         // Above its cursor there may be rows of a time when it was followed, and not all of them.
         let meta = Arc::new(meta);
         let replayed = replayed(&meta, replay, |block| block.number < *next);
-        let traded = replayed.trading(deps, &meta, |_| false).await?;
-        folder.insert(&meta, Known { image: replayed.image, trading: traded.trading, updated: replayed.updated });
+        let Traded { trading, .. } = replayed.trading(|_| false);
+        folder.insert(&meta, Known { image: replayed.image, trading, updated: replayed.updated });
     }
     Ok(Ready { spec: spec.clone(), folder, at, tokens: Vec::new() })
 }

@@ -20,7 +20,7 @@ use crate::{
     },
     domain::{
         block::BlockRef,
-        image::PoolImage,
+        image::{Held, PoolImage},
         pool::PoolMeta,
         record::{BlockRecord, PoolSnapshot, rows},
         token::TokenMeta,
@@ -114,9 +114,11 @@ async fn read(deps: &Arc<Deps>, metas: &[Arc<PoolMeta>], anchor: BlockRef, seede
     }
     let states = contract_state::read(deps.source.as_ref(), anchor.hash, metas).await?;
     let mut found: Vec<(Arc<PoolMeta>, PoolImage)> = Vec::with_capacity(metas.len());
-    for (meta, (_, state)) in metas.iter().zip(states) {
+    let held = contract_state::balances(deps.source.as_ref(), anchor.hash, metas).await?;
+    for ((meta, (_, state)), held) in metas.iter().zip(states).zip(held) {
+        let held = held.map_or(Held::Unknown, |(amount0, amount1)| Held::Amounts(amount0, amount1));
         match state {
-            Ok(state) => found.push((meta.clone(), PoolImage::seeded(state, &anchor))),
+            Ok(state) => found.push((meta.clone(), PoolImage::seeded(state, held, &anchor))),
             Err(reason) => {
                 tracing::warn!(pool = %meta.id, %reason, "not served: its contract does not answer as its protocol does")
             }

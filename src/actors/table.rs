@@ -85,6 +85,7 @@ impl Entry {
             meta: self.meta.clone(),
             state: self.image.state.clone(),
             gauge: self.image.gauge,
+            held: self.image.held,
             market: self.trading.market.clone(),
             status,
             held_at: self.held_at,
@@ -237,7 +238,7 @@ impl Table {
     pub(super) fn resync(&mut self, deps: &Deps) {
         self.entries.retain(|id, entry| match deps.live.newest(id) {
             Some(view) => {
-                entry.image = PoolImage { state: view.state.clone(), gauge: view.gauge };
+                entry.image = PoolImage { state: view.state.clone(), gauge: view.gauge, held: view.held };
                 entry.trading.market = view.market.clone();
                 entry.updated = view.updated;
                 entry.held_at = view.held_at;

@@ -14,6 +14,7 @@ const SLOT0: [u8; 4] = hex!("3850c7bd");
 const LIQUIDITY: [u8; 4] = hex!("1a686502");
 const TICK_BITMAP: [u8; 4] = hex!("5339c296");
 const TICKS: [u8; 4] = hex!("f30dba93");
+const BALANCE_OF: [u8; 4] = hex!("70a08231");
 
 /// `TickMath.MAX_TICK`; the least is its negative.
 const MAX_TICK: i32 = 887_272;
@@ -57,6 +58,36 @@ pub async fn read(
 }
 
 /// The calls of the first round for one pool.
+/// What each of these pools holds of its tokens, by their own word, raw units. `None` where one of them does not say it.
+///
+/// # Errors
+/// When the node cannot be asked.
+pub async fn balances(
+    source: &dyn ChainSource,
+    at: B256,
+    pools: &[Arc<PoolMeta>],
+) -> Result<Vec<Option<(U256, U256)>>, ChainError> {
+    let mut balances = Vec::with_capacity(pools.len());
+    for some in pools.chunks(ROUND_MAX_CALLS / 2) {
+        let of = |pool: &PoolMeta, token: Address| {
+            let holder = match pool.id {
+                PoolId::Address(pool) => pool.into_word(),
+                PoolId::Id(id) => id,
+            };
+            Call { to: token, data: [&BALANCE_OF[..], holder.as_slice()].concat().into() }
+        };
+        let calls = some.iter().flat_map(|pool| [of(pool, pool.token0), of(pool, pool.token1)]).collect();
+        let answers = batched(source, at, calls, 32).await?;
+        let (pairs, _) = answers.as_chunks::<2>();
+        balances.extend(pairs.iter().map(|[zero, one]| {
+            let [balance0] = words(zero, "balanceOf()").ok()?;
+            let [balance1] = words(one, "balanceOf()").ok()?;
+            Some((balance0, balance1))
+        }));
+    }
+    Ok(balances)
+}
+
 struct Plan {
     calls: Vec<Call>,
     /// Positions of the bitmap words, in the order of their calls.

@@ -331,7 +331,8 @@ impl<G: Fn(&PoolId) -> Option<Gauge>> Prices<'_, G> {
     }
 
     /// What both sides are worth together; `None` where a side that is not 0 has no price.
-    fn both(&self, pool: &PoolMeta, amounts: (U256, U256)) -> Option<Usd> {
+    #[must_use]
+    pub fn both(&self, pool: &PoolMeta, amounts: (U256, U256)) -> Option<Usd> {
         let side = |token: &Address, raw: U256| if raw.is_zero() { Some(Usd(0)) } else { self.price(token)?.value(raw) };
         let (zero, one) = (side(&pool.token0, amounts.0)?, side(&pool.token1, amounts.1)?);
         zero.0.checked_add(one.0).map(Usd)

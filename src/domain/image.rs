@@ -1,5 +1,7 @@
 //! Everything that is folded from one pool's events. A value: what undoes a block is the image from before it.
 
+use alloy::primitives::U256;
+
 use super::{
     block::BlockRef,
     dollars::Gauge,
@@ -14,20 +16,64 @@ pub struct PoolImage {
     pub state: PoolState,
     /// What it says about prices.
     pub gauge: Gauge,
+    /// What it holds.
+    pub held: Held,
+}
+
+/// Tokens that a pool holds. Of a pair its reserves say it; of a pool with ticks all that came in, less what went out: its balances, less
+/// what was given to it outside of its own functions. Raw units.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Held {
+    /// A version that did not count wrote it, or its tokens could not be asked.
+    Unknown,
+    #[default]
+    Nothing,
+    Amounts(U256, U256),
+}
+
+impl Held {
+    fn amounts(self) -> Option<(U256, U256)> {
+        match self {
+            Self::Unknown => None,
+            Self::Nothing => Some((U256::ZERO, U256::ZERO)),
+            Self::Amounts(amount0, amount1) => Some((amount0, amount1)),
+        }
+    }
+
+    /// Moves it over an event that did fit the pool.
+    pub fn apply(&mut self, event: &EventBody) {
+        let flows = matches!(
+            event,
+            EventBody::V3Mint { .. }
+                | EventBody::V3Swap { .. }
+                | EventBody::V3Flash { .. }
+                | EventBody::V3Collect { .. }
+                | EventBody::V3CollectProtocol { .. }
+        );
+        // A burn moves nothing: what it frees goes out by a later collect.
+        if let (true, Some((held0, held1)), Some((amount0, amount1))) = (flows, self.amounts(), event.amounts()) {
+            let moved = |held: U256, by: alloy::primitives::I256| {
+                let size = by.unsigned_abs();
+                // Only a token that is no token pays out what it never got.
+                if by.is_negative() { held.saturating_sub(size) } else { held.saturating_add(size) }
+            };
+            *self = Self::Amounts(moved(held0, amount0), moved(held1, amount1));
+        }
+    }
 }
 
 impl PoolImage {
     /// As it is created.
     #[must_use]
     pub fn new(protocol: Protocol) -> Self {
-        Self { state: PoolState::new(protocol), gauge: Gauge::default() }
+        Self { state: PoolState::new(protocol), gauge: Gauge::default(), held: Held::default() }
     }
 
     /// A pool that is older than what is read, as its contract answered at this block.
     #[must_use]
-    pub fn seeded(state: PoolState, at: &BlockRef) -> Self {
+    pub fn seeded(state: PoolState, held: Held, at: &BlockRef) -> Self {
         let gauge = Gauge::seeded(&state, at.timestamp);
-        Self { state, gauge }
+        Self { state, gauge, held }
     }
 
     /// Moves it over one event.
@@ -35,11 +81,22 @@ impl PoolImage {
     /// # Errors
     /// Where the event does not fit the state. Nothing is changed then.
     pub fn apply(&mut self, event: &EventBody) -> Result<(), ApplyError> {
-        self.state.apply(event)
+        self.state.apply(event)?;
+        self.held.apply(event);
+        Ok(())
     }
 
     /// After the last of a block's events.
     pub fn end_block(&mut self, block: &BlockRef) {
         self.gauge.observe(&self.state, block.timestamp);
+    }
+}
+
+/// What a pool holds of token0 and token1, raw units. `None`: not known.
+#[must_use]
+pub fn locked(state: &PoolState, held: Held) -> Option<(U256, U256)> {
+    match state {
+        PoolState::V2(pair) => Some((U256::from(pair.reserve0), U256::from(pair.reserve1))),
+        PoolState::V3(_) => held.amounts(),
     }
 }

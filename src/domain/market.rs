@@ -71,6 +71,8 @@ impl Chunk {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Market {
     series: [Series; Interval::ALL.len()],
+    /// Since the pool's first trade: bought, sold. Traders are not counted.
+    totals: [Side; 2],
     /// Who traded since the week began, or within a day.
     seen: HashTrieMapSync<Address, Seen>,
     /// By minute (its start); only minutes in which somebody traded last.
@@ -92,6 +94,7 @@ impl Default for Market {
     fn default() -> Self {
         Self {
             series: Interval::ALL.map(Series::new),
+            totals: [Side::default(); 2],
             seen: HashTrieMapSync::new_sync(),
             last_seen: RedBlackTreeMapSync::new_sync(),
         }
@@ -103,6 +106,8 @@ impl Market {
     pub fn trade(&mut self, trade: &Trade) {
         let before = self.seen.get(&trade.trader).copied().unwrap_or_default();
         let is_buy = trade.is_buy();
+        let [buys, sells] = &mut self.totals;
+        if is_buy { buys } else { sells }.add(trade, false);
         let last = if is_buy { before.buy } else { before.sell };
         let mut is_new_day = false;
         for series in &mut self.series {
@@ -111,6 +116,13 @@ impl Market {
         }
         self.count(trade, before);
         self.forget(trade.timestamp, is_new_day);
+    }
+
+    /// Everything since the pool's first trade: bought, sold. Traders are not counted.
+    #[must_use]
+    pub fn totals(&self) -> (&Side, &Side) {
+        let [buys, sells] = &self.totals;
+        (buys, sells)
     }
 
     /// Candles that began at `from` or later and before `to`, oldest first; those in which nobody traded are left out.

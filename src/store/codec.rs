@@ -23,7 +23,7 @@ pub use self::{
 use crate::domain::{
     dollars::{Depth, Gauge},
     event::{EventBody, RawLog},
-    image::PoolImage,
+    image::{Held, PoolImage},
     pool::{PoolState, StateAfter, Tick, V2State, V3State},
 };
 
@@ -192,6 +192,15 @@ fn read_gauge(parser: &mut Parser<'_>) -> Result<(Depth, u64), CodecError> {
 pub fn encode_image(image: &PoolImage) -> Vec<u8> {
     let mut writer = Writer::new(Words::NONE, IMAGE_VERSIONS[1]);
     write_gauge(&mut writer, &image.gauge);
+    match &image.held {
+        Held::Unknown => writer.out.push(0),
+        Held::Nothing => writer.out.push(1),
+        Held::Amounts(amount0, amount1) => {
+            writer.out.push(2);
+            writer.field(amount0);
+            writer.field(amount1);
+        }
+    }
     state(&mut writer, &image.state);
     writer.out
 }
@@ -228,16 +237,25 @@ pub fn decode_image(bytes: &[u8], timestamp: u64) -> Result<PoolImage, CodecErro
     let version = parser.byte()?;
     let kept = match version {
         v if v == IMAGE_VERSIONS[0] => None,
-        v if v == IMAGE_VERSIONS[1] => Some(read_gauge(&mut parser)?),
+        v if v == IMAGE_VERSIONS[1] => Some((read_gauge(&mut parser)?, read_held(&mut parser)?)),
         _ => return Err(TAG),
     };
     let state = decode_state(&mut parser)?;
     parser.end()?;
-    let gauge = match kept {
-        Some((steady, at)) => Gauge::restored(&state, steady, at),
-        None => Gauge::seeded(&state, timestamp),
+    let (gauge, held) = match kept {
+        Some(((steady, at), held)) => (Gauge::restored(&state, steady, at), held),
+        None => (Gauge::seeded(&state, timestamp), Held::Unknown),
     };
-    Ok(PoolImage { state, gauge })
+    Ok(PoolImage { state, gauge, held })
+}
+
+fn read_held(parser: &mut Parser<'_>) -> Result<Held, CodecError> {
+    match parser.byte()? {
+        0 => Ok(Held::Unknown),
+        1 => Ok(Held::Nothing),
+        2 => Ok(Held::Amounts(parser.field()?, parser.field()?)),
+        _ => Err(TAG),
+    }
 }
 
 fn decode_state(parser: &mut Parser<'_>) -> Result<PoolState, CodecError> {

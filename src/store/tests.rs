@@ -47,6 +47,7 @@ fn view(index: u8, number: u64) -> Arc<PoolView> {
         meta: Arc::new(meta),
         state,
         gauge,
+        held: Default::default(),
         market: Arc::default(),
         status: PoolStatus::Live,
         held_at: None,

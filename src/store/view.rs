@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::{Address, B256, U256};
 use tokio::time::Instant;
 
 use crate::domain::{
     block::BlockRef,
     dollars::Gauge,
+    image::{Held, locked},
     market::{Chunk, Interval, Market},
     pool::{PoolId, PoolMeta, PoolState},
     reconcile::ChainUpdate,
@@ -33,6 +34,8 @@ pub struct PoolView {
     pub state: PoolState,
     /// What it says about prices.
     pub gauge: Gauge,
+    /// What it holds, where its state does not say it: see [`locked`].
+    pub held: Held,
     /// Its trading so far.
     pub market: Arc<Market>,
     pub status: PoolStatus,
@@ -40,6 +43,14 @@ pub struct PoolView {
     pub held_at: Option<BlockRef>,
     /// The block of the newest event that changed it.
     pub updated: BlockRef,
+}
+
+impl PoolView {
+    /// What it holds of token0 and token1, raw units. `None`: not known.
+    #[must_use]
+    pub fn locked(&self) -> Option<(U256, U256)> {
+        locked(&self.state, self.held)
+    }
 }
 
 /// P6: whether the answer is as new as it should be.

@@ -226,6 +226,28 @@ async fn compare(engine: &Engine, devnet: &Devnet) -> (usize, usize) {
     (values, prices)
 }
 
+/// What pools hold is what the tokens' own contracts say, to the wei: nobody gave them anything outside of their functions.
+async fn compare_holdings(engine: &Engine, devnet: &Devnet) {
+    engine.at_head(devnet).await;
+    let pools = devnet.trader.pools().to_vec();
+    let metas: Vec<_> = pools.iter().map(|pool| meta(devnet, pool)).collect();
+    let head = devnet.head().await.unwrap().hash;
+    let balances = contract_state::balances(&state::source(devnet), head, &metas).await.unwrap();
+    for (pool, balances) in pools.iter().zip(balances) {
+        let query = format!(
+            "{{ pool(id: \"{:#x}\") {{ totalValueLockedToken0 totalValueLockedToken1 totalValueLockedUSD }} }}",
+            pool.address
+        );
+        let ours = engine.query(&query, json!({})).await["pool"].clone();
+        let (balance0, balance1) = balances.unwrap();
+        let whole = |raw: U256, decimals: u8| alloy::primitives::utils::format_units(raw, decimals).unwrap();
+        let trim = |text: String| text.trim_end_matches('0').trim_end_matches('.').to_owned();
+        assert_eq!(ours["totalValueLockedToken0"], json!(trim(whole(balance0, pool.token0.decimals))), "{:#x}", pool.address);
+        assert_eq!(ours["totalValueLockedToken1"], json!(trim(whole(balance1, pool.token1.decimals))), "{:#x}", pool.address);
+        assert!(ours["totalValueLockedUSD"].is_string(), "{ours}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn dollars_equal_a_recomputation_from_contract_calls_through_reorgs_and_a_restart() {
     let folder = tempfile::tempdir().unwrap();
@@ -246,12 +268,14 @@ async fn dollars_equal_a_recomputation_from_contract_calls_through_reorgs_and_a_
         }
         devnet.reorg_keeping(depth, 600).await.unwrap();
     }
+    compare_holdings(&engine, &devnet).await;
     let (values, prices) = compare(&engine, &devnet).await;
     assert!(values > 100 && prices > 60, "{values} {prices}");
     assert!(engine.terminate().await.success());
     let engine = Engine::start(&setup, folder.path()).await;
     devnet.trader.push_random(10).await.unwrap();
     devnet.mine().await.unwrap();
+    compare_holdings(&engine, &devnet).await;
     let (values, prices) = compare(&engine, &devnet).await;
     assert!(values > 100 && prices > 60, "{values} {prices}");
     assert!(engine.terminate().await.success());

@@ -29,6 +29,7 @@ pub(in crate::api) mod scalars;
 mod subscription;
 pub(in crate::api) mod token;
 mod transaction;
+pub(in crate::api) mod value;
 
 use async_graphql::{EmptyMutation, Schema, SchemaBuilder};
 

@@ -11,7 +11,7 @@ use super::{
     words::{Commitment, Freshness, Kind, PoolStatus, Protocol, TokenFlag},
 };
 use crate::{
-    api::gql::{event::At, token::decimals},
+    api::gql::{event::At, token::decimals, value::PoolValue},
     domain::{
         block::BlockRef,
         event::EventBody,
@@ -139,6 +139,22 @@ pub(super) struct Pool {
     token0_price: Option<Decimal>,
     /// token1 per token0; null where there is no price.
     token1_price: Option<Decimal>,
+    /// token0 that it holds, in its own unit: of V2 the reserve, of V3 all that came in less what went out. Null where decimals are not known.
+    total_value_locked_token0: Option<Decimal>,
+    /// The same of token1.
+    total_value_locked_token1: Option<Decimal>,
+    /// token0 that was ever traded, in either direction, in its own unit.
+    volume_token0: Option<Decimal>,
+    /// token1 that was ever traded, in either direction, in its own unit.
+    volume_token1: Option<Decimal>,
+    /// Dollars that were ever traded, each swap at the prices of its block. Null where the value of some of them is not known.
+    #[serde(rename = "volumeUSD")]
+    volume_usd: Option<Decimal>,
+    /// What traders paid for that.
+    #[serde(rename = "feesUSD")]
+    fees_usd: Option<Decimal>,
+    /// Swaps so far.
+    swap_count: u32,
     status: PoolStatus,
     /// Where it is not LIVE: the block at which this state is true.
     held_at: Option<Block>,
@@ -157,6 +173,7 @@ impl Pool {
             PoolState::V2(state) => (Some(state), None),
             PoolState::V3(state) => (None, Some(state)),
         };
+        let value = PoolValue::new(pin, view);
         Self {
             id: meta.id.into(),
             chain_id: meta.chain,
@@ -174,6 +191,13 @@ impl Pool {
             reserve1: v2.map(|s| s.reserve1.into()),
             token0_price: ratio.and_then(Ratio::inverse).and_then(Ratio::decimal).map(Decimal),
             token1_price: ratio.and_then(Ratio::decimal).map(Decimal),
+            total_value_locked_token0: value.locked0.map(Decimal),
+            total_value_locked_token1: value.locked1.map(Decimal),
+            volume_token0: value.volume0.map(Decimal),
+            volume_token1: value.volume1.map(Decimal),
+            volume_usd: value.volume_usd.map(Decimal),
+            fees_usd: value.fees_usd.map(Decimal),
+            swap_count: value.swaps,
             status: view.status.into(),
             held_at: view.held_at.map(Into::into),
             created_at_block_number: meta.creation().map(|block| block.number),

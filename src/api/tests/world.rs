@@ -19,6 +19,7 @@ use crate::{
         dollars::{Anchors, Gauge, Usd},
         event::{Event, EventBody, EventKind, RawLog},
         feed::Rules,
+        image::Held,
         market::{Market, Trade},
         pool::{CreatedAt, PoolId, PoolMeta, PoolState, Protocol},
         reconcile::ChainUpdate,
@@ -43,7 +44,7 @@ pub(super) const POOL: Address = address!("Bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb
 pub(super) const ODD_PAIR: Address = address!("CccCCCcCcCcCCccCCccCCCcccccccccccccCCc02");
 pub(super) const TRADER: Address = address!("00000000000000000000000000000000000000d1");
 
-type States = BTreeMap<PoolId, (Arc<PoolMeta>, PoolState, BlockRef, Arc<Market>)>;
+type States = BTreeMap<PoolId, (Arc<PoolMeta>, PoolState, BlockRef, Arc<Market>, Held)>;
 
 pub(super) struct World {
     pub(super) live: Arc<Live>,
@@ -268,12 +269,13 @@ impl World {
             self.chain.push((record, states));
         }
         let after = self.chain.last().unwrap().1.clone();
-        for (id, (meta, state, updated, market)) in &after {
-            if before.get(id).map(|(_, s, u, _)| (s, u)) != Some((state, updated)) {
+        for (id, (meta, state, updated, market, held)) in &after {
+            if before.get(id).map(|(_, s, u, ..)| (s, u)) != Some((state, updated)) {
                 let view = PoolView {
                     meta: meta.clone(),
                     state: state.clone(),
                     gauge: Gauge::seeded(state, updated.timestamp),
+                    held: *held,
                     market: market.clone(),
                     status: PoolStatus::Live,
                     held_at: None,
@@ -305,11 +307,12 @@ impl World {
                     let created_at = CreatedAt { block, ..meta.created };
                     let meta = Arc::new(PoolMeta { created: created_at, ..meta });
                     self.live.learn_pool(&meta);
-                    states.insert(meta.id, (meta.clone(), PoolState::new(meta.protocol), block, Arc::default()));
+                    states.insert(meta.id, (meta.clone(), PoolState::new(meta.protocol), block, Arc::default(), Held::default()));
                     created.push(meta);
                 }
                 Step::Log(pool, body) => {
-                    let (_, state, updated, _) = states.get_mut(&pool.into()).unwrap();
+                    let (_, state, updated, _, held) = states.get_mut(&pool.into()).unwrap();
+                    held.apply(&body);
                     state.apply(&body).unwrap();
                     *updated = block;
                     after.push(Some(state.after()));
@@ -331,7 +334,7 @@ impl World {
         swaps.for_each(|row| row.usd = Some(Usd(1_500_000)));
         set_gauges(&mut rows, |id| states.get(id).map(|(_, state, ..)| Gauge::seeded(state, block.timestamp)));
         for row in &rows {
-            if let (Some(trade), Some((.., market))) = (Trade::of(block.timestamp, row), states.get_mut(&row.event.pool)) {
+            if let (Some(trade), Some((.., market, _))) = (Trade::of(block.timestamp, row), states.get_mut(&row.event.pool)) {
                 Arc::make_mut(market).trade(&trade);
             }
         }

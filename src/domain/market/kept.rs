@@ -2,13 +2,15 @@
 
 use alloy::primitives::Address;
 
-use super::{Candle, Interval, LastSeen, Market, Seen, Series};
+use super::{Candle, Interval, LastSeen, Market, Seen, Series, Side};
 
 /// A market as of the end of a block.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Kept {
     /// Of each stored interval.
     pub series: Vec<KeptSeries>,
+    /// Since the first trade: bought, sold.
+    pub totals: [Side; 2],
     /// Who traded, and when last: bought, sold; 0: never.
     pub traders: Vec<(Address, u64, u64)>,
 }
@@ -36,13 +38,17 @@ impl Market {
         };
         let mut traders: Vec<_> = self.seen.iter().map(|(address, seen)| (*address, seen.buy, seen.sell)).collect();
         traders.sort_unstable();
-        Kept { series: self.series.iter().filter(|series| series.interval.is_stored()).map(of).collect(), traders }
+        Kept {
+            series: self.series.iter().filter(|series| series.interval.is_stored()).map(of).collect(),
+            totals: self.totals,
+            traders,
+        }
     }
 
     /// The inverse of [`Market::kept`], as of a block's time: candles of seconds are known from the next one on.
     #[must_use]
     pub fn restored(kept: Kept, timestamp: u64) -> Self {
-        let mut market = Self::default();
+        let mut market = Self { totals: kept.totals, ..Self::default() };
         for from in kept.series {
             if let Some(series) = market.series.iter_mut().find(|series| series.interval == from.interval) {
                 series.closed = from.closed.into_iter().collect();

@@ -7,6 +7,7 @@ use crate::{
     domain::{
         block::BlockRef,
         dollars::{Gauge, Usd},
+        image::Held,
         market::Market,
         pool::{CreatedAt, PoolMeta, PoolState, Protocol},
         record::PoolChunk,
@@ -91,6 +92,7 @@ async fn traded(folder: &std::path::Path) -> (Arc<Live>, Reader, Vec<Trade>) {
         meta: Arc::new(meta),
         state: PoolState::new(Protocol::UniswapV3),
         gauge: Gauge::default(),
+        held: Held::default(),
         market: Arc::new(market),
         status: PoolStatus::Live,
         held_at: None,

@@ -30,7 +30,7 @@ pub fn decode_candles(bytes: &[u8]) -> Result<Vec<Candle>, CodecError> {
 /// Everything of a market that is not in chunks.
 #[must_use]
 pub fn encode_market(market: &Market) -> Vec<u8> {
-    let Kept { series, traders } = market.kept();
+    let Kept { series, totals, traders } = market.kept();
     let mut writer = Writer::new(Words::NONE, VERSION);
     varint(&mut writer.out, count(series.len()));
     for KeptSeries { interval, known_from, mut closed, open } in series {
@@ -40,6 +40,7 @@ pub fn encode_market(market: &Market) -> Vec<u8> {
         closed.extend(open);
         write_candles(&mut writer, &closed);
     }
+    totals.iter().for_each(|side| write_side(&mut writer, side));
     varint(&mut writer.out, count(traders.len()));
     for (address, buy, sell) in traders {
         writer.out.extend_from_slice(address.as_slice());
@@ -62,6 +63,7 @@ pub fn decode_market(bytes: &[u8], timestamp: u64) -> Result<Market, CodecError>
         let open = if has_open { closed.pop() } else { None };
         kept.series.push(KeptSeries { interval, known_from, closed, open });
     }
+    kept.totals = [read_side(&mut parser)?, read_side(&mut parser)?];
     for _ in 0..parser.varint()? {
         let address = alloy::primitives::Address::from_slice(parser.take(20)?);
         kept.traders.push((address, parser.varint()?, parser.varint()?));
@@ -91,17 +93,21 @@ fn write_candles(writer: &mut Writer<'_>, candles: &[Candle]) {
         for one in [candle.high, candle.low, candle.close] {
             price(writer, one);
         }
-        for Side { volume0, volume1, trades, usd, unvalued, traders } in [candle.buys, candle.sells] {
-            varint(&mut writer.out, trades.into());
-            if trades > 0 {
-                writer.field(&volume0);
-                writer.field(&volume1);
-                writer.field(&usd);
-                varint(&mut writer.out, unvalued.into());
-                varint(&mut writer.out, traders.into());
-            }
-        }
+        write_side(writer, &candle.buys);
+        write_side(writer, &candle.sells);
         (at, close) = (candle.start, Some(candle.close));
+    }
+}
+
+fn write_side(writer: &mut Writer<'_>, side: &Side) {
+    let Side { volume0, volume1, trades, usd, unvalued, traders } = side;
+    varint(&mut writer.out, (*trades).into());
+    if *trades > 0 {
+        writer.field(volume0);
+        writer.field(volume1);
+        writer.field(usd);
+        varint(&mut writer.out, (*unvalued).into());
+        varint(&mut writer.out, (*traders).into());
     }
 }
 

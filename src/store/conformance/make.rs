@@ -10,7 +10,7 @@ use crate::{
         block::BlockRef,
         dollars::{Depth, Gauge, Usd},
         event::{Event, EventBody, EventKind, RawLog},
-        image::PoolImage,
+        image::{Held, PoolImage},
         market::{Market, RawPrice, Trade},
         pool::{CreatedAt, PoolId, PoolMeta, PoolState, Protocol, StateAfter, Tick, V2State, V3State},
         record::{BlockRecord, Enrichment, EventRow},
@@ -184,7 +184,9 @@ impl Rng {
         let state = self.state();
         let steady = Depth { token0: self.u128(), token1: self.u128(), both: self.u128() };
         let gauge = Gauge::restored(&state, steady, self.below(2_000_000_000));
-        PoolImage { state, gauge }
+        let held = [Held::Unknown, Held::Nothing, Held::Amounts(self.uint(256), self.uint(200))];
+        let held = held[usize::try_from(self.below(3)).unwrap()];
+        PoolImage { state, gauge, held }
     }
 
     /// Some trades of a pool, without candles of seconds: those are not kept. Now and then none, as an older version wrote it.

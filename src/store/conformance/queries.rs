@@ -171,13 +171,14 @@ pub(crate) async fn memory_and_store_answer_many_pages_as_they_answer_each(datab
     let live = Arc::new(Live::new(CHAIN, "local", 2, Duration::from_secs(15)));
     let view = |n| {
         let meta = pool(n, records[0].block);
-        let (PoolImage { state, gauge }, updated) = (world.rng.image(), records[0].block);
+        let (PoolImage { state, gauge, held }, updated) = (world.rng.image(), records[0].block);
         (
             meta.id,
             Some(Arc::new(PoolView {
                 meta,
                 state,
                 gauge,
+                held,
                 market: Arc::default(),
                 status: PoolStatus::Live,
                 held_at: None,

@@ -1,0 +1,52 @@
+//! What a pool holds, traded and took for it, ready to be written: for GraphQL and REST.
+
+use alloy::primitives::U256;
+
+use super::token::decimals;
+use crate::{
+    domain::{dollars::usd_text, price},
+    store::{Pin, PoolView},
+};
+
+/// Hundredths of a basis point in all.
+const PIPS: u128 = 1_000_000;
+
+/// Amounts in the tokens' own units; null where a token has no decimals, or nobody knows.
+#[derive(Debug, Clone, Default)]
+pub(in crate::api) struct PoolValue {
+    pub(in crate::api) locked0: Option<String>,
+    pub(in crate::api) locked1: Option<String>,
+    pub(in crate::api) volume0: Option<String>,
+    pub(in crate::api) volume1: Option<String>,
+    /// Null where the value of some swap is not known.
+    pub(in crate::api) volume_usd: Option<String>,
+    pub(in crate::api) fees_usd: Option<String>,
+    pub(in crate::api) swaps: u32,
+}
+
+impl PoolValue {
+    pub(in crate::api) fn new(pin: &Pin, view: &PoolView) -> Self {
+        let (decimals0, decimals1) = (decimals(pin, &view.meta.token0), decimals(pin, &view.meta.token1));
+        let written = |raw: U256, decimals: Option<u8>| price::unsigned_amount(raw, decimals?);
+        let locked = view.locked();
+        let (buys, sells) = view.market.totals();
+        let usd = buys.volume_usd().zip(sells.volume_usd()).map(|(bought, sold)| bought.saturating_add(sold));
+        let fees = |usd: u128| usd.saturating_mul(u128::from(view.meta.fee_pips)).checked_div(PIPS);
+        Self {
+            locked0: locked.and_then(|(held, _)| written(held, decimals0)),
+            locked1: locked.and_then(|(_, held)| written(held, decimals1)),
+            volume0: written(buys.volume0.saturating_add(sells.volume0), decimals0),
+            volume1: written(buys.volume1.saturating_add(sells.volume1), decimals1),
+            volume_usd: usd.map(usd_text),
+            fees_usd: usd.and_then(fees).map(usd_text),
+            swaps: buys.trades.saturating_add(sells.trades),
+        }
+    }
+}
+
+/// What a pool holds in dollars, both tokens together. `None` where one that is there has no price.
+pub(in crate::api) fn locked_usd(pin: &Pin, view: &PoolView) -> Option<String> {
+    let locked = view.locked()?;
+    let usd = pin.with_prices(|prices| prices.both(&view.meta, locked)).flatten()?;
+    Some(usd.to_string())
+}
