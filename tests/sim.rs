@@ -506,11 +506,9 @@ async fn check(sim: &Sim, engine: &Engine, whole: bool) -> (u64, u64) {
 }
 
 fn without_dollars(mut kept: Kept) -> Kept {
-    for candle in kept.series.iter_mut().flat_map(|series| series.closed.iter_mut().chain(&mut series.open)) {
-        for side in [&mut candle.buys, &mut candle.sells] {
-            (side.usd, side.unvalued) = (0, 0);
-        }
-    }
+    let candles = kept.series.iter_mut().flat_map(|series| series.closed.iter_mut().chain(&mut series.open));
+    let sides = candles.flat_map(|candle| [&mut candle.buys, &mut candle.sells]).chain(&mut kept.totals);
+    sides.for_each(|side| (side.usd, side.unvalued) = (0, 0));
     kept
 }
 
