@@ -14,6 +14,7 @@ pub mod pin;
 pub mod prices;
 pub mod query;
 pub mod reader;
+pub mod search;
 pub mod sqlite;
 #[cfg(test)]
 mod tests;

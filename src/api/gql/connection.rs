@@ -28,21 +28,36 @@ pub(crate) struct PageInfo {
 /// How many there are in all, counted only when asked.
 pub(super) enum Total {
     Known(u64),
-    Events { pin: Arc<Pin>, query: Box<EventQuery>, counted: OnceCell<u64> },
+    /// The sum of these.
+    Events {
+        pin: Arc<Pin>,
+        queries: Vec<EventQuery>,
+        counted: OnceCell<u64>,
+    },
 }
 
 impl Total {
     pub(super) fn events(pin: Arc<Pin>, query: EventQuery) -> Self {
-        Self::Events { pin, query: Box::new(query), counted: OnceCell::new() }
+        Self::of_several(pin, vec![query])
+    }
+
+    pub(super) fn of_several(pin: Arc<Pin>, queries: Vec<EventQuery>) -> Self {
+        Self::Events { pin, queries, counted: OnceCell::new() }
     }
 
     /// At most [`EventQuery::COUNT_CAP`].
     pub(super) async fn count(&self, core: &Core) -> Result<u64, ApiError> {
         match self {
             Self::Known(total) => Ok((*total).min(EventQuery::COUNT_CAP)),
-            Self::Events { pin, query, counted } => {
-                let count = counted.get_or_try_init(|| core.reader.count(pin, **query)).await?;
-                Ok(*count)
+            Self::Events { pin, queries, counted } => {
+                let count = async {
+                    let mut sum = 0_u64;
+                    for query in queries {
+                        sum = sum.saturating_add(core.reader.count(pin, *query).await?).min(EventQuery::COUNT_CAP);
+                    }
+                    Ok::<_, ApiError>(sum)
+                };
+                counted.get_or_try_init(|| count).await.copied()
             }
         }
     }

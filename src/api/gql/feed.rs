@@ -84,6 +84,12 @@ impl Feed {
         Some(self.envelope(kind, block, cursor))
     }
 
+    /// Nothing comes after what is said now.
+    pub(super) fn end(&mut self) {
+        self.ended = true;
+        self.core.metrics.slow_consumers_total.inc();
+    }
+
     pub(super) fn live(&self) -> &Arc<Live> {
         &self.live
     }

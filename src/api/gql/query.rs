@@ -17,7 +17,8 @@ use super::{
     pins::pin,
     pool::{Pool, PoolConnection},
     price::{self, TokenKey, TokenPrice},
-    scalars::{Cursor, Timestamp},
+    scalars::{AddressScalar, Cursor, Timestamp},
+    search::{self, ActivityConnection, SearchHit},
     token::{Token, TokenConnection},
     transaction::Transaction,
 };
@@ -211,6 +212,32 @@ impl Query {
         #[graphql(desc = "The same as of a time, seconds since 1970")] time: Option<Timestamp>,
     ) -> Result<Vec<TokenPrice>> {
         price::prices(ctx, tokens, price::moment(block, time)?).await
+    }
+
+    /// Tokens and pools by what people type: an address, a symbol, a name, or two of them for a pool (`WETH/USDC`). The best first. Anybody
+    /// may call a token anything: go by the address.
+    #[graphql(complexity = "page_cost(first, child_complexity).saturating_add(100)")]
+    async fn search(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What was typed; case does not matter")] text: String,
+        #[graphql(desc = "How many, 1 to 100", default = 20)] first: i32,
+        #[graphql(desc = "EIP-155 chain id; may be left out where one chain is configured")] chain_id: Option<u64>,
+    ) -> Result<Vec<SearchHit>> {
+        search::search(ctx, chain_id, &text, first).await
+    }
+
+    /// What the transactions that an account signed made happen, newest first: swaps, mints and burns, as far as signers have been looked up.
+    #[graphql(complexity = "page_cost(first, child_complexity)")]
+    async fn account_activity(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The account, any case")] address: AddressScalar,
+        #[graphql(desc = "How many, 1 to 1000", default_with = "FIRST_DEFAULT")] first: i32,
+        #[graphql(desc = "Only older ones than at this cursor")] after: Option<Cursor>,
+        #[graphql(desc = "EIP-155 chain id; may be left out where one chain is configured")] chain_id: Option<u64>,
+    ) -> Result<ActivityConnection> {
+        Ok(search::activity(ctx, chain_id, address, first, after).await?)
     }
 
     /// Every pair that is fed from outside the chain.

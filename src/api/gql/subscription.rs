@@ -10,15 +10,18 @@ use futures_util::{
 
 use super::{
     args::{self, EventFilter, SwapWhere},
+    block::Protocol,
     candle::Interval,
     candle_feed::{self, CandleFrame},
     core::Core,
     error::{ApiError, Code},
+    events_feed::{self, DexEvent, EventKind},
     feed::Feed,
     frame::{self, BlockEvent, PoolEvent, SwapEvent},
     pool::Pool,
     price::TokenKey,
     price_feed::{self, FeedEvent, PriceEvent, Wanted},
+    scalars::AddressScalar,
 };
 use crate::{
     domain::ChainId,
@@ -90,6 +93,42 @@ impl Subscription {
                 }
             }
         }))
+    }
+
+    /// Swaps, mints and burns as they happen, and as a reorg takes them back.
+    async fn on_events_created(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only of this pool")] pool: Option<ID>,
+        #[graphql(desc = "Only of pools that trade this token")] token: Option<AddressScalar>,
+        #[graphql(desc = "Only what this account called, got, or owns; as a signer only where that has been looked up")]
+        maker: Option<AddressScalar>,
+        #[graphql(desc = "Only of these kinds; all of them where it is not said")] kinds: Option<Vec<EventKind>>,
+        #[graphql(desc = "EIP-155 chain id; may be left out where one chain is configured")] chain_id: Option<u64>,
+    ) -> Result<impl Stream<Item = Result<DexEvent>> + use<>> {
+        let kinds = kinds.unwrap_or_else(|| vec![EventKind::Swap, EventKind::Mint, EventKind::Burn]);
+        if kinds.is_empty() {
+            return Err(ApiError::input("`kinds` is empty: name at least one, or leave it out").into());
+        }
+        let wanted = events_feed::Wanted {
+            pool: pool.as_ref().map(args::pool_id).transpose()?,
+            token: token.map(|token| token.0),
+            maker: maker.map(|maker| maker.0),
+            kinds: kinds.into_iter().map(Into::into).collect(),
+        };
+        let (core, live) = door(ctx, chain_id)?;
+        Ok(events_feed::on_events(core, &live, wanted))
+    }
+
+    /// Pools as they are created, and as a reorg takes them back: then the pool is shown as it was created.
+    async fn on_pool_created(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "EIP-155 chain id; may be left out where one chain is configured")] chain_id: Option<u64>,
+        #[graphql(desc = "Only pools of this protocol")] protocol: Option<Protocol>,
+    ) -> Result<impl Stream<Item = Result<PoolEvent>> + use<>> {
+        let (core, live) = door(ctx, chain_id)?;
+        Ok(events_feed::on_pools(core, &live, protocol))
     }
 
     /// A pool's candles: the one under way, then what changes with each swap and each reorg. Each frame replaces all candles from its `from` on.

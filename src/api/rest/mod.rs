@@ -17,6 +17,7 @@ mod params;
 mod pools;
 mod prices;
 mod problem;
+mod search;
 mod stream;
 mod text;
 mod tokens;
@@ -52,6 +53,7 @@ fn parts() -> (Router<Arc<Public>>, utoipa::openapi::OpenApi) {
         .routes(routes!(tokens::list))
         .routes(routes!(tokens::one))
         .routes(routes!(tokens::pools))
+        .routes(routes!(search::search_all))
         .routes(routes!(prices::list))
         .routes(routes!(prices::one))
         .routes(routes!(events::swaps))

@@ -8,6 +8,7 @@ mod http;
 mod intake;
 mod limits;
 mod list;
+mod market_feeds;
 mod nested;
 mod nested_mongo;
 mod openapi;

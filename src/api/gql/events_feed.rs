@@ -1,0 +1,235 @@
+//! Everything that happens, as it happens: events of pools, and pools that are created. Both follow the topic of blocks, and look into each
+//! block's record: what a reader misses there ends its subscription, it is never left out in silence.
+
+use std::sync::Arc;
+
+use alloy::primitives::Address;
+use async_graphql::{Enum, Object, Result, Union};
+use futures_util::stream::{self, Stream};
+
+use super::{
+    block::{BlockRef, Protocol},
+    core::Core,
+    error::{ApiError, Code},
+    event::{At, Burn, Mint, Swap},
+    feed::Feed,
+    frame::{Envelope, FrameKind, PoolEvent},
+    pool::Pool,
+    rows::Rows,
+    scalars::Cursor,
+};
+use crate::{
+    domain::{
+        block, event,
+        pool::{self, PoolId, PoolState},
+        record::{BlockRecord, EventAt},
+    },
+    store::{
+        Live, Pin, PoolStatus, PoolView,
+        topics::{Frame, FrameData, FrameKind as Kind, Topic},
+    },
+};
+
+/// The events that are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub(crate) enum EventKind {
+    /// An exchange of one token for the other.
+    Swap,
+    /// Liquidity put in.
+    Mint,
+    /// Liquidity taken out.
+    Burn,
+}
+
+impl From<EventKind> for event::EventKind {
+    fn from(kind: EventKind) -> Self {
+        match kind {
+            EventKind::Swap => Self::Swap,
+            EventKind::Mint => Self::Mint,
+            EventKind::Burn => Self::Burn,
+        }
+    }
+}
+
+/// Something that happened in a pool.
+#[derive(Union)]
+pub(crate) enum DexEventItem {
+    Swap(Swap),
+    Mint(Mint),
+    Burn(Burn),
+}
+
+/// Events that happened, or were taken back. One frame per change of the chain that has any.
+pub(crate) struct DexEvent {
+    envelope: Envelope,
+    data: Vec<DexEventItem>,
+}
+
+/// Events that happened, or were taken back. One frame per change of the chain that has any.
+#[Object]
+impl DexEvent {
+    /// What it is about: `blocks:1`, whose events these are.
+    async fn topic(&self) -> &str {
+        &self.envelope.topic
+    }
+
+    /// Counts the frames of this subscription: a number left out is a frame lost.
+    async fn seq(&self) -> u64 {
+        self.envelope.seq
+    }
+
+    /// The position after this frame is applied; of a RETRACT, the position before what it takes back.
+    async fn cursor(&self) -> Cursor {
+        Cursor(self.envelope.cursor.clone())
+    }
+
+    /// What it does to what was sent before.
+    async fn kind(&self) -> FrameKind {
+        self.envelope.kind
+    }
+
+    /// The block of `cursor`.
+    async fn block(&self) -> BlockRef {
+        self.envelope.block.into()
+    }
+
+    /// In the order of the chain; of a RETRACT newest first.
+    #[graphql(complexity = "100 * child_complexity + 1")]
+    async fn data(&self) -> Rows<&DexEventItem> {
+        Rows(self.data.iter().collect())
+    }
+}
+
+/// Which events.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Wanted {
+    pub(super) pool: Option<PoolId>,
+    pub(super) token: Option<Address>,
+    pub(super) maker: Option<Address>,
+    pub(super) kinds: Vec<event::EventKind>,
+}
+
+impl Wanted {
+    fn admits(&self, at: &At) -> bool {
+        let row = &at.event().row;
+        let is_maker = |maker: &Address| {
+            let owner = at.position().map(|(owner, ..)| owner);
+            [at.sender(), at.recipient(), owner].contains(&Some(*maker)) || row.enrichment.is_some_and(|e| e.origin == *maker)
+        };
+        self.kinds.contains(&row.kind())
+            && self.pool.is_none_or(|pool| row.event.pool == pool)
+            && self.token.is_none_or(|token| at.trades(&token))
+            && self.maker.as_ref().is_none_or(is_maker)
+    }
+}
+
+/// The records of a frame's blocks, in its order.
+fn records(live: &Live, frame: &Frame) -> std::result::Result<Vec<Arc<BlockRecord>>, ApiError> {
+    let FrameData::Blocks(blocks) = &frame.data else { return Ok(Vec::new()) };
+    let record = |block: &block::BlockRef| {
+        live.record(&block.hash).ok_or_else(|| ApiError {
+            code: Code::SlowConsumer,
+            message: format!("this subscription was read too slowly: block {} has left memory. Subscribe anew", block.number),
+            cursor: Some(frame.cursor.encode()),
+        })
+    };
+    blocks.iter().map(record).collect()
+}
+
+pub(super) fn on_events(core: Arc<Core>, live: &Arc<Live>, wanted: Wanted) -> impl Stream<Item = Result<DexEvent>> + use<> {
+    let feed = Feed::new(&core, live, Topic::Blocks);
+    stream::unfold((feed, wanted), |(mut feed, wanted)| async move {
+        loop {
+            let frame = match feed.next().await? {
+                Ok(frame) => frame,
+                Err(error) => return Some((Err(error.into()), (feed, wanted))),
+            };
+            let records = match records(feed.live(), &frame) {
+                Ok(records) => records,
+                Err(error) => {
+                    feed.end();
+                    return Some((Err(error.into()), (feed, wanted)));
+                }
+            };
+            let pin = Arc::new(feed.live().pin());
+            let is_back = frame.kind == Kind::Retract;
+            let data: Vec<DexEventItem> = records.iter().flat_map(|record| events(&pin, record, is_back, &wanted)).collect();
+            if !data.is_empty() {
+                return Some((Ok(DexEvent { envelope: feed.envelope_of(&frame), data }), (feed, wanted)));
+            }
+        }
+    })
+}
+
+fn events(pin: &Arc<Pin>, record: &BlockRecord, is_back: bool, wanted: &Wanted) -> Vec<DexEventItem> {
+    let at = |row: &crate::domain::record::EventRow| {
+        let event = EventAt { chain: record.chain, block: record.block, row: row.clone(), canonical: !is_back };
+        At::new(pin, event)
+    };
+    let mut found: Vec<DexEventItem> = record
+        .rows
+        .iter()
+        .filter(|row| wanted.kinds.contains(&row.kind()))
+        .map(at)
+        .filter(|at| wanted.admits(at))
+        .map(|at| match at.event().row.kind() {
+            event::EventKind::Mint => DexEventItem::Mint(at.into()),
+            event::EventKind::Burn => DexEventItem::Burn(at.into()),
+            _ => DexEventItem::Swap(at.into()),
+        })
+        .collect();
+    if is_back {
+        found.reverse();
+    }
+    found
+}
+
+pub(super) fn on_pools(
+    core: Arc<Core>,
+    live: &Arc<Live>,
+    protocol: Option<Protocol>,
+) -> impl Stream<Item = Result<PoolEvent>> + use<> {
+    let protocol: Option<pool::Protocol> = protocol.map(Into::into);
+    let feed = Feed::new(&core, live, Topic::Blocks);
+    stream::unfold(feed, move |mut feed| async move {
+        loop {
+            let frame = match feed.next().await? {
+                Ok(frame) => frame,
+                Err(error) => return Some((Err(error.into()), feed)),
+            };
+            let records = match records(feed.live(), &frame) {
+                Ok(records) => records,
+                Err(error) => {
+                    feed.end();
+                    return Some((Err(error.into()), feed));
+                }
+            };
+            let pin = Arc::new(feed.live().pin());
+            let created = records.iter().flat_map(|record| &record.created);
+            let wanted = created.filter(|meta| protocol.is_none_or(|protocol| meta.protocol == protocol));
+            let mut data: Vec<Pool> = wanted.map(|meta| Pool::at(&pin, view_of(&pin, meta), frame.block)).collect();
+            if frame.kind == Kind::Retract {
+                data.reverse();
+            }
+            if !data.is_empty() {
+                return Some((Ok(PoolEvent { envelope: feed.envelope_of(&frame), data }), feed));
+            }
+        }
+    })
+}
+
+/// As it is now; as it was created, where it is not there any more.
+fn view_of(pin: &Pin, meta: &Arc<pool::PoolMeta>) -> Arc<PoolView> {
+    pin.pool(&meta.id).unwrap_or_else(|| {
+        Arc::new(PoolView {
+            meta: meta.clone(),
+            state: PoolState::new(meta.protocol),
+            gauge: Default::default(),
+            held: Default::default(),
+            market: Arc::default(),
+            status: PoolStatus::Live,
+            held_at: None,
+            updated: meta.created.block,
+        })
+    })
+}
