@@ -35,6 +35,12 @@ impl Ratio {
         (!den.is_zero()).then_some(Self { num, den })
     }
 
+    /// Of a ratio of raw units (token1 per token0): the same in the tokens' own units.
+    #[must_use]
+    pub fn in_units(self, decimals0: u8, decimals1: u8) -> Option<Self> {
+        Self::new(self.num.checked_mul(power_of_ten(decimals0)?)?, self.den.checked_mul(power_of_ten(decimals1)?)?)
+    }
+
     /// `None` where the ratio is 0.
     #[must_use]
     pub fn inverse(self) -> Option<Self> {

@@ -20,6 +20,7 @@ pub mod sqlite;
 mod tests;
 pub mod topics;
 pub mod touches;
+pub mod twap;
 pub mod view;
 
 pub use history::{DataSource, History, StoreError};

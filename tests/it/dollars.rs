@@ -226,6 +226,12 @@ async fn compare(engine: &Engine, devnet: &Devnet) -> (usize, usize) {
     (values, prices)
 }
 
+/// The next block is so much later.
+async fn pass(devnet: &Devnet, seconds: u64) {
+    let next = devnet.head().await.unwrap().timestamp_s + seconds;
+    devnet.rpc_call("evm_setNextBlockTimestamp", json!([next])).await.unwrap();
+}
+
 /// What pools hold is what the tokens' own contracts say, to the wei: nobody gave them anything outside of their functions.
 async fn compare_holdings(engine: &Engine, devnet: &Devnet) {
     engine.at_head(devnet).await;
@@ -261,7 +267,7 @@ async fn dollars_equal_a_recomputation_from_contract_calls_through_reorgs_and_a_
     let engine = Engine::start(&setup, folder.path()).await;
     for depth in 1..4 {
         // Time passes, so that depth counts, and prices change with it.
-        devnet.rpc_call("evm_increaseTime", json!([depth * 400])).await.unwrap();
+        pass(&devnet, depth * 400).await;
         for _ in 0..4 {
             devnet.trader.push_random(10).await.unwrap();
             devnet.mine().await.unwrap();
@@ -278,5 +284,76 @@ async fn dollars_equal_a_recomputation_from_contract_calls_through_reorgs_and_a_
     compare_holdings(&engine, &devnet).await;
     let (values, prices) = compare(&engine, &devnet).await;
     assert!(values > 100 && prices > 60, "{values} {prices}");
+    assert!(engine.terminate().await.success());
+}
+
+/// `OracleLibrary.consult`: the mean tick between two of the pool's own cumulative ticks, rounded down.
+async fn observed(devnet: &Devnet, pool: Address, seconds_ago: u64) -> i64 {
+    let word = |n: u64| format!("{n:064x}");
+    let data = format!("0x883bdbfd{}{}{}{}", word(32), word(2), word(seconds_ago), word(0));
+    let call = json!([{ "to": pool.to_string(), "data": data }, "latest"]);
+    let answer = devnet.rpc_call("eth_call", call).await.unwrap();
+    let bytes: alloy::primitives::Bytes = answer.as_str().unwrap().parse().unwrap();
+    // Two arrays of two; the first one's members stand behind both offsets and its length.
+    let tick = |i: usize| {
+        i64::try_from(alloy::primitives::I256::from_raw(U256::from_be_slice(&bytes[32 * (3 + i)..32 * (4 + i)]))).unwrap()
+    };
+    (tick(1) - tick(0)).div_euclid(i64::try_from(seconds_ago).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn time_weighted_prices_equal_observe() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut devnet = Devnet::start(DevnetConfig { seed: 71, ..DevnetConfig::default() }).await.unwrap();
+    let pools: Vec<DevPool> =
+        devnet.trader.pools().iter().filter(|pool| pool.protocol == swaptide_demo::Protocol::V3).cloned().collect();
+    // Somebody of whom the trader's queue knows nothing.
+    let somebody = Address::repeat_byte(0x5a).to_string();
+    devnet.rpc_call("anvil_impersonateAccount", json!([somebody])).await.unwrap();
+    devnet.rpc_call("anvil_setBalance", json!([somebody, "0x3635c9adc5dea000000"])).await.unwrap();
+    for (nonce, pool) in pools.iter().enumerate() {
+        // Room for 200 observations.
+        let data = format!("0x32148f67{:064x}", 200);
+        let transaction = json!([{
+            "from": somebody, "to": pool.address.to_string(), "data": data, "gas": "0x989680", "nonce": format!("{nonce:#x}"),
+        }]);
+        devnet.rpc_call("eth_sendTransaction", transaction).await.unwrap();
+    }
+    devnet.mine().await.unwrap();
+    let engine =
+        Engine::start(&Setup { extra_chain: "finality = 4".to_owned(), ..Setup::of(&devnet, folder.path()) }, folder.path())
+            .await;
+    let mut compared = 0;
+    for round in 0..6_u64 {
+        pass(&devnet, 17 + round * 91).await;
+        devnet.trader.push_random(14).await.unwrap();
+        devnet.mine().await.unwrap();
+        if round == 3 {
+            devnet.reorg_keeping(2, 500).await.unwrap();
+        }
+        engine.at_head(&devnet).await;
+        for pool in &pools {
+            for seconds_ago in [1, 60, 333] {
+                let query = format!("{{ pool(id: \"{:#x}\") {{ twap(secondsAgo: {seconds_ago}) }} }}", pool.address);
+                let ours = engine.query(&query, json!({})).await["pool"]["twap"].clone();
+                // What is older than the contract's first observation it does not answer; neither did it have a price then.
+                let Some(ours) = ours.as_str() else { continue };
+                let tick = observed(&devnet, pool.address, seconds_ago).await;
+                let units = 10_f64.powi(i32::from(pool.token0.decimals) - i32::from(pool.token1.decimals));
+                let exact = 1.0001_f64.powi(i32::try_from(tick).unwrap()) * units;
+                let said: f64 = ours.parse().unwrap();
+                assert!(
+                    (said / exact - 1.0).abs() < 1e-8,
+                    "{:#x}, {seconds_ago} s ago: {said}, observe() comes to {exact}",
+                    pool.address
+                );
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 60, "{compared}");
+    let pair = devnet.trader.pools().iter().find(|pool| pool.protocol == swaptide_demo::Protocol::V2).unwrap().address;
+    let query = format!("{{ pool(id: \"{pair:#x}\") {{ twap(secondsAgo: 60) }} }}");
+    assert_eq!(engine.query(&query, json!({})).await["pool"]["twap"], Value::Null, "pairs have no ticks");
     assert!(engine.terminate().await.success());
 }

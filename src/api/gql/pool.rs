@@ -31,6 +31,8 @@ use crate::{
 
 /// Twenty of them are a query: each may read some thousand swaps.
 const CANDLES_COST: usize = 5_000;
+/// A week.
+const TWAP_MAX_SECONDS: u64 = 604_800;
 
 /// One pool as of one block.
 pub(crate) struct Pool {
@@ -299,6 +301,23 @@ impl Pool {
         let found = core(ctx)?.reader.candles(&self.pin, query).await.map_err(ApiError::from)?;
         let written = Written::new(&self.pin, &self.view.meta, interval, invert);
         Ok(found.candles.into_iter().map(|candle| Candle { candle, written }).collect())
+    }
+
+    /// Time-weighted mean price of token0 in token1 over so many seconds before the answer's block: the price of the mean tick, as
+    /// `OracleLibrary.consult` has it. Null for V2, and where the pool had no price yet.
+    #[graphql(complexity = "CANDLES_COST")]
+    async fn twap(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "1 to 604800")] seconds_ago: i32,
+    ) -> async_graphql::Result<Option<BigDecimal>> {
+        let seconds = u64::try_from(seconds_ago).ok().filter(|seconds| (1..=TWAP_MAX_SECONDS).contains(seconds));
+        let seconds =
+            seconds.ok_or_else(|| ApiError::input(format!("`secondsAgo` is 1 to {TWAP_MAX_SECONDS}, not {seconds_ago}")))?;
+        let found = core(ctx)?.reader.mean_tick(&self.pin, self.view.meta.id, seconds).await.map_err(ApiError::from)?;
+        let decimals = decimals(&self.pin, &self.view.meta.token0).zip(decimals(&self.pin, &self.view.meta.token1));
+        let price = found.zip(decimals).and_then(|((tick, _), (zero, one))| tick_ratio(tick)?.in_units(zero, one)?.decimal());
+        Ok(price.map(BigDecimal))
     }
 
     /// What it did lately, as of the block of the answer.

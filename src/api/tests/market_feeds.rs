@@ -83,8 +83,11 @@ async fn search_finds_tokens_and_pools_by_what_people_type() {
     let search = async |text: &str| -> Vec<String> {
         let query = format!("{{ search(text: {}) {{ ... on Token {{ id }} ... on Pool {{ id }} }} }}", json!(text));
         let found = world.data(&query).await["search"].clone();
-        let (_, _, rest) =
-            get(&world, &format!("/v1/{CHAIN}/search?text={}", url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>())).await;
+        let (_, _, rest) = get(
+            &world,
+            &format!("/v1/{CHAIN}/search?text={}", url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>()),
+        )
+        .await;
         let either = |hit: &Value| {
             let id = [&hit["token"]["address"], &hit["pool"]["id"]].into_iter().find_map(Value::as_str);
             json!({ "id": id.unwrap().to_lowercase() })
