@@ -1,6 +1,7 @@
 // The live page: subscribes, reads the state, applies frames. After every reconnection it does the same again.
 
 import { Blocks } from "./blocks.js";
+import { Chart } from "./chart.js";
 import { Client, query } from "./client.js";
 import { byId } from "./dom.js";
 import { blockNumber } from "./format.js";
@@ -16,7 +17,8 @@ const STATE = `{ ${META} pools(first: ${POOLS_SHOWN}) { totalCount nodes { ${POO
 const RECENT = `{ _meta { block { number } } swaps(first: 40, orderDirection: desc) { nodes { ${SWAP_FIELDS} } } }`;
 const FRAME = "topic kind block { number hash timestamp }";
 
-const pools = new Pools();
+const chart = new Chart();
+const pools = new Pools((pool, direction) => chart.show(client, pool, direction));
 const swaps = new Swaps();
 const blocks = new Blocks((head) => showHead(head));
 let connected = false;
@@ -88,6 +90,7 @@ async function opened(live) {
     showHead(state.data._meta.block);
     swaps.reset(recent.data.swaps.nodes);
     showPools(state.data.pools);
+    pools.pick(chart.pool);
     showMeta(state.data._meta);
     onBlocks.release();
     onSwaps.release();
@@ -128,7 +131,9 @@ async function refresh() {
     if (early && data._meta.block) return client.restart();
     if (stands(data._meta.block)) return client.restart();
     showMeta(data._meta);
+    await chart.facts();
     if (data._meta.pools !== poolCount) showPools((await query(STATE)).data.pools);
+    if (!pools.picked) pools.pick(null);
   } catch {
     // The WebSocket says when the server is gone.
   }
@@ -139,6 +144,7 @@ const client = new Client({
   closed: () => {
     connected = false;
     connection += 1;
+    chart.hide();
     endPools = () => {};
     showState("OFFLINE");
   },

@@ -18,6 +18,13 @@ function direction(pool) {
 
 export class Pools {
   #rows = new Map();
+  #picked = null;
+
+  /** `onPick(pool, direction)` when somebody wants to see a pool's chart. */
+  constructor(onPick) {
+    this.onPick = onPick;
+  }
+
   #body = byId("pools");
 
   get ids() {
@@ -46,10 +53,26 @@ export class Pools {
     this.#empty();
   }
 
+  /** Shows a pool's chart; the first one with a price where that one is not there. */
+  pick(id) {
+    const rows = [...this.#rows.values()];
+    const row = this.#rows.get(id) ?? rows.find((one) => one.pool.token1Price !== null);
+    if (!row) return;
+    this.#picked = row.pool.id;
+    rows.forEach((one) => one.tr.setAttribute("aria-current", String(one === row)));
+    this.onPick(row.pool, direction(row.pool));
+  }
+
+  /** The pool whose chart is shown, as far as it is still there. */
+  get picked() {
+    return this.#rows.has(this.#picked) ? this.#picked : null;
+  }
+
   set(pool) {
     const row = this.#rows.get(pool.id) ?? this.#create(pool);
     const [base, quote, field] = direction(pool);
     const price = pool[field];
+    row.pool = pool;
     row.tr.dataset.status = pool.status;
     row.tr.dataset.asOf = pool.asOf.number;
     Object.assign(row.price.dataset, { token0Price: pool.token0Price ?? "", token1Price: pool.token1Price ?? "" });
@@ -91,13 +114,15 @@ export class Pools {
     const price = el("td", { class: "num", "data-field": "price" });
     const liquidity = el("td", { class: "num", "data-field": "liquidity" });
     const asOf = el("td", { class: "num sub", "data-field": "asOf" });
-    const name = el("td", {}, el("span", { class: "pair", title: pool.id },
+    const pick = el("button", { type: "button", class: "pick" }, el("span", { class: "pair", title: pool.id },
       el("b", {}, el("bdi", {}, symbol(pool.token0)), " / ", el("bdi", {}, symbol(pool.token1))),
       el("span", { class: "tag" }, pool.protocol.replace("UNISWAP_", "")),
       el("span", { class: "sub" }, fee(pool.feeTier))));
+    pick.addEventListener("click", () => this.pick(pool.id));
+    const name = el("td", {}, pick);
     const tr = el("tr", { "data-testid": "pool", "data-pool": pool.id, "data-protocol": pool.protocol }, name, price, liquidity, asOf);
     this.#body.append(tr);
-    const row = { tr, price, liquidity, asOf };
+    const row = { tr, price, liquidity, asOf, pool };
     this.#rows.set(pool.id, row);
     this.#empty();
     return row;

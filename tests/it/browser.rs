@@ -119,7 +119,10 @@ impl Browser {
         let truth = truth(engine).await;
         assert_eq!(truth["_meta"]["block"]["hash"], json!(devnet.head().await.unwrap().hash.to_string()));
         for name in PAGES {
-            self.page(name, "shows what the API says", |page| same(page, &truth)).await;
+            let page = self.page(name, "shows what the API says", |page| same(page, &truth)).await;
+            let pool = page["chart"]["pool"].as_str().expect("a pool's chart is shown").to_owned();
+            let candles = chart(engine, &pool).await;
+            self.page(name, "draws the API's candles", |page| same_chart(page, &candles)).await;
         }
     }
 }
@@ -132,6 +135,23 @@ async fn truth(engine: &Engine) -> Value {
          token0 {{ symbol }} token1 {{ symbol }} }} }} }}"
     );
     engine.query(&query, json!({})).await
+}
+
+/// Either way round: the page says which by the price that it begins with.
+async fn chart(engine: &Engine, pool: &str) -> Value {
+    let candles = |invert: bool| format!("candles(interval: M1, first: 90, invert: {invert}) {{ start open high low close }}");
+    let query = format!("{{ pool(id: \"{pool}\") {{ straight: {} inverted: {} }} }}", candles(false), candles(true));
+    engine.query(&query, json!({})).await["pool"].clone()
+}
+
+fn same_chart(page: &Value, api: &Value) -> Result<(), String> {
+    let drawn = &page["chart"]["candles"];
+    if list(drawn).is_empty() {
+        return Err("it has no candles".to_owned());
+    }
+    check(|| "interval".into(), &page["chart"]["interval"], &json!("M1"))?;
+    let way = if list(drawn)[0]["open"] == api["straight"][0]["open"] { "straight" } else { "inverted" };
+    check(|| "candles".into(), drawn, &api[way])
 }
 
 fn list(value: &Value) -> &[Value] {

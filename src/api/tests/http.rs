@@ -155,6 +155,7 @@ async fn the_page_loads_nothing_from_elsewhere() {
     for path in [
         "app.js",
         "blocks.js",
+        "chart.js",
         "client.js",
         "docs.css",
         "docs.js",

@@ -71,6 +71,11 @@ function observe(name) {
       struck: getComputedStyle(li.querySelector('.what')).textDecorationLine.includes('line-through'),
       sides: all('.what > span', (span) => ({ raw: span.dataset.raw, text: text(span) }), li),
     })),
+    chart: {
+      pool: byTest('chart').dataset.pool ?? null, interval: byTest('chart').dataset.interval ?? null, name: text(byTest('chart-name')),
+      usd: byTest('chart-usd').dataset.raw ?? null, tvl: byTest('chart-tvl').dataset.raw ?? null, volume: byTest('chart-volume').dataset.raw ?? null,
+      candles: all('[data-testid="candle"]', ({ dataset: { start, open, high, low, close } }) => ({ start: Number(start), open, high, low, close })),
+    },
     layout: {
       width: innerWidth, scrollWidth: document.documentElement.scrollWidth, bodyWidth: document.body.scrollWidth,
       // The cells of the table that stick out of it: on a phone, what nobody sees without scrolling sideways.
