@@ -6,7 +6,9 @@ import { byId, el } from "./dom.js";
 import { human, symbol } from "./format.js";
 
 const SHOWN = 90;
-const INTERVALS = { M1: "1m", M5: "5m", H1: "1h", D1: "1d" };
+const INTERVALS = { S5: "5s", M1: "1m", M5: "5m", H1: "1h", D1: "1d" };
+/** With fewer minutes than this, seconds say more. */
+const FEW = 12;
 const CANDLE = "start open high low close volumeUSD closed";
 const WIDTH = 900;
 const HEIGHT = 260;
@@ -24,6 +26,8 @@ export class Chart {
   #interval = "M1";
   #candles = [];
   #client = null;
+  /** Somebody chose the interval; until then it is one that shows something. */
+  #chosen = false;
   #end = () => {};
   /** Counts what was asked for: an answer to an earlier question is not shown. */
   #asked = 0;
@@ -32,7 +36,10 @@ export class Chart {
   constructor() {
     for (const [interval, label] of Object.entries(INTERVALS)) {
       const button = el("button", { type: "button", "data-interval": interval, "aria-pressed": String(interval === this.#interval) }, label);
-      button.addEventListener("click", () => this.#choose(interval));
+      button.addEventListener("click", () => {
+        this.#chosen = true;
+        this.#choose(interval);
+      });
       byId("intervals").append(button);
     }
   }
@@ -88,6 +95,7 @@ export class Chart {
       const { data } = await query(`query ($pool: ID!) { pool(id: $pool) { candles(interval: ${interval}, first: ${SHOWN}, invert: ${invert}) { ${CANDLE} } } }`, { pool: id });
       if (mine !== this.#asked) return;
       this.#candles = data.pool?.candles ?? [];
+      if (!this.#chosen && interval === "M1" && this.#candles.length < FEW) return this.#choose("S5");
       waiting.forEach((one) => this.#apply(one));
       waiting = null;
       this.#draw();
@@ -125,7 +133,7 @@ export class Chart {
     const [most, least] = [Math.max(...of("high")), Math.min(...of("low"))];
     const span = most - least || Math.abs(most) || 1;
     const y = (price) => PAD + (1 - (Number(price) - least) / span) * (HEIGHT - 2 * PAD);
-    const step = (WIDTH - 2 * PAD) / SHOWN;
+    const step = (WIDTH - 2 * PAD) / Math.max(candles.length, 30);
     const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" });
     candles.forEach((candle, i) => {
       const x = WIDTH - PAD - (candles.length - i) * step;
