@@ -18,12 +18,12 @@ use super::{
 };
 
 /// A little less than the client's own, so that the message is ours: it says what was shown instead.
-const WAIT: Duration = PATIENCE.saturating_sub(Duration::from_secs(2));
+pub const WAIT: Duration = PATIENCE.saturating_sub(Duration::from_secs(2));
 const PAGES: [&str; 3] = ["desk", "phone", "dark"];
 const POOL: &str = "id protocol status liquidity reserve0 reserve1 token0Price token1Price token0 { symbol decimals } token1 { symbol decimals } asOf { number }";
 
 /// Chromium; without one, the line that says how to get it. CI must have it.
-fn chromium() -> Option<PathBuf> {
+pub fn chromium() -> Option<PathBuf> {
     match find_chromium() {
         Ok(file) => Some(file),
         Err(how) if is_ci() => panic!("{how}"),

@@ -34,3 +34,4 @@ mod refuse;
 mod sources;
 mod state;
 mod stream;
+mod tradingview;
