@@ -56,7 +56,8 @@ impl Follower {
             let record = |at: usize, block: &DecodedBlock, states: &[Option<StateAfter>], created: &[Arc<PoolMeta>]| {
                 let gauge = |id: &PoolId| match after.gauges.get(id) {
                     Some(touched) => touched.at(at),
-                    None => table.entries.get(id).map(|entry| entry.image.gauge),
+                    // One that was given up stands where it was; it prices nothing.
+                    None => table.entries.get(id).filter(|entry| !entry.faulted).map(|entry| entry.image.gauge),
                 };
                 let prices = routes.at(block.block.timestamp, &gauge);
                 let mut rows = rows(&block.events, states);

@@ -1,8 +1,8 @@
 //! What tokens cost in dollars, out of pools alone: exact integers, the same on every machine that knows the same blocks.
 //!
 //! A configured stablecoin is one dollar. The wrapped native token is priced by its pools with stablecoins; every other token by its
-//! pools with those two, or, where none of these is deep enough, by its pools with tokens that are priced so. Of several pools the
-//! **weighted median** counts, weighted with each pool's liquidity around its price ([`Gauge`]): a price moves only with more than
+//! pools with those two, and by its pools with tokens that have such pools themselves: those weigh no more than what stands behind
+//! the other token's own price, because anybody can make a token and give himself all of it. Of several pools the **weighted median** counts, weighted with each pool's liquidity around its price ([`Gauge`]): a price moves only with more than
 //! half of that. The weight is the root of the product of both tokens' depths, which trading does not change: whoever pumps a pool
 //! puts as many times more of one into it as he takes less of the other out. Depth counts as far as it was there before (the time-weighted guard), so that
 //! what is lent for a block buys no weight; pools below a threshold price nothing. Without a pool that counts there is no price,
@@ -173,6 +173,22 @@ pub struct Say {
     pub is_thin: bool,
 }
 
+impl Say {
+    /// With only a part of one side of its depth, the root of which its weight follows.
+    fn scaled(self, part: u128, of: u128, min_depth: Usd) -> Self {
+        let share = |value: u128, part: U256, of: U256| {
+            let product: U512 = U256::from(value).widening_mul(part);
+            product.checked_div(U512::from(of)).and_then(|share| u128::try_from(share).ok()).unwrap_or(u128::MAX)
+        };
+        let (part, of) = (U256::from(part), U256::from(of));
+        let depth = Usd(u64::try_from(share(u128::from(self.depth.0), part, of)).unwrap_or(u64::MAX));
+        // The roots of both, each with 64 binary places more.
+        let root = |value: U256| value.wrapping_shl(128).root(2);
+        let weight = share(self.weight, root(part), root(of));
+        Self { depth, weight, is_thin: self.is_thin || depth < min_depth || weight == 0, ..self }
+    }
+}
+
 /// A price with where it is from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Priced {
@@ -218,7 +234,7 @@ impl Routes {
 
     /// Prices at one block: `gauge` knows every pool as of its end, `now` is its time.
     pub fn at<G: Fn(&PoolId) -> Option<Gauge>>(&self, now: u64, gauge: G) -> Prices<'_, G> {
-        Prices { routes: self, now, gauge, found: RefCell::default() }
+        Prices { routes: self, now, gauge, found: RefCell::default(), backings: RefCell::default() }
     }
 
     /// Every pool that may have a say in what a token costs.
@@ -248,6 +264,15 @@ pub struct Prices<'a, G> {
     now: u64,
     gauge: G,
     found: RefCell<HashMap<Address, Option<Dollars>>>,
+    backings: RefCell<HashMap<Address, Option<Backing>>>,
+}
+
+/// What stands behind a price that comes without a detour.
+#[derive(Debug, Clone, Copy)]
+struct Backing {
+    price: Dollars,
+    /// Millionths of a dollar that it takes to move its pools by one per cent.
+    depth: u128,
 }
 
 impl<G: Fn(&PoolId) -> Option<Gauge>> Prices<'_, G> {
@@ -264,44 +289,62 @@ impl<G: Fn(&PoolId) -> Option<Gauge>> Prices<'_, G> {
     /// The same with every pool that had a say, or would have with more depth.
     #[must_use]
     pub fn priced(&self, token: &Address) -> Option<Priced> {
-        self.says(token).into_iter().find_map(|says| median(&says).map(|price| Priced { price, says })).or_else(|| {
-            let decimals = *self.routes.anchors.stablecoins.get(token)?;
-            let price = Dollars::one(decimals?)?;
-            Some(Priced { price, says: Vec::new() })
-        })
-    }
-
-    /// What pools say of a token, the best routes first.
-    fn says(&self, token: &Address) -> Vec<Vec<Say>> {
-        let of = |routes: Option<&Vec<Route>>, price: &dyn Fn(&Address) -> Option<Dollars>| {
-            let mut says: Vec<Say> = routes.into_iter().flatten().filter_map(|route| self.say(route, price)).collect();
-            says.sort_unstable_by_key(|say| (say.price, say.pool));
-            says
-        };
-        let direct = of(self.routes.direct.get(token), &|counter| self.price(counter));
-        if median(&direct).is_some() || !self.routes.indirect.contains_key(token) {
-            return vec![direct];
-        }
-        let indirect = of(self.routes.indirect.get(token), &|counter| self.direct(counter));
-        vec![direct, indirect]
-    }
-
-    /// Without a detour, so that two tokens never price each other.
-    fn direct(&self, token: &Address) -> Option<Dollars> {
-        let says = self.routes.direct.get(token)?.iter().filter_map(|route| self.say(route, &|counter| self.price(counter)));
-        let mut says: Vec<Say> = says.collect();
+        let mut says = self.direct_says(token);
+        says.extend(self.indirect_says(token));
         says.sort_unstable_by_key(|say| (say.price, say.pool));
-        median(&says)
+        match median(&says) {
+            Some(price) => Some(Priced { price, says }),
+            None => {
+                let decimals = *self.routes.anchors.stablecoins.get(token)?;
+                Some(Priced { price: Dollars::one(decimals?)?, says: Vec::new() })
+            }
+        }
     }
 
-    fn say(&self, route: &Route, price: &dyn Fn(&Address) -> Option<Dollars>) -> Option<Say> {
+    fn direct_says(&self, token: &Address) -> Vec<Say> {
+        let routes = self.routes.direct.get(token).into_iter().flatten();
+        routes.filter_map(|route| self.say(route, |counter| self.price(counter))).collect()
+    }
+
+    /// Over one other token. All pools with it together weigh what its own direct pools are worth, at most.
+    fn indirect_says(&self, token: &Address) -> Vec<Say> {
+        let routes = self.routes.indirect.get(token).into_iter().flatten();
+        let price = |counter: &Address| self.backing(counter).map(|backing| backing.price);
+        let said: Vec<(Address, Say)> = routes.filter_map(|route| Some((route.counter, self.say(route, price)?))).collect();
+        let mut depths: HashMap<Address, u128> = HashMap::new();
+        for (counter, say) in &said {
+            let depth = depths.entry(*counter).or_default();
+            *depth = depth.saturating_add(u128::from(say.depth.0));
+        }
+        let capped = |(counter, say): (Address, Say)| {
+            let (all, behind) = (*depths.get(&counter)?, self.backing(&counter)?.depth);
+            Some(if all <= behind { say } else { say.scaled(behind, all, self.routes.anchors.min_depth) })
+        };
+        said.into_iter().filter_map(capped).collect()
+    }
+
+    /// What a token costs without a detour, so that two tokens never price each other, and how much stands behind that.
+    fn backing(&self, token: &Address) -> Option<Backing> {
+        if let Some(found) = self.backings.borrow().get(token) {
+            return *found;
+        }
+        let mut says = self.direct_says(token);
+        says.sort_unstable_by_key(|say| (say.price, say.pool));
+        let counted = says.iter().filter(|say| !say.is_thin);
+        let depth = counted.fold(0_u128, |sum, say| sum.saturating_add(u128::from(say.depth.0)));
+        let found = median(&says).map(|price| Backing { price, depth });
+        self.backings.borrow_mut().insert(*token, found);
+        found
+    }
+
+    fn say(&self, route: &Route, price: impl Fn(&Address) -> Option<Dollars>) -> Option<Say> {
         let gauge = (self.gauge)(&route.pool)?;
         let firm = gauge.firm_depth(self.now);
         if firm.both == 0 {
             return None;
         }
         let counter = price(&route.counter)?;
-        let depth = counter.value(U256::from(firm.token(route.which))).unwrap_or(Usd(u64::MAX));
+        let depth = counter.value(U256::from(firm.token(route.which)))?;
         let weight = counter.weight(firm.both);
         let is_thin = depth < self.routes.anchors.min_depth || weight == 0;
         Some(Say { pool: route.pool, price: counter.across(route.which, gauge.price?)?, depth, weight, is_thin })

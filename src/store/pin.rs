@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     live::Live,
-    view::{Freshness, Head, PoolView},
+    view::{Freshness, Head, PoolStatus, PoolView},
 };
 use crate::domain::{
     ChainId,
@@ -69,7 +69,8 @@ impl Pin {
     /// Prices at this epoch's block. `None` before the first.
     pub fn with_prices<T>(&self, look: impl FnOnce(&Prices<'_, &dyn Fn(&PoolId) -> Option<Gauge>>) -> T) -> Option<T> {
         let now = self.head.block?.timestamp;
-        let gauge = |id: &PoolId| self.pool(id).map(|view| view.gauge);
+        // One that was given up stands where it was; it prices nothing.
+        let gauge = |id: &PoolId| self.pool(id).filter(|view| view.status != PoolStatus::Faulted).map(|view| view.gauge);
         Some(self.live.with_routes(|routes| look(&routes.at(now, &gauge as &dyn Fn(&PoolId) -> Option<Gauge>))))
     }
 

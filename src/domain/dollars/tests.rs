@@ -149,6 +149,38 @@ fn a_token_without_an_anchor_is_priced_over_one_that_has() {
     assert!((world.price(&OTHER).unwrap() - 1.0).abs() < 1e-9, "a deep one with dollars is the better route");
 }
 
+/// Whoever makes a token owns all of it: paired with dust of another one it looks like all the money in the world.
+#[test]
+fn a_token_of_the_attackers_own_making_buys_no_weight() {
+    let (mut world, ..) = market();
+    let before = world.price(&TOKEN).unwrap();
+    world.pair(10, USDC, OTHER, (50_000_000_000, 50_000 * UNIT));
+    for n in 11..31 {
+        world.pair(n, TOKEN, OTHER, (1_000 * UNIT, 1_000_000_000_000 * UNIT));
+    }
+    world.wait(100 * DAY);
+    assert!(close(world.price(&OTHER).unwrap(), 1.0), "a dollar, by what little there is");
+    let after = world.priced(&TOKEN).unwrap();
+    assert_eq!(after.says.len(), 22, "they are shown");
+    let honest = after.says.iter().map(|say| say.price).nth(1).unwrap();
+    assert!(close(world.price(&TOKEN).unwrap(), before), "{:?}", world.price(&TOKEN));
+    let weight = |bought: bool| {
+        let theirs = |say: &&Say| (say.price > honest) == bought;
+        after.says.iter().filter(theirs).map(|say| say.weight).sum::<u128>()
+    };
+    assert!(weight(true) < weight(false) / 10, "{} of {}", weight(true), weight(false));
+}
+
+/// A pool with dollars is not better than all pools without because it is with dollars.
+#[test]
+fn a_little_direct_liquidity_does_not_outvote_a_lot_over_one_token() {
+    let (mut world, ..) = market();
+    world.pair(4, TOKEN, OTHER, (1_000_000 * UNIT, 10_000 * UNIT));
+    world.pair(5, USDC, OTHER, (50_000_000_000, 100 * UNIT));
+    world.wait(100 * DAY);
+    assert!(close(world.price(&OTHER).unwrap(), 50.0), "{:?}", world.price(&OTHER));
+}
+
 /// The issue's own words: moving a thin pool does not move a price by one per cent.
 #[test]
 fn moving_a_thin_pool_moves_nothing() {
