@@ -3,7 +3,7 @@
 
 import { query } from "./client.js";
 import { byId, el } from "./dom.js";
-import { human, symbol } from "./format.js";
+import { compare, human, symbol } from "./format.js";
 
 const SHOWN = 90;
 const INTERVALS = { S5: "5s", M1: "1m", M5: "5m", H1: "1h", D1: "1d" };
@@ -13,6 +13,7 @@ const CANDLE = "start open high low close volumeUSD closed";
 const WIDTH = 900;
 const HEIGHT = 260;
 const PAD = 12;
+const RETRY_MS = 2_000;
 
 const svg = (name, attributes, ...children) => {
   const node = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -84,13 +85,15 @@ export class Chart {
     const [mine, { id, invert }, interval] = [this.#asked, this.#pool, this.#interval];
     let waiting = [];
     const text = `subscription ($pool: ID!) { onCandlesUpdated(pool: $pool, interval: ${interval}, invert: ${invert}) { from data { ${CANDLE} } } }`;
+    // Whoever restarted the connection here would take the whole page along with its chart.
+    const again = () => mine === this.#asked && setTimeout(() => mine === this.#asked && this.#pool && this.#load(), RETRY_MS);
     const frame = ({ data, errors }) => {
       if (mine !== this.#asked) return;
-      if (errors || !data) return this.#client.restart();
+      if (errors || !data) return again();
       if (waiting) waiting.push(data.onCandlesUpdated);
       else this.#apply(data.onCandlesUpdated);
     };
-    this.#end = this.#client.subscribe(text, { pool: id }, { next: frame, error: () => mine === this.#asked && this.#client.restart() });
+    this.#end = this.#client.subscribe(text, { pool: id }, { next: frame, error: again });
     try {
       const { data } = await query(`query ($pool: ID!) { pool(id: $pool) { candles(interval: ${interval}, first: ${SHOWN}, invert: ${invert}) { ${CANDLE} } } }`, { pool: id });
       if (mine !== this.#asked) return;
@@ -101,7 +104,7 @@ export class Chart {
       this.#draw();
       await this.facts();
     } catch {
-      if (mine === this.#asked) this.#client.restart();
+      again();
     }
   }
 
@@ -129,8 +132,10 @@ export class Chart {
 
   #draw() {
     const candles = this.#candles.filter((candle) => candle.open !== null);
-    const of = (name) => candles.map((candle) => Number(candle[name]));
-    const [most, least] = [Math.max(...of("high")), Math.min(...of("low"))];
+    // The strings of the server: a number of JavaScript's writes a small price as 5e-9.
+    const extreme = (name, sign) => candles.map((candle) => candle[name]).reduce((a, b) => (compare(a, b) * sign >= 0 ? a : b), candles[0]?.[name]);
+    const [highest, lowest] = [extreme("high", 1), extreme("low", -1)];
+    const [most, least] = [Number(highest), Number(lowest)];
     const span = most - least || Math.abs(most) || 1;
     const y = (price) => PAD + (1 - (Number(price) - least) / span) * (HEIGHT - 2 * PAD);
     const step = (WIDTH - 2 * PAD) / Math.max(candles.length, 30);
@@ -151,8 +156,8 @@ export class Chart {
     const last = candles.at(-1);
     byId("chart-empty").hidden = candles.length > 0;
     byId("chart-price").textContent = last ? human(last.close) : "–";
-    byId("chart-high").textContent = last ? human(String(most)) : "";
-    byId("chart-low").textContent = last ? human(String(least)) : "";
+    byId("chart-high").textContent = last ? human(highest) : "";
+    byId("chart-low").textContent = last ? human(lowest) : "";
     this.#box.setAttribute("aria-label", last ? `${candles.length} candles; the price is ${human(last.close)}` : "no candles yet");
   }
 }
