@@ -58,13 +58,14 @@ impl Follower {
         let before = deps.live.head().block;
         let reverted: Vec<Arc<BlockRecord>> = step.update.revert.iter().filter_map(|b| deps.live.record(&b.hash)).collect();
         let gone: Vec<PoolId> = reverted.iter().flat_map(|r| r.created.iter().map(|m| m.id)).collect();
-        {
+        let traded_back = {
             let mut table = self.table.borrow_mut();
-            table.take_back_trades(&step.update.revert);
+            let changed = table.take_back_trades(&step.update.revert);
             for meta in step.created.iter().flatten() {
                 table.start(&deps, meta, None);
             }
-        }
+            changed
+        };
         let recreated: HashSet<PoolId> = step.created.iter().flatten().map(|m| m.id).collect();
         let job = Job { reverted: step.update.revert.clone(), blocks: step.blocks.into(), created: recreated };
         let timer = deps.metrics.barrier_seconds.with_label_values(&[&deps.label()]).start_timer();
@@ -74,7 +75,10 @@ impl Follower {
         let fallback = ancestor(&step.update).or(before).unwrap_or(step.head);
         let after = self.absorb(&deps, &job.blocks, outcomes, fallback, step.keep_undo);
         let extended = self.records(&job.blocks, &after, &step.created, step.keep_undo);
-        let mut views = self.views(&after.touched);
+        let mut touched: Vec<PoolId> = after.touched.iter().copied().chain(traded_back).collect();
+        touched.sort_unstable();
+        touched.dedup();
+        let mut views = self.views(&touched);
         for id in gone.into_iter().filter(|id| !job.created.contains(id)) {
             self.table.borrow_mut().entries.remove(&id);
             views.retain(|(v, _)| *v != id);

@@ -16,7 +16,7 @@ use crate::{
         dollars::Gauge,
         image::PoolImage,
         pool::{PoolId, StateAfter},
-        record::{BlockRecord, DecodedBlock, unfold},
+        record::{BlockRecord, DecodedBlock, EventRow, unfold},
         token::TokenMeta,
     },
     store::{Commit, Live},
@@ -191,8 +191,10 @@ fn amend(
     gauge: Option<Gauge>,
 ) -> Option<Arc<BlockRecord>> {
     let record = live.record(&block.block.hash)?;
-    let lacks = |row: &crate::domain::record::EventRow| row.event.pool == *id && row.after.is_none();
-    if !record.rows.iter().any(lacks) {
+    let lacks = |row: &EventRow| row.event.pool == *id && row.after.is_none();
+    let says = |row: &&EventRow| row.event.pool == *id && row.after.is_some();
+    let lacks_gauge = gauge.is_some() && record.rows.iter().rfind(says).is_some_and(|last| last.gauge.is_none());
+    if !lacks_gauge && !record.rows.iter().any(lacks) {
         return None;
     }
     let mut record = record.as_ref().clone();

@@ -30,11 +30,14 @@ use crate::{
     domain::{
         block::{BlockRef, Header},
         event::RawLog,
-        pool::PoolId,
+        pool::{PoolId, PoolMeta},
         record::{BlockRecord, PoolSnapshot},
         token::TokenMeta,
     },
-    store::{Commit, history::WriteBatch},
+    store::{
+        Commit, StoreError,
+        history::{PoolReplay, WriteBatch},
+    },
     telemetry::progress::Progress,
 };
 
@@ -150,8 +153,13 @@ async fn begin(deps: &Arc<Deps>, spec: &DexSpec) -> Result<Ready, SeedError> {
     let boot = deps.history.boot(deps.chain).await?;
     let late_name = sources::late_name(&sources::name(spec));
     let mut folder = Folder::new(deps.chain, Registry::new(vec![spec.clone()]));
-    let cursor = boot.sources.iter().find(|(name, next)| *name == late_name && *next > 0);
-    let Some((_, next)) = cursor else {
+    let cursor = boot.sources.iter().find(|(name, next)| *name == late_name && *next > 0).map(|(_, next)| *next);
+    let metas: Vec<_> = super::boot::unique(boot.pools).filter(|meta| sources::covers(spec, meta)).collect();
+    let stored = match cursor {
+        Some(next) => stored(deps, metas, next).await?.map(|pools| (next, pools)),
+        None => None,
+    };
+    let Some((next, pools)) = stored else {
         let header = ask_anchor(deps).await?.ok_or_else(|| ChainError::Unavailable("the start block is not there yet".into()))?;
         let anchor = header.block;
         tracing::info!(dex = spec.name, from = anchor.number.saturating_add(1), "a source was added: it is read back alone");
@@ -167,17 +175,29 @@ async fn begin(deps: &Arc<Deps>, spec: &DexSpec) -> Result<Ready, SeedError> {
     tracing::info!(dex = spec.name, from = next, "a source that was added is read on from where it was left");
     let at = deps.source.header(BlockTag::Number(next.saturating_sub(1))).await?;
     let at = at.ok_or_else(|| ChainError::Unavailable(format!("the node does not know block {}", next.saturating_sub(1))))?.block;
-    let metas: Vec<_> = super::boot::unique(boot.pools).filter(|meta| sources::covers(spec, meta)).collect();
-    for meta in metas {
-        let mut replay = deps.history.replay(deps.chain, vec![meta.clone()]).await?.into_iter().next().unwrap_or_default();
-        markets::mend(deps, &meta, &mut replay).await?;
+    for (meta, replay) in pools {
         // Above its cursor there may be rows of a time when it was followed, and not all of them.
         let meta = Arc::new(meta);
-        let replayed = replayed(&meta, replay, |block| block.number < *next);
+        let replayed = replayed(&meta, replay, |block| block.number < next);
         let Traded { trading, .. } = replayed.trading(|_| false);
         folder.insert(&meta, Known { image: replayed.image, trading, updated: replayed.updated });
     }
     Ok(Ready { spec: spec.clone(), folder, at, tokens: Vec::new() })
+}
+
+/// What is stored of a source's pools. `None` where a snapshot is of a time when they were followed, above its cursor: whoever folded
+/// on from there would count twice what lies between.
+async fn stored(deps: &Arc<Deps>, metas: Vec<PoolMeta>, next: u64) -> Result<Option<Vec<(PoolMeta, PoolReplay)>>, StoreError> {
+    let mut pools = Vec::with_capacity(metas.len());
+    for meta in metas {
+        let mut replay = deps.history.replay(deps.chain, vec![meta.clone()]).await?.into_iter().next().unwrap_or_default();
+        if replay.snapshot.as_ref().is_some_and(|snapshot| snapshot.block.number >= next) {
+            return Ok(None);
+        }
+        markets::mend(deps, &meta, &mut replay).await?;
+        pools.push((meta, replay));
+    }
+    Ok(Some(pools))
 }
 
 impl Ready {

@@ -29,13 +29,15 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub(super) struct Trading {
     pub(super) market: Arc<Market>,
-    /// Where the last candle begins that was given to the store.
+    /// Where the last candle begins that the store has …
+    stored: BTreeMap<Interval, u64>,
+    /// … and the last one that it was given. What is given may be lost: it is given again until the store has it.
     given: BTreeMap<Interval, u64>,
 }
 
 impl Trading {
     pub(super) fn new(market: Arc<Market>) -> Self {
-        Self { market, given: BTreeMap::new() }
+        Self { market, ..Self::default() }
     }
 
     /// Takes a row, if it is a swap.
@@ -45,9 +47,9 @@ impl Trading {
         }
     }
 
-    /// The chunks of a market that is final, which the store was not given yet.
+    /// The chunks of a market that is final, as far as the store does not have them.
     pub(super) fn give(&mut self, pool: PoolId, market: &Market) -> Vec<PoolChunk> {
-        let chunks = market.chunks(|interval| self.given.get(&interval).copied());
+        let chunks = market.chunks(|interval| self.stored.get(&interval).copied());
         for (interval, last) in chunks.iter().filter_map(|chunk| Some((chunk.interval, chunk.span()?.1))) {
             self.given.insert(interval, last);
         }
@@ -56,6 +58,7 @@ impl Trading {
 
     /// The store has it.
     pub(super) fn forget(&mut self, interval: Interval, last: u64) {
+        self.stored.insert(interval, last);
         Arc::make_mut(&mut self.market).forget_stored(interval, last);
     }
 

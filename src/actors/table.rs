@@ -153,13 +153,16 @@ impl Table {
         self.markets_before.remember(block, pool, market);
     }
 
-    /// Trading is as it was before these blocks, newest first.
-    pub(super) fn take_back_trades(&mut self, reverted: &[BlockRef]) {
+    /// Trading is as it was before these blocks, newest first. Which pools' it is: also of such as do not answer.
+    pub(super) fn take_back_trades(&mut self, reverted: &[BlockRef]) -> Vec<PoolId> {
+        let mut changed = Vec::new();
         for (id, market) in self.markets_before.all(reverted) {
             if let Some(entry) = self.entries.get_mut(&id) {
                 entry.trading.market = market;
+                changed.push(id);
             }
         }
+        changed
     }
 
     pub(super) fn forget_undo(&mut self, keep: impl Fn(&B256) -> bool) {
