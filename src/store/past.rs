@@ -87,7 +87,8 @@ impl Reader {
             if found.source != DataSource::Memory {
                 source = found.source;
             }
-            for event in found.events.into_iter().filter(|event| event.row.gauge.is_some()) {
+            // The newest with a state decides, also where it lacks the gauge: an older one said something else.
+            for event in found.events.into_iter().filter(|event| event.row.after.is_some() || event.row.gauge.is_some()) {
                 let place = |event: &EventAt| (event.block.number, event.row.log_index());
                 match newest.get(&event.row.event.pool) {
                     Some(known) if place(known) >= place(&event) => {}

@@ -205,12 +205,17 @@ pub(super) fn on_pools(
                 }
             };
             let pin = Arc::new(feed.live().pin());
-            let created = records.iter().flat_map(|record| &record.created);
+            let is_back = frame.kind == Kind::Retract;
+            // Records of what is taken back come newest first; so do their pools.
+            let created = records.iter().flat_map(|record| {
+                let mut created: Vec<_> = record.created.iter().collect();
+                if is_back {
+                    created.reverse();
+                }
+                created
+            });
             let wanted = created.filter(|meta| protocol.is_none_or(|protocol| meta.protocol == protocol));
-            let mut data: Vec<Pool> = wanted.map(|meta| Pool::at(&pin, view_of(&pin, meta), frame.block)).collect();
-            if frame.kind == Kind::Retract {
-                data.reverse();
-            }
+            let data: Vec<Pool> = wanted.map(|meta| pool_of(&pin, meta, is_back, frame.block)).collect();
             if !data.is_empty() {
                 return Some((Ok(PoolEvent { envelope: feed.envelope_of(&frame), data }), feed));
             }
@@ -218,18 +223,23 @@ pub(super) fn on_pools(
     })
 }
 
-/// As it is now; as it was created, where it is not there any more.
-fn view_of(pin: &Pin, meta: &Arc<pool::PoolMeta>) -> Arc<PoolView> {
-    pin.pool(&meta.id).unwrap_or_else(|| {
-        Arc::new(PoolView {
-            meta: meta.clone(),
-            state: PoolState::new(meta.protocol),
-            gauge: Default::default(),
-            held: Default::default(),
-            market: Arc::default(),
-            status: PoolStatus::Live,
-            held_at: None,
-            updated: meta.created.block,
-        })
+/// As it is now, and of which block that is; as it was created, where that is taken back.
+fn pool_of(pin: &Arc<Pin>, meta: &Arc<pool::PoolMeta>, is_back: bool, block: block::BlockRef) -> Pool {
+    match pin.pool(&meta.id).filter(|_| !is_back) {
+        Some(view) => Pool::new(pin, view),
+        None => Pool::at(pin, created(meta), block),
+    }
+}
+
+fn created(meta: &Arc<pool::PoolMeta>) -> Arc<PoolView> {
+    Arc::new(PoolView {
+        meta: meta.clone(),
+        state: PoolState::new(meta.protocol),
+        gauge: Default::default(),
+        held: Default::default(),
+        market: Arc::default(),
+        status: PoolStatus::Live,
+        held_at: None,
+        updated: meta.created.block,
     })
 }

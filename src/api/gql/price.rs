@@ -1,6 +1,6 @@
 //! What tokens cost in dollars, each with where that comes from: feeds from outside the chain, or the chain's pools.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use alloy::primitives::{Address, U256};
 use async_graphql::{Context, Enum, InputObject, Object, Result, SimpleObject};
@@ -297,6 +297,14 @@ pub(super) fn moment(number: Option<u64>, time: Option<Timestamp>) -> std::resul
     }
 }
 
+/// A question about the past looks up whatever may have a say, in the store: up to ten of them fit into a request.
+const PAST_COST: usize = 9_000;
+
+/// Complexity of `prices`.
+pub(super) fn cost(tokens: usize, child: usize, is_past: bool) -> usize {
+    tokens.saturating_mul(child.saturating_add(1)).saturating_add(if is_past { PAST_COST } else { 0 })
+}
+
 pub(super) async fn prices(ctx: &Context<'_>, tokens: Vec<TokenKey>, moment: Option<Moment>) -> Result<Vec<TokenPrice>> {
     let core = core(ctx)?;
     distinct(core, &tokens)?;
@@ -308,11 +316,29 @@ pub(super) async fn prices(ctx: &Context<'_>, tokens: Vec<TokenKey>, moment: Opt
         }
         return Ok(found);
     };
+    // Every chain is asked once, whatever the order.
+    let mut pins: Vec<(Arc<Pin>, Vec<Address>)> = Vec::new();
+    let mut places = Vec::with_capacity(tokens.len());
     for key in tokens {
         let pin = pin(ctx, key.chain_id).await?;
-        let past = core.reader.prices_at(&pin, &[key.address.0], moment).await.map_err(ApiError::from)?;
-        let priced = past.as_ref().and_then(|past| past.prices.first()).and_then(Option::as_ref);
-        found.push(TokenPrice::of_pools(&pin, key.address.0, past.as_ref().map(|past| past.block), priced));
+        let at = pins.iter().position(|(known, _)| known.chain() == pin.chain()).unwrap_or(pins.len());
+        if at == pins.len() {
+            pins.push((pin, Vec::new()));
+        }
+        if let Some((_, wanted)) = pins.get_mut(at) {
+            places.push((at, wanted.len()));
+            wanted.push(key.address.0);
+        }
+    }
+    let mut past = Vec::with_capacity(pins.len());
+    for (pin, wanted) in &pins {
+        past.push(core.reader.prices_at(pin, wanted, moment).await.map_err(ApiError::from)?);
+    }
+    for (at, place) in places {
+        let (Some((pin, wanted)), Some(past)) = (pins.get(at), past.get(at)) else { continue };
+        let Some(token) = wanted.get(place) else { continue };
+        let priced = past.as_ref().and_then(|past| past.prices.get(place)).and_then(Option::as_ref);
+        found.push(TokenPrice::of_pools(pin, *token, past.as_ref().map(|past| past.block), priced));
     }
     Ok(found)
 }

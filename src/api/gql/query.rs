@@ -203,7 +203,7 @@ impl Query {
     }
 
     /// What tokens cost in dollars, in the order of `tokens`, each with its sources.
-    #[graphql(complexity = "tokens.len().saturating_mul(child_complexity.saturating_add(1))")]
+    #[graphql(complexity = "price::cost(tokens.len(), child_complexity, block.is_some() || time.is_some())")]
     async fn prices(
         &self,
         ctx: &Context<'_>,
@@ -216,7 +216,7 @@ impl Query {
 
     /// Tokens and pools by what people type: an address, a symbol, a name, or two of them for a pool (`WETH/USDC`). The best first. Anybody
     /// may call a token anything: go by the address.
-    #[graphql(complexity = "page_cost(first, child_complexity).saturating_add(100)")]
+    #[graphql(complexity = "page_cost(first, child_complexity).saturating_add(search::COST)")]
     async fn search(
         &self,
         ctx: &Context<'_>,

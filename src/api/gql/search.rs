@@ -25,6 +25,8 @@ use crate::{
 };
 
 const FOUND_MAX: i32 = 100;
+/// Every pool's tokens are looked at: up to twenty of them fit into a request.
+pub(super) const COST: usize = 4_500;
 /// In bytes; longer ones are nobody's symbol.
 const TEXT_MAX: usize = 400;
 const KINDS: [EventKind; 3] = [EventKind::Swap, EventKind::Mint, EventKind::Burn];

@@ -69,7 +69,7 @@ impl From<BlockRef> for FrameBlock {
 enum FrameItem {
     Block(Block),
     Swap(Event),
-    Pool(Pool),
+    Pool(Box<Pool>),
 }
 
 #[derive(Debug, Clone, Serialize)]
