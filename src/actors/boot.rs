@@ -235,8 +235,8 @@ pub(super) fn replayed(meta: &PoolMeta, replay: PoolReplay, counts: impl Fn(&Blo
     let since = replay.snapshot.as_ref().map_or(meta.created.block, |s| s.block);
     // Without a snapshot nothing was traded before the rows.
     let (base, market) = match replay.snapshot {
-        Some(snapshot) => (snapshot.image, snapshot.market.unwrap_or_default()),
-        None => (PoolImage::new(meta.protocol), Arc::default()),
+        Some(snapshot) => (snapshot.image, snapshot.market.unwrap_or_else(Market::none)),
+        None => (PoolImage::new(meta.protocol), Market::none()),
     };
     let rows: Vec<EventAt> = replay.rows.into_iter().filter(|row| counts(&row.block)).collect();
     let blocks = group(rows.iter());

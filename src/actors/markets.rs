@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// A pool's trading, and how much of it was given to the store.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Trading {
     pub(super) market: Arc<Market>,
     /// Where the last candle begins that the store has …
@@ -35,9 +35,15 @@ pub(super) struct Trading {
     given: BTreeMap<Interval, u64>,
 }
 
+impl Default for Trading {
+    fn default() -> Self {
+        Self::new(Market::none())
+    }
+}
+
 impl Trading {
     pub(super) fn new(market: Arc<Market>) -> Self {
-        Self { market, ..Self::default() }
+        Self { market, stored: BTreeMap::new(), given: BTreeMap::new() }
     }
 
     /// Takes a row, if it is a swap.

@@ -21,6 +21,7 @@ use crate::{
     domain::{
         block::BlockRef,
         image::{Held, PoolImage},
+        market::Market,
         pool::PoolMeta,
         record::{BlockRecord, PoolSnapshot, rows},
         token::TokenMeta,
@@ -136,7 +137,7 @@ async fn read(deps: &Arc<Deps>, metas: &[Arc<PoolMeta>], anchor: BlockRef, seede
         pool: meta.id,
         block: anchor,
         image: image.clone(),
-        market: Some(Arc::default()),
+        market: Some(Market::none()),
     };
     let snapshots = found.iter().map(snapshot).collect();
     let records = vec![Arc::new(BlockRecord { chain: deps.chain, block: anchor, rows: Vec::new(), created })];

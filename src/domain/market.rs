@@ -12,7 +12,10 @@ mod kept;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    sync::{Arc, LazyLock},
+};
 
 use alloy::primitives::Address;
 use rpds::{HashTrieMapSync, RedBlackTreeMapSync, VectorSync};
@@ -102,6 +105,13 @@ impl Default for Market {
 }
 
 impl Market {
+    /// Nothing traded yet: one for all pools, most of which never trade.
+    #[must_use]
+    pub fn none() -> Arc<Self> {
+        static NONE: LazyLock<Arc<Market>> = LazyLock::new(Arc::default);
+        NONE.clone()
+    }
+
     /// Takes the next swap of the chain. Block times never fall.
     pub fn trade(&mut self, trade: &Trade) {
         let before = self.seen.get(&trade.trader).copied().unwrap_or_default();

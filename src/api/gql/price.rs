@@ -279,12 +279,23 @@ pub(super) fn distinct(core: &Core, tokens: &[TokenKey]) -> std::result::Result<
     }
 }
 
-pub(super) fn price_of(prices: &Prices, pin: &Pin, token: Address, now_ms: u64) -> TokenPrice {
+/// In the order of the tokens; what was found out for one of them serves the others.
+pub(super) fn prices_of(prices: &Prices, pin: &Pin, tokens: &[Address], now_ms: u64) -> Vec<TokenPrice> {
     let block = pin.head().block;
-    match prices.of_token(pin.chain(), &token, now_ms) {
-        Some(report) => TokenPrice::of_feed(pin.chain(), token, block.map(Into::into), &report),
-        None => TokenPrice::of_pools(pin, token, block, pin.with_prices(|prices| prices.priced(&token)).flatten().as_ref()),
-    }
+    let fed = |token: &Address| {
+        let report = prices.of_token(pin.chain(), token, now_ms)?;
+        Some(TokenPrice::of_feed(pin.chain(), *token, block.map(Into::into), &report))
+    };
+    let of_feeds: Vec<Option<TokenPrice>> = tokens.iter().map(fed).collect();
+    let of_pools = pin.with_prices(|prices| {
+        let rest = tokens.iter().zip(&of_feeds).filter(|(_, fed)| fed.is_none());
+        rest.map(|(token, _)| prices.priced(token)).collect::<Vec<_>>()
+    });
+    let mut of_pools = of_pools.into_iter().flatten();
+    let one = |(token, fed): (&Address, Option<TokenPrice>)| {
+        fed.unwrap_or_else(|| TokenPrice::of_pools(pin, *token, block, of_pools.next().flatten().as_ref()))
+    };
+    tokens.iter().zip(of_feeds).map(one).collect()
 }
 
 /// As of which moment prices are asked for; `None`: now.
@@ -309,13 +320,6 @@ pub(super) async fn prices(ctx: &Context<'_>, tokens: Vec<TokenKey>, moment: Opt
     let core = core(ctx)?;
     distinct(core, &tokens)?;
     let now_ms = (core.now_unix_ms)();
-    let mut found = Vec::with_capacity(tokens.len());
-    let Some(moment) = moment else {
-        for key in tokens {
-            found.push(price_of(core.reader.prices(), &*pin(ctx, key.chain_id).await?, key.address.0, now_ms));
-        }
-        return Ok(found);
-    };
     // Every chain is asked once, whatever the order.
     let mut pins: Vec<(Arc<Pin>, Vec<Address>)> = Vec::new();
     let mut places = Vec::with_capacity(tokens.len());
@@ -330,22 +334,28 @@ pub(super) async fn prices(ctx: &Context<'_>, tokens: Vec<TokenKey>, moment: Opt
             wanted.push(key.address.0);
         }
     }
-    let mut past = Vec::with_capacity(pins.len());
+    let mut answers: Vec<Vec<Option<TokenPrice>>> = Vec::with_capacity(pins.len());
     for (pin, wanted) in &pins {
-        past.push(core.reader.prices_at(pin, wanted, moment).await.map_err(ApiError::from)?);
+        let prices = match moment {
+            None => prices_of(core.reader.prices(), pin, wanted, now_ms),
+            Some(moment) => past(core, pin, wanted, moment).await?,
+        };
+        answers.push(prices.into_iter().map(Some).collect());
     }
-    for (at, place) in places {
-        let (Some((pin, wanted)), Some(past)) = (pins.get(at), past.get(at)) else { continue };
-        let Some(token) = wanted.get(place) else { continue };
-        let priced = past.as_ref().and_then(|past| past.prices.get(place)).and_then(Option::as_ref);
-        found.push(TokenPrice::of_pools(pin, *token, past.as_ref().map(|past| past.block), priced));
-    }
-    Ok(found)
+    Ok(places.into_iter().filter_map(|(at, place)| answers.get_mut(at)?.get_mut(place)?.take()).collect())
+}
+
+async fn past(core: &Core, pin: &Pin, tokens: &[Address], moment: Moment) -> std::result::Result<Vec<TokenPrice>, ApiError> {
+    let past = core.reader.prices_at(pin, tokens, moment).await?;
+    let block = past.as_ref().map(|past| past.block);
+    let priced = |i: usize| past.as_ref()?.prices.get(i)?.as_ref();
+    Ok(tokens.iter().enumerate().map(|(i, token)| TokenPrice::of_pools(pin, *token, block, priced(i))).collect())
 }
 
 /// Of one token, as of the request's block.
 pub(super) async fn now(ctx: &Context<'_>, chain: ChainId, token: Address) -> Result<TokenPrice> {
     let core = core(ctx)?;
     let pin = pin(ctx, Some(chain)).await?;
-    Ok(price_of(core.reader.prices(), &pin, token, (core.now_unix_ms)()))
+    let mut found = prices_of(core.reader.prices(), &pin, &[token], (core.now_unix_ms)());
+    Ok(found.pop().unwrap_or_else(|| TokenPrice::of_pools(&pin, token, pin.head().block, None)))
 }

@@ -1,6 +1,10 @@
 //! Prices as they move, and feeds as their standing changes.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use alloy::primitives::Address;
 use async_graphql::{Result, SimpleObject};
@@ -14,7 +18,7 @@ use super::{
     core::Core,
     error::ApiError,
     frame::FrameKind,
-    price::{Feed, FeedStatus, TokenKey, TokenPrice, distinct, price_of},
+    price::{Feed, FeedStatus, TokenKey, TokenPrice, distinct, prices_of},
 };
 use crate::domain::{ChainId, fixed::Fixed18};
 
@@ -71,13 +75,24 @@ impl Wanted {
         Ok(Self { tokens, min_change_bps, throttle: Duration::from_millis(u64::try_from(throttle_ms).unwrap_or(0)) })
     }
 
+    /// Tokens of one chain share one epoch, and what was found out for one of them.
     fn all(&self, core: &Core) -> Vec<TokenPrice> {
         let now_ms = (core.now_unix_ms)();
-        let one = |(chain, token): &(ChainId, Address)| {
-            let pin = core.reader.pin(Some(*chain)).ok()?;
-            Some(price_of(core.reader.prices(), &pin, *token, now_ms))
-        };
-        self.tokens.iter().filter_map(one).collect()
+        let chains: BTreeSet<ChainId> = self.tokens.iter().map(|(chain, _)| *chain).collect();
+        let mut found: HashMap<(ChainId, Address), TokenPrice> = HashMap::new();
+        for pin in chains.into_iter().filter_map(|chain| core.reader.pin(Some(chain)).ok()) {
+            let tokens: Vec<Address> =
+                self.tokens.iter().filter(|(chain, _)| *chain == pin.chain()).map(|(_, token)| *token).collect();
+            let prices = prices_of(core.reader.prices(), &pin, &tokens, now_ms);
+            found.extend(tokens.iter().map(|token| (pin.chain(), *token)).zip(prices));
+        }
+        self.tokens.iter().filter_map(|key| found.remove(key)).collect()
+    }
+
+    /// Something outside the chain says what one of them costs.
+    fn is_fed(&self, core: &Core) -> bool {
+        let now_ms = (core.now_unix_ms)();
+        self.tokens.iter().any(|(chain, token)| core.reader.prices().of_token(*chain, token, now_ms).is_some())
     }
 
     /// The newest block of each chain.
@@ -101,14 +116,14 @@ impl Wanted {
 }
 
 /// Something new, or something grew old; and not with every tick of every exchange.
-async fn next_look(changes: &mut watch::Receiver<u64>, epochs: &mut [watch::Receiver<u64>]) {
+async fn next_look(changes: &mut Option<watch::Receiver<u64>>, epochs: &mut [watch::Receiver<u64>]) {
     tokio::time::sleep(LOOK_PAUSE).await;
     let blocks = epochs.iter_mut().map(|epoch| Box::pin(epoch.changed()) as BoxFuture<'_, _>);
     let mut all: Vec<_> = blocks.collect();
-    all.push(Box::pin(changes.changed()));
+    all.extend(changes.iter_mut().map(|changes| Box::pin(changes.changed()) as BoxFuture<'_, _>));
     let _ = tokio::time::timeout(LOOK_AGAIN, select_all(all)).await;
     epochs.iter_mut().for_each(watch::Receiver::mark_unchanged);
-    changes.mark_unchanged();
+    changes.iter_mut().for_each(watch::Receiver::mark_unchanged);
 }
 
 type Told = (FeedStatus, Option<Fixed18>);
@@ -119,7 +134,7 @@ fn told(price: &TokenPrice) -> Told {
 
 /// A reader that is slow gets the newest prices, not all of them: nothing piles up for it.
 pub(super) fn on_prices(core: Arc<Core>, wanted: Wanted) -> impl Stream<Item = Result<PriceEvent>> + use<> {
-    let changes = core.reader.prices().watch();
+    let changes = wanted.is_fed(&core).then(|| core.reader.prices().watch());
     let epochs = wanted.epochs(&core);
     let first: Option<Vec<Told>> = None;
     stream::unfold((core, wanted, (changes, epochs), first, 0_u64), |(core, wanted, mut watched, before, seq)| async move {
@@ -161,7 +176,7 @@ pub(super) fn on_prices(core: Arc<Core>, wanted: Wanted) -> impl Stream<Item = R
 }
 
 pub(super) fn on_feed_status(core: Arc<Core>) -> impl Stream<Item = Result<FeedEvent>> + use<> {
-    let changes = core.reader.prices().watch();
+    let changes = Some(core.reader.prices().watch());
     let first: Option<Vec<Feed>> = None;
     stream::unfold((core, changes, first, 0_u64), |(core, mut changes, before, seq)| async move {
         let all = |core: &Core| -> Vec<Feed> { core.reader.prices().all((core.now_unix_ms)()).iter().map(Feed::new).collect() };

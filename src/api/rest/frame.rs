@@ -68,7 +68,7 @@ impl From<BlockRef> for FrameBlock {
 #[expect(dead_code, reason = "it is read by the document only; a test holds each frame to it")]
 enum FrameItem {
     Block(Block),
-    Swap(Event),
+    Swap(Box<Event>),
     Pool(Box<Pool>),
 }
 
