@@ -152,7 +152,17 @@ fn same_chart(page: &Value, api: &Value) -> Result<(), String> {
         return Err("it has no candles".to_owned());
     }
     let way = if list(drawn)[0]["open"] == api["straight"][0]["open"] { "straight" } else { "inverted" };
-    check(|| "candles".into(), drawn, &api[way])
+    check(|| "candles".into(), drawn, &api[way])?;
+    let of = |name: &str| list(drawn).iter().filter_map(|candle| candle[name].as_str()?.parse::<f64>().ok()).collect::<Vec<_>>();
+    let highest = of("high").into_iter().fold(f64::NEG_INFINITY, f64::max);
+    let lowest = of("low").into_iter().fold(f64::INFINITY, f64::min);
+    for (name, exact) in [("high", highest), ("low", lowest)] {
+        let text = &page["chart"][name];
+        if number(text).is_none_or(|shown| (shown - exact).abs() > exact.abs() * 6e-4) {
+            return Err(format!("its {name} is {exact}, it says {text}"));
+        }
+    }
+    Ok(())
 }
 
 fn list(value: &Value) -> &[Value] {

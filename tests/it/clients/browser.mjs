@@ -74,6 +74,7 @@ function observe(name) {
     chart: {
       pool: byTest('chart').dataset.pool ?? null, interval: byTest('chart').dataset.interval ?? null, name: text(byTest('chart-name')),
       usd: byTest('chart-usd').dataset.raw ?? null, tvl: byTest('chart-tvl').dataset.raw ?? null, volume: byTest('chart-volume').dataset.raw ?? null,
+      high: text(document.getElementById('chart-high')), low: text(document.getElementById('chart-low')),
       candles: all('[data-testid="candle"]', ({ dataset: { start, open, high, low, close } }) => ({ start: Number(start), open, high, low, close })),
     },
     layout: {
@@ -136,7 +137,11 @@ async function openLive(name, options) {
 }
 
 await openLive('desk', { viewport: { width: 1280, height: 900 }, colorScheme: 'light' });
-await openLive('phone', { viewport: { width: 390, height: 844 }, colorScheme: 'light', isMobile: true, hasTouch: true, reducedMotion: 'reduce' });
+const phone = await openLive('phone', { viewport: { width: 390, height: 844 }, colorScheme: 'light', isMobile: true, hasTouch: true, reducedMotion: 'reduce' });
+// One whose price has more zeros than a number of JavaScript's is written with.
+await phone.waitForSelector('[data-testid="pool"]');
+const cheap = phone.locator('[data-testid="pool"]', { hasText: 'PEPE' }).first();
+if (await cheap.count()) await cheap.getByRole('button').click();
 await openLive('dark', { viewport: { width: 1280, height: 900 }, colorScheme: 'dark', reducedMotion: 'reduce' });
 
 const graphiql = await openPage('graphiql', { viewport: { width: 1280, height: 900 } });
