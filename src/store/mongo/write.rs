@@ -126,7 +126,14 @@ async fn steps(store: &Store, session: &mut ClientSession, batch: &WriteBatch, r
     update(store, Some(session), TOKENS, tokens.collect::<Result<_>>()?).await?;
     let snapshots = batch.snapshots.iter().map(|snapshot| {
         let document = row::snapshot(batch.chain, snapshot, plan.is_canonical(&snapshot.block.hash))?;
-        upsert(&document, &["state", "market"])
+        let mut update = upsert(&document, &["state", "market"])?;
+        // Whoever writes it again without a market leaves none of before.
+        if snapshot.market.is_none()
+            && let Ok(change) = update.get_document_mut("u")
+        {
+            change.insert("$unset", doc! { "market": "" });
+        }
+        Ok(update)
     });
     update(store, Some(session), SNAPSHOTS, snapshots.collect::<Result<_>>()?).await?;
     candles(store, session, batch).await?;
