@@ -142,6 +142,29 @@ pub struct Tick {
     pub liquidity_net: i128,
 }
 
+/// Ticks between which nothing begins or ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TickRange {
+    pub lower: i32,
+    /// The first tick that is not in it.
+    pub upper: i32,
+    /// In-range liquidity while the price is in it, never 0.
+    pub liquidity: u128,
+}
+
+impl V3State {
+    /// Where liquidity lies, ascending: what all ticks up to the lower one add (whitepaper 6.3).
+    pub fn ranges(&self) -> impl Iterator<Item = TickRange> + '_ {
+        let mut sum = 0_i128;
+        let ends = self.ticks.keys().skip(1);
+        self.ticks.iter().zip(ends).filter_map(move |((lower, tick), upper)| {
+            sum = sum.checked_add(tick.liquidity_net)?;
+            let liquidity = u128::try_from(sum).ok().filter(|liquidity| *liquidity > 0)?;
+            Some(TickRange { lower: *lower, upper: *upper, liquidity })
+        })
+    }
+}
+
 /// What a row keeps of the state right after its event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StateAfter {

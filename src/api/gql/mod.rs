@@ -17,6 +17,7 @@ mod frame;
 mod guard;
 mod heights;
 mod limits;
+pub(in crate::api) mod liquidity;
 mod loader;
 mod meta;
 mod pins;

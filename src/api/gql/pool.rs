@@ -13,6 +13,7 @@ use super::{
     error::ApiError,
     event::{At, Burn, Mint, Swap},
     event_query::{self, Within},
+    liquidity::{self, Tick, TickRange},
     query::nullable,
     rows::Rows,
     scalars::{AddressScalar, BigDecimal, BigInt, Bytes, Cursor, Timestamp},
@@ -267,6 +268,17 @@ impl Pool {
         Ok(TickConnection(self.tick_page(first, after.as_ref())?))
     }
 
+    /// What liquidity a trade meets at which price, from tick to tick, ascending; where there is none, there is no range. Empty for V2,
+    /// whose liquidity is the same everywhere.
+    #[graphql(complexity = "liquidity::COST.saturating_add(child_complexity.saturating_mul(100))")]
+    async fn liquidity_distribution(
+        &self,
+        #[graphql(desc = "Nothing below this tick")] from_tick: Option<i32>,
+        #[graphql(desc = "Nothing from this tick on")] to_tick: Option<i32>,
+    ) -> async_graphql::Result<Vec<TickRange>> {
+        Ok(liquidity::distribution(&self.view.state, from_tick, to_tick)?)
+    }
+
     /// Its newest swaps, as of the block of the answer. A list to look at: to turn pages, ask `swaps(where: { pool: … })`.
     #[graphql(complexity = "page_cost(first, child_complexity)")]
     async fn swaps(
@@ -397,43 +409,6 @@ impl Pool {
             .collect();
         let total = u64::try_from(state.ticks.len()).unwrap_or(u64::MAX);
         Ok(Page::new(items, count, after.is_some(), Total::Known(total)))
-    }
-}
-
-/// An initialised tick: some position begins or ends here.
-pub(crate) struct Tick {
-    index: i32,
-    tick: crate::domain::pool::Tick,
-}
-
-/// An initialised tick of a V3 pool: some position begins or ends here.
-#[Object]
-impl Tick {
-    /// Its index: the price here is 1.0001^tickIdx.
-    async fn tick_idx(&self) -> i32 {
-        self.index
-    }
-
-    /// Liquidity of all positions that begin or end here, as `ticks()` answers.
-    async fn liquidity_gross(&self) -> BigInt {
-        self.tick.liquidity_gross.into()
-    }
-
-    /// What is added to the in-range liquidity when the price crosses upwards, as `ticks()` answers.
-    async fn liquidity_net(&self) -> BigInt {
-        self.tick.liquidity_net.into()
-    }
-
-    /// 1.0001^tickIdx: raw token1 per raw token0, without regard to decimals, as the subgraph has it.
-    #[graphql(name = "price0")]
-    async fn price0(&self) -> Option<BigDecimal> {
-        tick_ratio(self.index)?.decimal().map(BigDecimal)
-    }
-
-    /// 1 / price0: raw token0 per raw token1.
-    #[graphql(name = "price1")]
-    async fn price1(&self) -> Option<BigDecimal> {
-        tick_ratio(self.index)?.inverse()?.decimal().map(BigDecimal)
     }
 }
 

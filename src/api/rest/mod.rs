@@ -11,6 +11,7 @@ mod document;
 mod events;
 mod follow;
 mod frame;
+mod liquidity;
 mod model;
 mod overview;
 mod params;
@@ -46,6 +47,7 @@ fn parts() -> (Router<Arc<Public>>, utoipa::openapi::OpenApi) {
         .routes(routes!(pools::list))
         .routes(routes!(pools::one))
         .routes(routes!(pools::ticks))
+        .routes(routes!(liquidity::distribution))
         .routes(routes!(overview::overview))
         .routes(routes!(candles::candles))
         .routes(routes!(candles::stats))

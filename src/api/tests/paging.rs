@@ -108,6 +108,25 @@ async fn pools_tokens_and_ticks_page_in_both_directions() {
     let second = ticks(&format!(", after: {}", first["pageInfo"]["endCursor"])).await;
     let index = |v: &Value| v["nodes"].as_array().unwrap().iter().map(|n| n["tickIdx"].as_i64().unwrap()).collect::<Vec<_>>();
     assert_eq!([index(&first), index(&second)].concat(), [-40, -30, -20, -10, 10, 20, 30, 40]);
+
+    let ranges = async |args: &str| {
+        let query = format!(r#"{{ pool(id: "{POOL}") {{ liquidityDistribution{args} {{ tickLower tickUpper liquidity }} }} }}"#);
+        let answer = world.ask(&query).await;
+        match answer["errors"][0]["message"].as_str() {
+            Some(message) => vec![message.to_owned()],
+            None => answer["data"]["pool"]["liquidityDistribution"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|range| format!("{}..{} {}", range["tickLower"], range["tickUpper"], range["liquidity"].as_str().unwrap()))
+                .collect(),
+        }
+    };
+    let all = ["-40..-30 5", "-30..-20 10", "-20..-10 15", "-10..10 20", "10..20 15", "20..30 10", "30..40 5"];
+    assert_eq!(ranges("").await, all);
+    assert_eq!(ranges("(fromTick: -5, toTick: 15)").await, ["-5..10 20", "10..15 15"]);
+    assert_eq!(ranges("(fromTick: 40)").await, Vec::<String>::new());
+    assert_eq!(ranges("(fromTick: 5, toTick: 5)").await, ["`fromTick` must be below `toTick`"]);
 }
 
 #[tokio::test]

@@ -283,7 +283,9 @@ async fn a_pool_of_v3_and_what_happens_in_it_fit_the_document() {
     world.mine(v3_mint(-10, 20, 1_000));
     world.mine(v3_swap(96));
     world.mine(v2_swap(0, 0, 10, 10));
-    for (rest, expected) in [("/ticks?limit=1", 1), ("/swaps", 1), ("/ticks", 2)] {
+    let lies = data(&world, &path(&format!("/pools/{POOL:#x}/liquidity?from_tick=-5"))).await;
+    assert_eq!(lies["data"], json!([{ "tickLower": -5, "tickUpper": 20, "liquidity": "1000" }]));
+    for (rest, expected) in [("/ticks?limit=1", 1), ("/swaps", 1), ("/ticks", 2), ("/liquidity", 1)] {
         let page = data(&world, &path(&format!("/pools/{POOL:#x}{rest}"))).await;
         assert_eq!(page["data"].as_array().unwrap().len(), expected, "{rest}: {page}");
     }

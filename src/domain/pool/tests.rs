@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn mint(tick_lower: i32, tick_upper: i32, amount: u128) -> EventBody {
@@ -65,4 +67,30 @@ fn a_version_that_a_reader_holds_does_not_move() {
     let held = state.clone();
     state.apply(&mint(-60, 60, 1)).unwrap();
     assert_eq!(v3(&held).ticks.get(&-60).map(|t| t.liquidity_gross), Some(7));
+}
+
+proptest! {
+    /// At every tick: what the positions that contain it add up to; and the in-range liquidity is the one at the pool's own tick.
+    #[test]
+    fn ranges_are_the_sum_of_the_positions(now in -25_i32..25, drawn in proptest::collection::vec((-20_i32..20, 1_i32..20, 1_u128..1_000, any::<bool>()), 0..12)) {
+        let mut state = pool_at(now);
+        let mut positions = Vec::new();
+        for (lower, width, amount, stays) in drawn {
+            state.apply(&mint(lower, lower + width, amount)).unwrap();
+            if stays {
+                positions.push((lower, lower + width, amount));
+            } else {
+                state.apply(&burn(lower, lower + width, amount)).unwrap();
+            }
+        }
+        let ranges: Vec<TickRange> = v3(&state).ranges().collect();
+        for tick in -45..45 {
+            let naive: u128 = positions.iter().filter(|(lower, upper, _)| (*lower..*upper).contains(&tick)).map(|(.., amount)| amount).sum();
+            let of: Vec<u128> = ranges.iter().filter(|range| (range.lower..range.upper).contains(&tick)).map(|range| range.liquidity).collect();
+            prop_assert_eq!(of, if naive == 0 { Vec::new() } else { vec![naive] }, "tick {}", tick);
+            if tick == now {
+                prop_assert_eq!(v3(&state).liquidity, naive);
+            }
+        }
+    }
 }
