@@ -73,10 +73,10 @@ pub(in crate::api) fn ranges(
     (from, to): (Option<i32>, Option<i32>),
     names: (&str, &str),
 ) -> Result<Vec<pool::TickRange>, String> {
-    let (from, to) = (from.unwrap_or(i32::MIN), to.unwrap_or(i32::MAX));
-    if from >= to {
+    if from.zip(to).is_some_and(|(from, to)| from >= to) {
         return Err(format!("`{}` must be below `{}`", names.0, names.1));
     }
+    let (from, to) = (from.unwrap_or(i32::MIN), to.unwrap_or(i32::MAX));
     let PoolState::V3(pool) = pool else { return Ok(Vec::new()) };
     let within = pool.ranges().filter(|range| range.upper > from && range.lower < to);
     let cut = |range: pool::TickRange| pool::TickRange { lower: range.lower.max(from), upper: range.upper.min(to), ..range };

@@ -49,8 +49,9 @@ def filter_failure(context, failure, case, response):
     since = "since" in query and {"cursor", "order"} & query.keys() and "stands alone" in says
     foreign = any(query[name] not in known for name in ("cursor", "since") if name in query) and "cursor" in says.lower()
     inverted = {"from", "to"} <= query.keys() and int(query["from"]) >= int(query["to"]) and "must be before" in says
+    ticks = {"from_tick", "to_tick"} <= query.keys() and int(query["from_tick"]) >= int(query["to_tick"]) and "must be below" in says
     moments = {"block", "time"} <= query.keys() and "two ways to say a moment" in says
-    return not (alone or since or foreign or inverted or moments)
+    return not (alone or since or foreign or inverted or ticks or moments)
 
 
 SEEN = collections.defaultdict(collections.Counter)
