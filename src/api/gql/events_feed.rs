@@ -4,19 +4,17 @@
 use std::sync::Arc;
 
 use alloy::primitives::Address;
-use async_graphql::{Enum, Object, Result, Union};
+use async_graphql::{Enum, Result, Union};
 use futures_util::stream::{self, Stream};
 
 use super::{
-    block::{BlockRef, Protocol},
+    block::Protocol,
     core::Core,
     error::{ApiError, Code},
     event::{At, Burn, Mint, Swap},
     feed::Feed,
-    frame::{Envelope, FrameKind, PoolEvent},
+    frame::{DexEvent, PoolEvent},
     pool::Pool,
-    rows::Rows,
-    scalars::Cursor,
 };
 use crate::{
     domain::{
@@ -57,47 +55,6 @@ pub(crate) enum DexEventItem {
     Swap(Swap),
     Mint(Mint),
     Burn(Burn),
-}
-
-/// Events that happened, or were taken back. One frame per change of the chain that has any.
-pub(crate) struct DexEvent {
-    envelope: Envelope,
-    data: Vec<DexEventItem>,
-}
-
-/// Events that happened, or were taken back. One frame per change of the chain that has any.
-#[Object]
-impl DexEvent {
-    /// What it is about: `blocks:1`, whose events these are.
-    async fn topic(&self) -> &str {
-        &self.envelope.topic
-    }
-
-    /// Counts the frames of this subscription: a number left out is a frame lost.
-    async fn seq(&self) -> u64 {
-        self.envelope.seq
-    }
-
-    /// The position after this frame is applied; of a RETRACT, the position before what it takes back.
-    async fn cursor(&self) -> Cursor {
-        Cursor(self.envelope.cursor.clone())
-    }
-
-    /// What it does to what was sent before.
-    async fn kind(&self) -> FrameKind {
-        self.envelope.kind
-    }
-
-    /// The block of `cursor`.
-    async fn block(&self) -> BlockRef {
-        self.envelope.block.into()
-    }
-
-    /// In the order of the chain; of a RETRACT newest first.
-    #[graphql(complexity = "100 * child_complexity + 1")]
-    async fn data(&self) -> Rows<&DexEventItem> {
-        Rows(self.data.iter().collect())
-    }
 }
 
 /// Which events.

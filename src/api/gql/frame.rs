@@ -8,6 +8,7 @@ use async_graphql::{Enum, Object};
 use super::{
     block::BlockRef,
     event::{At, Swap},
+    events_feed::DexEventItem,
     pool::Pool,
     rows::Rows,
     scalars::Cursor,
@@ -110,6 +111,7 @@ macro_rules! frame {
 frame!(BlockEvent, BlockRef, 1, "Blocks that joined the chain, or were taken back. One frame per change of the chain.");
 // A busy block has some hundred swaps.
 frame!(SwapEvent, Swap, 100, "Swaps that happened, or were taken back. One frame per change of the chain that has any.");
+frame!(DexEvent, DexEventItem, 100, "Events that happened, or were taken back. One frame per change of the chain that has any.");
 frame!(PoolEvent, Pool, 1, "A pool's new state. One frame per change of the chain that touched it.");
 
 pub(super) fn blocks(envelope: Envelope, frame: &Frame) -> BlockEvent {

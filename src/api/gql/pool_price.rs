@@ -8,12 +8,14 @@ use crate::{
         dollars::{Dollars, Priced, Say},
         feed,
     },
-    store::Pin,
+    store::{Freshness, Pin},
 };
 
 /// A price out of pools, ready to be written.
 pub(in crate::api) struct PoolPrice {
     pub(in crate::api) value: Option<String>,
+    /// As new as the chain that the pools are of.
+    pub(in crate::api) status: feed::FeedStatus,
     pub(in crate::api) says: Vec<PoolSay>,
 }
 
@@ -45,6 +47,12 @@ impl PoolPrice {
             weight: part(say),
             is_thin: say.is_thin,
         };
-        Self { value: priced.and_then(|priced| written(priced.price)), says: says.iter().map(say).collect() }
+        let value = priced.and_then(|priced| written(priced.price));
+        let status = match (&value, pin.freshness()) {
+            (None, _) => feed::FeedStatus::Halted,
+            (Some(_), Freshness::Live) => feed::FeedStatus::Fresh,
+            (Some(_), Freshness::Delayed | Freshness::Stale) => feed::FeedStatus::Stale,
+        };
+        Self { value, status, says: says.iter().map(say).collect() }
     }
 }

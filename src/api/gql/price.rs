@@ -22,7 +22,7 @@ use crate::{
         price,
     },
     store::{
-        Freshness, Pin,
+        Pin,
         prices::{Health, PairReport, Prices},
         query::Moment,
     },
@@ -229,11 +229,6 @@ impl TokenPrice {
 
     fn of_pools(pin: &Pin, token: Address, block: Option<block::BlockRef>, priced: Option<&Priced>) -> Self {
         let said = PoolPrice::new(pin, &token, priced);
-        let status = match (&said.value, pin.freshness()) {
-            (None, _) => FeedStatus::Halted,
-            (Some(_), Freshness::Live) => FeedStatus::Fresh,
-            (Some(_), Freshness::Delayed | Freshness::Stale) => FeedStatus::Stale,
-        };
         let source = |say: PoolSay| PriceSource {
             name: say.name,
             value: say.value.map(BigDecimal),
@@ -251,7 +246,7 @@ impl TokenPrice {
             as_of: block.map(Into::into),
             updated_at: block.filter(|_| said.value.is_some()).map(|block| Timestamp(block.timestamp)),
             value: said.value.map(BigDecimal),
-            status,
+            status: said.status.into(),
             pair: None,
             sources: said.says.into_iter().map(source).collect(),
         }

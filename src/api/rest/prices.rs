@@ -24,7 +24,7 @@ use crate::{
         router::Public,
     },
     domain::{block::BlockRef, dollars::Priced, feed::SourceReport},
-    store::{Freshness, Pin, history::DataSource, prices::Health, query::Moment},
+    store::{Pin, history::DataSource, prices::Health, query::Moment},
 };
 
 const IDS_MAX: usize = 100;
@@ -68,11 +68,6 @@ pub(super) struct TokenPrice {
 impl TokenPrice {
     fn of_pools(pin: &Pin, token: alloy::primitives::Address, block: Option<BlockRef>, priced: Option<&Priced>) -> Self {
         let said = PoolPrice::new(pin, &token, priced);
-        let status = match (&said.value, pin.freshness()) {
-            (None, _) => FeedStatus::Halted,
-            (Some(_), Freshness::Live) => FeedStatus::Fresh,
-            (Some(_), Freshness::Delayed | Freshness::Stale) => FeedStatus::Stale,
-        };
         let source = |say: PoolSay| PriceSource {
             name: say.name,
             value: say.value.map(Decimal),
@@ -85,7 +80,7 @@ impl TokenPrice {
             token: token.into(),
             updated_at_ms: block.filter(|_| said.value.is_some()).map(|block| block.timestamp.saturating_mul(1_000)),
             value: said.value.map(Decimal),
-            status,
+            status: said.status.into(),
             pair: None,
             sources: said.says.into_iter().map(source).collect(),
         }
