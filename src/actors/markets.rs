@@ -170,3 +170,45 @@ async fn derive(deps: &Deps, pool: &PoolMeta, to: &BlockRef) -> Result<Trading, 
         query.after = Some(Place { block_number: last.block.number, log_index: last.row.log_index() });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloy::primitives::Address;
+
+    use super::*;
+    use crate::domain::market::{CHUNK, RawPrice};
+
+    /// What was given may never arrive: whoever asks again gets it again, until the store said that it has it.
+    #[test]
+    fn a_chunk_is_given_until_the_store_has_it_and_then_never_again() {
+        let mut trading = Trading::default();
+        let trade = |minute: u64| Trade {
+            timestamp: 60 * minute,
+            price: RawPrice::Reserves { reserve0: 1, reserve1: 1 },
+            amount0: I256::ONE,
+            amount1: I256::MINUS_ONE,
+            usd: None,
+            trader: Address::ZERO,
+        };
+        let chunk = u64::try_from(CHUNK).unwrap();
+        let spans = |trading: &mut Trading| -> Vec<(Interval, u64, u64)> {
+            let market = trading.market.clone();
+            let given = trading.give(PoolId::Address(Address::ZERO), &market);
+            given
+                .iter()
+                .map(|one| (one.chunk.interval, one.chunk.span().unwrap().0 / 60, one.chunk.span().unwrap().1 / 60))
+                .collect()
+        };
+        (0..=chunk).for_each(|minute| Arc::make_mut(&mut trading.market).trade(&trade(minute)));
+        let first = (Interval::M1, 0, chunk - 1);
+        assert_eq!(spans(&mut trading), [first]);
+        assert_eq!(spans(&mut trading), [first], "it was lost");
+        (chunk + 1..=2 * chunk).for_each(|minute| Arc::make_mut(&mut trading.market).trade(&trade(minute)));
+        let second = (Interval::M1, chunk, 2 * chunk - 1);
+        assert_eq!(spans(&mut trading), [first, second], "both, so that the store's word for the second is one for the first");
+        trading.forget(Interval::M1, 60 * first.2);
+        assert_eq!(spans(&mut trading), [second]);
+        trading.forget(Interval::M1, 60 * second.2);
+        assert_eq!(spans(&mut trading), []);
+    }
+}
