@@ -1,11 +1,16 @@
 //! Dollars through the schema and over REST: prices out of pools with who says so, of now and of before, and what swaps moved.
 
+use std::sync::Arc;
+
 use alloy::primitives::U256;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{rest::get, world::*};
-use crate::domain::event::EventBody;
+use crate::{
+    domain::event::EventBody,
+    store::{Commit, PoolStatus, PoolView},
+};
 
 /// USDC and whole WETH in the pair afterwards.
 fn pair(usdc: u128, weth: u128) -> Vec<Step> {
@@ -113,6 +118,36 @@ async fn prices_of_the_past_are_of_a_block_or_a_time_from_memory_and_from_histor
     assert_eq!(ask("block: 5000").await, "STATE_STALE");
     let (status, ..) = get(&world, &format!("/v1/{CHAIN}/prices?ids={WETH:#x}&block=1&time=2")).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
+}
+
+/// A pool that was given up stands where it was: what it says is no price.
+#[tokio::test]
+async fn a_pool_that_was_given_up_prices_nothing() {
+    let world = world();
+    let view = world.live.pin().pool(&PAIR.into()).unwrap();
+    assert_eq!(price(&world, "").await["value"], "4000");
+    let given_up = PoolView { status: PoolStatus::Faulted, held_at: Some(world.tip()), ..(*view).clone() };
+    let views = vec![(PAIR.into(), Some(Arc::new(given_up)))];
+    world.live.commit(Commit { views, head: Some(world.tip()), ..Commit::default() });
+    let price = price(&world, "").await;
+    assert_eq!((&price["value"], &price["status"]), (&Value::Null, &json!("HALTED")), "{price}");
+}
+
+/// Where the newest row of a pool lacks what it said, an older one of another kind does not speak for it.
+#[tokio::test]
+async fn a_price_of_the_past_is_never_one_of_long_before() {
+    let mut world = World::priced();
+    let mint = EventBody::V2Mint { sender: TRADER, amount0: U256::from(1), amount1: U256::from(1) };
+    let sync = EventBody::V2Sync { reserve0: 1_000_000_000_000, reserve1: 1_000 * 10_u128.pow(18) };
+    world.mine(vec![Step::Log(PAIR, sync), Step::Log(PAIR, mint)]);
+    world.mine(pair(4_000_000, 1_000));
+    assert_eq!(price(&world, ", block: 2").await["value"], "1000");
+    assert_eq!(price(&world, ", block: 3").await["value"], "4000");
+    let mut newest = (*world.live.record(&world.tip().hash).unwrap()).clone();
+    newest.rows.iter_mut().for_each(|row| row.gauge = None);
+    world.live.commit(Commit { amended: vec![Arc::new(newest)], head: Some(world.tip()), ..Commit::default() });
+    assert_eq!(price(&world, ", block: 3").await["value"], Value::Null);
+    assert_eq!(price(&world, ", block: 2").await["value"], "1000");
 }
 
 #[tokio::test]
