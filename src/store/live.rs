@@ -3,6 +3,9 @@
 //! Each pool keeps its last few `(epoch, view)`; a reader pins an epoch and sees exactly that one, however many commits happen
 //! meanwhile. Nobody ever sees two blocks mixed. What is absent: locks held while anybody computes or waits.
 
+mod routes;
+mod side;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
@@ -21,10 +24,10 @@ use super::{
 };
 use crate::domain::{
     ChainId,
-    dollars::{Anchors, Routes},
+    dollars::Routes,
     market::Interval,
-    pool::{PoolId, PoolMeta},
-    record::{BlockRecord, Enrichment, PoolChunk, PoolSnapshot},
+    pool::PoolId,
+    record::{BlockRecord, Enrichment},
     token::TokenMeta,
 };
 
@@ -105,32 +108,6 @@ impl Live {
     #[must_use]
     pub fn head(&self) -> Arc<Head> {
         self.head.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// What everything is priced with; before anything is followed.
-    pub fn price_with(&self, anchors: Anchors) {
-        *self.routes.write().unwrap_or_else(PoisonError::into_inner) = Routes::new(anchors);
-    }
-
-    /// A pool that may price its tokens, as soon as it has a view.
-    pub fn learn_pool(&self, meta: &PoolMeta) {
-        self.routes.write().unwrap_or_else(PoisonError::into_inner).add(meta);
-    }
-
-    /// Of these tokens, how many raw units of a stablecoin are a dollar.
-    pub fn learn_decimals(&self, tokens: &[Arc<TokenMeta>]) {
-        if tokens.is_empty() {
-            return;
-        }
-        let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
-        for (address, decimals) in tokens.iter().filter_map(|token| Some((&token.address, token.decimals?))) {
-            routes.learn_decimals(address, decimals);
-        }
-    }
-
-    /// Looks at the ways to prices. What is done here is short: pools are added meanwhile.
-    pub fn with_routes<T>(&self, look: impl FnOnce(&Routes) -> T) -> T {
-        look(&self.routes.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Changes with every commit.
@@ -301,38 +278,6 @@ impl Live {
             return Some(found.clone());
         }
         relock(&self.orphans).iter().rev().find(|r| r.block.hash == *hash).cloned()
-    }
-
-    /// What waits to be written beside records; the caller owns it now.
-    #[must_use]
-    pub fn take_side(&self) -> Side {
-        std::mem::take(&mut *relock(&self.side))
-    }
-
-    /// Gives back a [`Side`] that could not be written.
-    pub fn return_side(&self, older: Side) {
-        relock(&self.side).merge_older(older);
-    }
-
-    /// Told by `Persist`: the store has these candles, so memory need not.
-    pub fn stored_candles(&self, candles: &[PoolChunk]) {
-        let last = |c: &PoolChunk| Some((c.pool, c.chunk.interval, c.chunk.span()?.1));
-        relock(&self.stored).extend(candles.iter().filter_map(last));
-    }
-
-    /// What became stored since this was asked last: pool, interval, and where the last candle begins.
-    #[must_use]
-    pub fn take_stored(&self) -> Vec<(PoolId, Interval, u64)> {
-        std::mem::take(&mut *relock(&self.stored))
-    }
-
-    /// Leaves snapshots, candles and source cursors for `Persist`.
-    pub fn add_side(&self, snapshots: Vec<PoolSnapshot>, candles: Vec<PoolChunk>, sources: Vec<(String, u64)>) {
-        let mut side = relock(&self.side);
-        side.snapshots.extend(snapshots.into_iter().map(|s| (s.pool, s)));
-        let keyed = |c: PoolChunk| Some(((c.pool, c.chunk.interval, c.chunk.span()?.0), c.chunk));
-        side.candles.extend(candles.into_iter().filter_map(keyed));
-        side.sources.extend(sources);
     }
 
     /// The state of a restart, before anything is followed: window, pools and tokens as the store had them.
