@@ -82,7 +82,7 @@ async fn run(deps: &FeedDeps) {
     let mut told = None;
     loop {
         let began = Instant::now();
-        let error = deps.source.run(deps.now_unix_ms, &|heard| hear(deps, heard)).await;
+        let error = deps.source.run(&|heard| hear(deps, heard)).await;
         deps.prices.disconnected(deps.id, &error.to_string());
         deps.metrics.feed_errors_total.with_label_values(&[&deps.name]).inc();
         if began.elapsed() >= GOOD_RUN {

@@ -59,7 +59,7 @@ pub trait PriceSource: Send + Sync + 'static {
     fn host(&self) -> String;
 
     /// One connection, from its beginning to its end. Dropping the future closes it.
-    fn run<'a>(&'a self, now_unix_ms: fn() -> u64, sink: Sink<'a>) -> BoxFuture<'a, FeedError>;
+    fn run<'a>(&'a self, sink: Sink<'a>) -> BoxFuture<'a, FeedError>;
 }
 
 /// The source that a `[[feed]]` describes; `None` where that is on a chain.

@@ -158,7 +158,7 @@ impl<Q: Query> PriceSource for Poll<Q> {
         host_of(self.query.url())
     }
 
-    fn run<'a>(&'a self, _: fn() -> u64, sink: Sink<'a>) -> BoxFuture<'a, FeedError> {
+    fn run<'a>(&'a self, sink: Sink<'a>) -> BoxFuture<'a, FeedError> {
         self.listen(sink)
             .map(|outcome| match outcome {
                 Err(error) => error,

@@ -33,7 +33,7 @@ fn tick(price: &str, at_ms: u64, id: Option<u64>) -> Heard {
 /// Runs the source once; what it heard, and why it ended.
 async fn run(source: &dyn PriceSource) -> (Vec<Heard>, FeedError) {
     let heard = Mutex::new(Vec::new());
-    let error = source.run(|| 0, &|one| heard.lock().unwrap().push(one)).await;
+    let error = source.run(&|one| heard.lock().unwrap().push(one)).await;
     (heard.into_inner().unwrap(), error)
 }
 

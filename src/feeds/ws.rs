@@ -124,7 +124,7 @@ impl<D: Dialect> PriceSource for Socket<D> {
         host_of(self.dialect.url())
     }
 
-    fn run<'a>(&'a self, _: fn() -> u64, sink: Sink<'a>) -> BoxFuture<'a, FeedError> {
+    fn run<'a>(&'a self, sink: Sink<'a>) -> BoxFuture<'a, FeedError> {
         self.listen(sink)
             .map(|outcome| match outcome {
                 Err(error) => error,
