@@ -21,7 +21,10 @@ use crate::{
         registry::{DexSpec, Registry},
         sim::{Sim, V2_FACTORY, V3_FACTORY, Weather},
     },
-    domain::pool::{PoolId, PoolState, Protocol},
+    domain::{
+        event::EventKind,
+        pool::{PoolId, PoolState, Protocol},
+    },
     store::{History, Live, PoolStatus, between::switched, query::EventQuery, sqlite::SqliteHistory},
     telemetry::{ActorState, Board, Metrics},
 };
@@ -265,6 +268,44 @@ fn a_pool_in_a_crash_loop_is_quarantined_and_the_others_go_on() {
         rig.assert_equal_to_chain(Some(id));
         assert!(rig.fatal.try_recv().is_err(), "a pool does not end the process");
     });
+}
+
+/// Its trades are known although its state is not: none is left of a block that was taken back.
+#[test]
+fn what_pools_traded_is_the_chains_through_reorgs_also_of_one_that_is_given_up() {
+    on_paused_clock(async || {
+        for seed in 50..56 {
+            let rig = Rig::new(seed).await;
+            let id = rig.first_pool();
+            faults::plant(id, Fault::Handler, u32::MAX);
+            rig.touch(id).await;
+            rig.wait_for(|live| live.pin().pool(&id).is_some_and(|v| v.status == PoolStatus::Faulted)).await;
+            rig.sim.set_weather(Weather { fork: 70, fork_depth_max: 4, ..Weather::CALM });
+            for _ in 0..12 {
+                rig.sim.step();
+                rig.at_head().await;
+                let pin = rig.live.pin();
+                for (id, swaps) in swaps(&rig.sim) {
+                    let view = pin.pool(&id).unwrap();
+                    let (buys, sells) = view.market.totals();
+                    assert_eq!(buys.trades + sells.trades, swaps, "seed {seed}: {id}, {:?}", view.status);
+                }
+            }
+        }
+    });
+}
+
+/// How many swaps of each pool the chain has.
+fn swaps(sim: &Sim) -> std::collections::BTreeMap<PoolId, u32> {
+    let mut registry = Registry::new(dexes());
+    let mut swaps = std::collections::BTreeMap::new();
+    for (header, logs) in sim.canonical() {
+        let selected = registry.select(CHAIN, header.block, logs);
+        for event in selected.events {
+            *swaps.entry(event.pool).or_default() += u32::from(event.body.kind() == EventKind::Swap);
+        }
+    }
+    swaps
 }
 
 #[test]
