@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use alloy::primitives::B256;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -11,8 +12,11 @@ use crate::{
     domain::{
         ChainId,
         block::BlockRef,
-        compare::{Drift, compare},
-        pool::{PoolId, PoolMeta, PoolState},
+        compare::{Drift, compare, compare_books, compare_position},
+        pool::{
+            PoolId, PoolMeta, PoolState,
+            fees::{Books, Position, PositionKey},
+        },
     },
     store::{Pin, PoolStatus},
 };
@@ -31,6 +35,12 @@ pub struct PoolAt {
     /// `LIVE`, `REBUILDING`, `FAULTED`; only the first claims to equal the chain.
     pub status: String,
     pub state: PoolState,
+    /// `None`: a pair, or a pool that keeps other books than v3-core does.
+    #[serde(default)]
+    pub books: Option<Books>,
+    /// Those that are known; of a pool that is older than what was read there are none.
+    #[serde(default)]
+    pub positions: Vec<(PositionKey, Position)>,
 }
 
 /// What an audit found.
@@ -38,11 +48,13 @@ pub struct PoolAt {
 pub struct Report {
     pub chain_id: ChainId,
     pub block_number: u64,
-    pub block_hash: alloy::primitives::B256,
+    pub block_hash: B256,
     /// Pools compared with their contract.
     pub compared: usize,
     /// Initialised ticks among them.
     pub ticks: usize,
+    /// Their positions, as far as they are known.
+    pub positions: usize,
     /// Pools that do not claim to be current, and pools whose contract did not answer.
     pub skipped: Vec<String>,
     pub drifts: Vec<PoolDrift>,
@@ -78,7 +90,9 @@ impl StateAt {
                     PoolStatus::Faulted => "FAULTED",
                 }
                 .to_owned(),
-                state: view.state.clone(),
+                state: view.image.state.clone(),
+                books: view.image.fees.as_ref().map(|fees| fees.books()),
+                positions: view.image.fees.as_ref().map(|fees| fees.sorted_positions()).unwrap_or_default(),
             })
             .collect();
         pools.sort_by_key(|p| p.meta.id);
@@ -99,6 +113,7 @@ pub async fn compare_state(source: &dyn ChainSource, state: &StateAt) -> Result<
         block_hash: state.block.hash,
         compared: 0,
         ticks: 0,
+        positions: 0,
         skipped: Vec::new(),
         drifts: Vec::new(),
     };
@@ -108,10 +123,15 @@ pub async fn compare_state(source: &dyn ChainSource, state: &StateAt) -> Result<
             Err(reason) => report.skipped.push(format!("{id}: {reason}")),
             Ok(theirs) => {
                 report.compared = report.compared.saturating_add(1);
-                if let PoolState::V3(v3) = &theirs {
+                if let PoolState::V3(v3) = &theirs.state {
                     report.ticks = report.ticks.saturating_add(v3.ticks.len());
                 }
-                let drifts = compare(&ours.state, &theirs);
+                let mut drifts = compare(&ours.state, &theirs.state);
+                if let Some((ours, theirs)) = ours.books.as_ref().zip(theirs.books.as_ref()) {
+                    drifts.extend(compare_books(ours, theirs));
+                }
+                report.positions = report.positions.saturating_add(ours.positions.len());
+                drifts.extend(compare_positions(source, state.block.hash, ours).await?);
                 if !drifts.is_empty() {
                     report.drifts.push(PoolDrift { pool: id, drifts });
                 }
@@ -119,4 +139,21 @@ pub async fn compare_state(source: &dyn ChainSource, state: &StateAt) -> Result<
         }
     }
     Ok(report)
+}
+
+async fn compare_positions(source: &dyn ChainSource, at: B256, pool: &PoolAt) -> Result<Vec<Drift>, ChainError> {
+    let PoolId::Address(address) = pool.meta.id else { return Ok(Vec::new()) };
+    let keys: Vec<PositionKey> = pool.positions.iter().map(|(key, _)| *key).collect();
+    let answers = contract_state::positions(source, at, address, &keys).await?;
+    let mut drifts = Vec::new();
+    for ((key, ours), theirs) in pool.positions.iter().zip(answers) {
+        let name = format!("{:#x}:{}:{}", key.owner, key.tick_lower, key.tick_upper);
+        match theirs {
+            Ok(theirs) => drifts.extend(compare_position(&name, ours, &theirs)),
+            Err(reason) => {
+                drifts.push(Drift { field: format!("position[{name}]"), ours: format!("{ours:?}"), chain: reason });
+            }
+        }
+    }
+    Ok(drifts)
 }

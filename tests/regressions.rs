@@ -455,18 +455,18 @@ fn a_pool_subscriber_from_before_the_head_misses_nothing() {
                 live.pin().pools().iter().map(|v| (v.meta.id, live.topics.subscribe(Topic::Pool(v.meta.id)))).collect();
             let pin = live.pin();
             let mut mine: std::collections::BTreeMap<_, _> =
-                subs.iter().map(|(id, _)| (*id, pin.pool(id).unwrap().state.clone())).collect();
+                subs.iter().map(|(id, _)| (*id, pin.pool(id).unwrap().image.state.clone())).collect();
             drop(pin);
             at_head(&live, &sim).await;
             tokio::time::sleep(Duration::from_secs(60)).await;
             for (id, rx) in &mut subs {
                 while let Ok(frame) = rx.try_recv() {
                     if let FrameData::Pool(v) = &frame.data {
-                        mine.insert(*id, v[0].state.clone());
+                        mine.insert(*id, v[0].image.state.clone());
                     }
                 }
             }
-            let wrong = mine.iter().filter(|(id, state)| live.newest(id).unwrap().state != **state).count();
+            let wrong = mine.iter().filter(|(id, state)| live.newest(id).unwrap().image.state != **state).count();
             assert_eq!(wrong, 0, "of {} pools so many are stale at the subscriber; seed {seed}", mine.len());
             tree.stop().await;
         });

@@ -34,11 +34,11 @@ use swaptide::{
         event::EventKind,
         image::PoolImage,
         market::{Kept, Market, Trade},
-        pool::{PoolId, PoolMeta, Protocol, StateAfter},
+        pool::{PoolId, PoolMeta, PoolState, Protocol, StateAfter},
         record::{EventAt, PoolSnapshot, rows},
     },
     store::{
-        History, Live, PoolStatus, PoolView, Reader, StoreError,
+        History, Live, PoolStatus, Reader, StoreError,
         between::Between,
         query::{EventQuery, Fields, Narrow, Place},
         sqlite::SqliteHistory,
@@ -420,7 +420,7 @@ fn oracle(sim: &Sim) -> Oracle {
         let selected = registry.select(CHAIN, block, logs);
         for meta in &selected.created {
             routes.add(meta);
-            oracle.pools.insert(meta.id, (meta.clone(), PoolImage::new(meta.protocol)));
+            oracle.pools.insert(meta.id, (meta.clone(), PoolImage::new(meta)));
             oracle.markets.insert(meta.id, Market::default());
         }
         let mut after = Vec::new();
@@ -461,11 +461,11 @@ async fn check(sim: &Sim, engine: &Engine, whole: bool) -> (u64, u64) {
         oracle.rows.iter_mut().for_each(|row| row.usd = None);
     }
     let pin = engine.live.pin();
-    let image = |v: &PoolView| PoolImage { state: v.state.clone(), gauge: v.gauge, held: v.held };
-    let ours: BTreeMap<PoolId, PoolImage> = pin.pools().iter().map(|v| (v.meta.id, image(v))).collect();
+    let ours: BTreeMap<PoolId, PoolImage> = pin.pools().iter().map(|v| (v.meta.id, v.image.clone())).collect();
     assert!(pin.pools().iter().all(|v| v.status == PoolStatus::Live), "every pool is live");
     for (id, (_, image)) in &oracle.pools {
         assert_eq!(ours.get(id), Some(image), "{id} in memory");
+        assert_eq!(image.fees.is_some(), matches!(image.state, PoolState::V3(_)), "{id}: its swaps go the contract's way");
     }
     assert_eq!(ours.len(), oracle.pools.len(), "pools in memory");
     for view in pin.pools() {

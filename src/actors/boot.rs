@@ -7,7 +7,8 @@ use alloy::primitives::B256;
 use super::{
     Deps, Finality, StartBlock,
     follow::{Follower, Halt},
-    markets::{self, Trading},
+    markets::Trading,
+    mend,
     pool::{Applied, fold},
     seed::{self, SeedError, Seeded},
     sources,
@@ -170,7 +171,7 @@ async fn restore_pools(deps: &Arc<Deps>, table: &Rc<RefCell<Table>>, boot: &Boot
             let meta = Arc::new(meta.clone());
             let mended = async || {
                 let mut replay = replay.clone();
-                markets::mend(deps, &meta, &mut replay).await?;
+                mend::mend(deps, &meta, &mut replay).await?;
                 Ok(replay)
             };
             let replayed = replayed(&meta, insist(deps, mended).await?, |_| true);
@@ -236,7 +237,7 @@ pub(super) fn replayed(meta: &PoolMeta, replay: PoolReplay, counts: impl Fn(&Blo
     // Without a snapshot nothing was traded before the rows.
     let (base, market) = match replay.snapshot {
         Some(snapshot) => (snapshot.image, snapshot.market.unwrap_or_else(Market::none)),
-        None => (PoolImage::new(meta.protocol), Market::none()),
+        None => (PoolImage::new(meta), Market::none()),
     };
     let rows: Vec<EventAt> = replay.rows.into_iter().filter(|row| counts(&row.block)).collect();
     let blocks = group(rows.iter());

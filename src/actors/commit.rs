@@ -120,7 +120,8 @@ impl Follower {
         let mut table = self.table.borrow_mut();
         for (id, outcome) in outcomes {
             touched.push(id);
-            let before = outcome.base.as_ref().or(table.entries.get(&id).map(|entry| &entry.image)).map(|image| image.gauge);
+            let before = outcome.base.as_ref().or(table.entries.get(&id).map(|entry| &entry.image));
+            let (before, before_fees) = (before.map(|image| image.gauge), before.is_some_and(|image| image.fees.is_some()));
             let Some(applied) = outcome.applied else {
                 gauges.insert(id, Gauges { before, ends: Vec::new() });
                 table.hold(deps, &id, outcome.base, fallback);
@@ -130,6 +131,9 @@ impl Follower {
                 if let Some(slot) = states.get_mut(*b).and_then(|s| s.get_mut(*e)) {
                     *slot = *after;
                 }
+            }
+            if before_fees && applied.image.fees.is_none() {
+                tracing::warn!(pool = %id, "a swap did not go the way of v3-core: fees and positions of this pool are not told any more");
             }
             if keep_undo {
                 for (b, pre_image) in &applied.pre_images {

@@ -72,7 +72,7 @@ impl Folder {
     pub(super) fn block(&mut self, block: BlockRef, logs: Vec<RawLog>) -> Block {
         let selected = self.registry.select(self.chain, block, logs);
         for meta in &selected.created {
-            self.insert(meta, Known::new(PoolImage::new(meta.protocol), block));
+            self.insert(meta, Known::new(PoolImage::new(meta), block));
         }
         let blocks = [DecodedBlock { block, events: selected.events }];
         let events = &blocks[0].events;

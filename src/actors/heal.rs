@@ -99,6 +99,7 @@ impl Follower {
         if *self.deps.live.watch_durable().borrow() < head.window_floor.saturating_sub(1) {
             return None; // the store lacks blocks that memory let go of: it is being refilled
         }
+        // What an older version did not keep stays unknown until the next start: making it again would keep the head waiting.
         let replay = match self.deps.history.replay(self.deps.chain, vec![meta.as_ref().clone()]).await {
             Ok(replays) => replays.into_iter().next()?,
             Err(error) => {
@@ -106,7 +107,7 @@ impl Follower {
                 return None;
             }
         };
-        let base = replay.snapshot.map_or_else(|| PoolImage::new(meta.protocol), |s| s.image);
+        let base = replay.snapshot.map_or_else(|| PoolImage::new(&meta), |s| s.image);
         let mut blocks = super::boot::group(replay.rows.iter().filter(|e| e.block.number < head.window_floor));
         blocks.extend(recent(head.window_floor.saturating_sub(1)));
         Some((base, blocks))

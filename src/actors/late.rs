@@ -16,7 +16,7 @@ use super::{
     commit::fetch_tokens,
     folder::{Folded, Folder},
     follow::{FollowError, Follower},
-    markets,
+    mend,
     ranges::{Ranges, Wanted},
     seed::{self, SeedError, seed},
     sources,
@@ -194,7 +194,7 @@ async fn stored(deps: &Arc<Deps>, metas: Vec<PoolMeta>, next: u64) -> Result<Opt
         if replay.snapshot.as_ref().is_some_and(|snapshot| snapshot.block.number >= next) {
             return Ok(None);
         }
-        markets::mend(deps, &meta, &mut replay).await?;
+        mend::mend(deps, &meta, &mut replay).await?;
         pools.push((meta, replay));
     }
     Ok(Some(pools))

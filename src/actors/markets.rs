@@ -6,23 +6,13 @@ use std::{
     sync::Arc,
 };
 
-use alloy::primitives::{B256, I256, U256};
+use alloy::primitives::B256;
 
-use super::Deps;
-use crate::{
-    domain::{
-        block::BlockRef,
-        event::EventKind,
-        image::Held,
-        market::{Interval, Market, Trade},
-        pool::{PoolId, PoolMeta},
-        record::{EventAt, EventRow, PoolChunk},
-    },
-    store::{
-        StoreError,
-        history::{PoolReplay, WriteBatch},
-        query::{EventQuery, Fields, Narrow, Place},
-    },
+use crate::domain::{
+    block::BlockRef,
+    market::{Interval, Market, Trade},
+    pool::PoolId,
+    record::{EventRow, PoolChunk},
 };
 
 /// A pool's trading, and how much of it was given to the store.
@@ -99,81 +89,9 @@ impl Before {
     }
 }
 
-/// A snapshot of a version that kept less: what it lacks is made of what is stored. No node is asked.
-pub(super) async fn mend(deps: &Deps, pool: &PoolMeta, replay: &mut PoolReplay) -> Result<(), StoreError> {
-    let Some(snapshot) = replay.snapshot.as_mut().filter(|snapshot| snapshot.market.is_none()) else { return Ok(()) };
-    snapshot.market = Some(derive(deps, pool, &snapshot.block).await?.market);
-    snapshot.image.held = held(deps, pool, &snapshot.block).await?;
-    Ok(())
-}
-
-/// What moves tokens into a pool with ticks, and out of it.
-const FLOWS: [EventKind; 5] =
-    [EventKind::Mint, EventKind::Swap, EventKind::Flash, EventKind::Collect, EventKind::CollectProtocol];
-
-/// What a pool holds, of one whose snapshot does not say it: the sum of its stored rows up to the snapshot, page by page. Not of one
-/// that is older than what is read.
-async fn held(deps: &Deps, pool: &PoolMeta, to: &BlockRef) -> Result<Held, StoreError> {
-    if pool.creation().is_none() {
-        return Ok(Held::Unknown);
-    }
-    let mut sums = Some((I256::ZERO, I256::ZERO));
-    for kind in FLOWS {
-        let mut query = EventQuery { kind, ..rows_of(deps, pool, to) };
-        loop {
-            let page = deps.history.events(query).await?;
-            for (amount0, amount1) in page.iter().filter_map(|event| event.row.event.body.amounts()) {
-                sums = sums.and_then(|(sum0, sum1)| Some((sum0.checked_add(amount0)?, sum1.checked_add(amount1)?)));
-            }
-            let Some(last) = page.last().filter(|_| page.len() == EventQuery::LIMIT_MAX) else { break };
-            query.after = Some(Place { block_number: last.block.number, log_index: last.row.log_index() });
-        }
-    }
-    let size = |sum: I256| if sum.is_negative() { U256::ZERO } else { sum.unsigned_abs() };
-    Ok(sums.map_or(Held::Unknown, |(sum0, sum1)| Held::Amounts(size(sum0), size(sum1))))
-}
-
-/// All of a pool's stored rows up to a block, oldest first; the kind is the caller's.
-fn rows_of(deps: &Deps, pool: &PoolMeta, to: &BlockRef) -> EventQuery {
-    EventQuery {
-        chain: deps.chain,
-        kind: EventKind::Swap,
-        narrow: Narrow::Pool(pool.id),
-        after: None,
-        before: Some(Place { block_number: to.number.saturating_add(1), log_index: 0 }),
-        time_from: None,
-        time_to: None,
-        newest_first: false,
-        fields: Fields { state_after: true, enrichment: false },
-        limit: EventQuery::LIMIT_MAX,
-    }
-}
-
-/// Of a pool whose snapshot is of a version that kept none: from its stored swaps up to the snapshot, page by page. Its candles are
-/// stored as they come.
-async fn derive(deps: &Deps, pool: &PoolMeta, to: &BlockRef) -> Result<Trading, StoreError> {
-    tracing::info!(pool = %pool.id, "candles are made of the swaps that are stored");
-    let mut trading = Trading::default();
-    let mut query = rows_of(deps, pool, to);
-    loop {
-        let page: Vec<EventAt> = deps.history.events(query).await?;
-        for event in &page {
-            trading.take(event.block.timestamp, &event.row);
-        }
-        let market = trading.market.clone();
-        let candles = trading.give(pool.id, &market);
-        if !candles.is_empty() {
-            deps.history.write(WriteBatch { candles, ..super::seed::batch(deps, *to) }).await?;
-            trading.forget_given();
-        }
-        let Some(last) = page.last().filter(|_| page.len() == EventQuery::LIMIT_MAX) else { return Ok(trading) };
-        query.after = Some(Place { block_number: last.block.number, log_index: last.row.log_index() });
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use alloy::primitives::Address;
+    use alloy::primitives::{Address, I256};
 
     use super::*;
     use crate::domain::market::{CHUNK, RawPrice};

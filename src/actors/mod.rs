@@ -18,6 +18,7 @@ mod heal;
 pub mod ingest;
 mod late;
 mod markets;
+mod mend;
 pub mod oracle;
 pub mod persist;
 pub mod pool;

@@ -15,14 +15,16 @@ use super::{
 };
 use crate::{
     chain::{
-        ChainError, contract_state, decode, older,
+        ChainError,
+        contract_state::{self, Answer},
+        decode, older,
         registry::{DexSpec, Registry},
     },
     domain::{
         block::BlockRef,
         image::{Held, PoolImage},
         market::Market,
-        pool::PoolMeta,
+        pool::{PoolMeta, fees::Fees, swap::Terms},
         record::{BlockRecord, PoolSnapshot, rows},
         token::TokenMeta,
     },
@@ -113,13 +115,16 @@ async fn read(deps: &Arc<Deps>, metas: &[Arc<PoolMeta>], anchor: BlockRef, seede
     if metas.is_empty() {
         return Ok(batch(deps, anchor));
     }
-    let states = contract_state::read(deps.source.as_ref(), anchor.hash, metas).await?;
+    let answers = contract_state::read(deps.source.as_ref(), anchor.hash, metas).await?;
     let mut found: Vec<(Arc<PoolMeta>, PoolImage)> = Vec::with_capacity(metas.len());
     let held = contract_state::balances(deps.source.as_ref(), anchor.hash, metas).await?;
-    for ((meta, (_, state)), held) in metas.iter().zip(states).zip(held) {
+    for ((meta, (_, answer)), held) in metas.iter().zip(answers).zip(held) {
         let held = held.map_or(Held::Unknown, |(amount0, amount1)| Held::Amounts(amount0, amount1));
-        match state {
-            Ok(state) => found.push((meta.clone(), PoolImage::seeded(state, held, &anchor))),
+        match answer {
+            Ok(Answer { state, books }) => {
+                let fees = Terms::of(meta).zip(books).map(|(terms, books)| Fees::seeded(terms, books));
+                found.push((meta.clone(), PoolImage::seeded(state, held, fees, &anchor)));
+            }
             Err(reason) => {
                 tracing::warn!(pool = %meta.id, %reason, "not served: its contract does not answer as its protocol does")
             }

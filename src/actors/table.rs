@@ -83,9 +83,7 @@ impl Entry {
         };
         Arc::new(PoolView {
             meta: self.meta.clone(),
-            state: self.image.state.clone(),
-            gauge: self.image.gauge,
-            held: self.image.held,
+            image: self.image.clone(),
             market: self.trading.market.clone(),
             status,
             held_at: self.held_at,
@@ -97,7 +95,7 @@ impl Entry {
 impl Table {
     /// Starts the actor of a pool, from its creation or from a restored state.
     pub(super) fn start(&mut self, deps: &Deps, meta: &Arc<PoolMeta>, known: Option<Known>) {
-        let known = known.unwrap_or_else(|| Known::new(PoolImage::new(meta.protocol), meta.created.block));
+        let known = known.unwrap_or_else(|| Known::new(PoolImage::new(meta), meta.created.block));
         let Known { image, trading, updated } = known;
         let spec = Spec {
             kind: "pool",
@@ -241,7 +239,7 @@ impl Table {
     pub(super) fn resync(&mut self, deps: &Deps) {
         self.entries.retain(|id, entry| match deps.live.newest(id) {
             Some(view) => {
-                entry.image = PoolImage { state: view.state.clone(), gauge: view.gauge, held: view.held };
+                entry.image = view.image.clone();
                 entry.trading.market = view.market.clone();
                 entry.updated = view.updated;
                 entry.held_at = view.held_at;

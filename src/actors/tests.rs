@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Deps, Finality, Plan, StartBlock,
     faults::{self, Fault},
+    mend::mend,
     pool::{Boom, actor_name},
     tree::ChainTree,
 };
@@ -23,9 +24,11 @@ use crate::{
     },
     domain::{
         event::EventKind,
+        image::{Held, PoolImage},
         pool::{PoolId, PoolState, Protocol},
+        record::PoolSnapshot,
     },
-    store::{History, Live, PoolStatus, between::switched, query::EventQuery, sqlite::SqliteHistory},
+    store::{History, Live, PoolStatus, between::switched, history::PoolReplay, query::EventQuery, sqlite::SqliteHistory},
     telemetry::{ActorState, Board, Metrics},
 };
 
@@ -37,6 +40,7 @@ struct Rig {
     board: Board,
     metrics: Metrics,
     tree: ChainTree,
+    deps: Arc<Deps>,
     fatal: mpsc::Receiver<String>,
     _folder: tempfile::TempDir,
 }
@@ -96,7 +100,8 @@ impl Rig {
             stop: CancellationToken::new(),
             now_unix_s: || 1_700_000_000,
         };
-        let rig = Self { sim, live, board, metrics, tree: ChainTree::start(Arc::new(deps)), fatal, _folder: folder };
+        let deps = Arc::new(deps);
+        let rig = Self { sim, live, board, metrics, tree: ChainTree::start(deps.clone()), deps, fatal, _folder: folder };
         rig.at_head().await;
         rig
     }
@@ -150,7 +155,7 @@ impl Rig {
         assert_eq!(pin.head().block.unwrap().hash, self.sim.head().block.hash);
         for (id, state) in expected.into_iter().filter(|(id, _)| Some(*id) != except) {
             let view = pin.pool(&id).unwrap();
-            assert_eq!(view.state, state, "{id}");
+            assert_eq!(view.image.state, state, "{id}");
             assert_eq!(view.status, PoolStatus::Live, "{id}");
         }
     }
@@ -397,4 +402,33 @@ fn a_store_that_was_away_longer_than_memory_reaches_gets_everything_back_from_th
             assert!(events.iter().all(|e| e.row.after.is_some()), "with the state after each");
         }
     });
+}
+
+/// A snapshot of a version that kept nothing but states: what it lacks is what the rows say, to the bit.
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn what_an_older_version_did_not_keep_is_made_of_the_rows() {
+    LocalSet::new()
+        .run_until(async {
+            let rig = Rig::new(41).await;
+            (0..300).for_each(|_| rig.sim.step());
+            rig.at_head().await;
+            let head = rig.live.head().block.unwrap();
+            let mut durable = rig.live.watch_durable();
+            durable.wait_for(|number| *number >= head.number).await.unwrap();
+            let mut ticks = 0;
+            for view in rig.live.pin().pools() {
+                let image = PoolImage { held: Held::Unknown, fees: None, ..view.image.clone() };
+                let snapshot = PoolSnapshot { chain: CHAIN, pool: view.meta.id, block: head, image, market: None };
+                let mut replay = PoolReplay { snapshot: Some(snapshot), rows: Vec::new() };
+                mend(&rig.deps, &view.meta, &mut replay).await.unwrap();
+                let mended = replay.snapshot.unwrap();
+                assert_eq!(mended.market.unwrap().kept(), view.market.kept(), "{}", view.meta.id);
+                if matches!(view.image.state, PoolState::V3(_)) {
+                    assert_eq!(mended.image, view.image, "{}", view.meta.id);
+                    ticks += view.image.fees.as_ref().unwrap().outside.size();
+                }
+            }
+            assert!(ticks > 10, "{ticks} ticks");
+        })
+        .await;
 }

@@ -17,7 +17,10 @@ use crate::{
     domain::{
         ChainId,
         block::BlockRef,
-        pool::{PoolMeta, PoolState},
+        pool::{
+            PoolMeta, PoolState,
+            fees::{Books, Position, PositionKey},
+        },
     },
     store::{Freshness, Live, Pin, PoolStatus, PoolView},
 };
@@ -136,9 +139,11 @@ struct PoolOfState<'a> {
     /// Where it is not LIVE: the last block whose events are in `state`.
     held_at: Option<BlockRef>,
     state: &'a PoolState,
+    books: Option<Books>,
+    positions: Vec<(PositionKey, Position)>,
 }
 
-/// `/admin/state`: the whole live state of one epoch, every tick included; what `swaptide audit` compares with the chain.
+/// `/admin/state`: the whole live state of one epoch, every tick and position included; what `swaptide audit` compares with the chain.
 pub(super) async fn state(State(state): State<Arc<ApiState>>, Query(query): Query<StateQuery>) -> Response {
     match state.reader.pin(query.chain) {
         Ok(pin) => live_state(&pin),
@@ -151,7 +156,14 @@ fn live_state(pin: &Pin) -> Response {
     views.sort_by_key(|view| view.meta.id);
     let pools = views
         .iter()
-        .map(|view| PoolOfState { meta: &view.meta, status: status_name(view.status), held_at: view.held_at, state: &view.state })
+        .map(|view| PoolOfState {
+            meta: &view.meta,
+            status: status_name(view.status),
+            held_at: view.held_at,
+            state: &view.image.state,
+            books: view.image.fees.as_ref().map(|fees| fees.books()),
+            positions: view.image.fees.as_ref().map(|fees| fees.sorted_positions()).unwrap_or_default(),
+        })
         .collect();
     Json(LiveState { chain_id: pin.chain(), epoch: pin.head().epoch, block: pin.head().block, pools }).into_response()
 }

@@ -150,7 +150,7 @@ impl Symbol {
     fn price(&self) -> Option<String> {
         let meta = &self.view.meta;
         let (decimals0, decimals1) = (decimals(&self.pin, &meta.token0)?, decimals(&self.pin, &meta.token1)?);
-        let ratio = token1_per_token0(&self.view.state, decimals0, decimals1)?;
+        let ratio = token1_per_token0(&self.view.image.state, decimals0, decimals1)?;
         let ratio = if self.invert { ratio.inverse()? } else { ratio };
         Ratio::decimal(ratio)
     }

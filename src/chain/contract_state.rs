@@ -4,26 +4,34 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use alloy::primitives::{Address, B256, I256, U256, hex};
+use alloy::primitives::{Address, B256, I256, U256, hex, keccak256};
 
 use super::{Call, CallOutcome, ChainError, ChainSource};
-use crate::domain::pool::{PoolId, PoolMeta, PoolState, Protocol, Tick, V2State, V3State};
+use crate::domain::pool::{
+    PoolId, PoolMeta, PoolState, Protocol, Tick, V2State, V3State,
+    fees::{Books, Position, PositionKey},
+    math::MAX_TICK,
+};
 
 const GET_RESERVES: [u8; 4] = hex!("0902f1ac");
 const SLOT0: [u8; 4] = hex!("3850c7bd");
 const LIQUIDITY: [u8; 4] = hex!("1a686502");
 const TICK_BITMAP: [u8; 4] = hex!("5339c296");
 const TICKS: [u8; 4] = hex!("f30dba93");
+const FEE_GROWTH_GLOBAL_0: [u8; 4] = hex!("f3058399");
+const FEE_GROWTH_GLOBAL_1: [u8; 4] = hex!("46141319");
+const PROTOCOL_FEES: [u8; 4] = hex!("1ad8b03b");
+const POSITIONS: [u8; 4] = hex!("514ea4bf");
 const BALANCE_OF: [u8; 4] = hex!("70a08231");
-
-/// `TickMath.MAX_TICK`; the least is its negative.
-const MAX_TICK: i32 = 887_272;
 
 /// `slot0` has seven words: the longest answer of the first round.
 const SLOT0_BYTES: usize = 7 * 32;
 
-/// The first two words of `ticks`: gross and net liquidity.
-const TICK_BYTES: usize = 2 * 32;
+/// The first four words of `ticks`: gross and net liquidity, fee growth outside.
+const TICK_BYTES: usize = 4 * 32;
+
+/// `positions` has five: liquidity, fee growth inside, what is owed.
+const POSITION_BYTES: usize = 5 * 32;
 
 /// Calls of one `call_batch`: 64 pools of tick spacing 60, or 1 of tick spacing 1. It bounds the memory of an audit.
 const ROUND_MAX_CALLS: usize = 8_192;
@@ -31,15 +39,23 @@ const ROUND_MAX_CALLS: usize = 8_192;
 /// `Err` says why a pool's contract did not answer as its protocol does.
 type Reading<T> = Result<T, String>;
 
-/// State without ticks, and which ticks are initialised.
-type HalfRead = (PoolState, Vec<i32>);
+/// What the contract of one pool says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub state: PoolState,
+    /// `None`: a pair, or a fork of V3 that keeps other books.
+    pub books: Option<Books>,
+}
+
+/// Everything without ticks, and which ticks are initialised.
+type HalfRead = (Answer, Vec<i32>);
 
 /// Reads every pool at the block `at`. The outer error is the node's; the inner one is about that pool alone.
 pub async fn read(
     source: &dyn ChainSource,
     at: B256,
     pools: &[Arc<PoolMeta>],
-) -> Result<Vec<(PoolId, Result<PoolState, String>)>, ChainError> {
+) -> Result<Vec<(PoolId, Result<Answer, String>)>, ChainError> {
     let mut read = Vec::with_capacity(pools.len());
     let mut batch: Vec<(&PoolMeta, Plan)> = Vec::new();
     let mut batch_calls = 0_usize;
@@ -57,7 +73,6 @@ pub async fn read(
     Ok(read)
 }
 
-/// The calls of the first round for one pool.
 /// What each of these pools holds of its tokens, by their own word, raw units. `None` where one of them does not say it.
 ///
 /// # Errors
@@ -88,6 +103,42 @@ pub async fn balances(
     Ok(balances)
 }
 
+/// What each of these positions of a pool is, in the order asked. `Err` says why the contract did not answer.
+///
+/// # Errors
+/// When the node cannot be asked.
+pub async fn positions(
+    source: &dyn ChainSource,
+    at: B256,
+    pool: Address,
+    keys: &[PositionKey],
+) -> Result<Vec<Reading<Position>>, ChainError> {
+    let mut found = Vec::with_capacity(keys.len());
+    for some in keys.chunks(ROUND_MAX_CALLS) {
+        let calls = some.iter().map(|key| Call { to: pool, data: [&POSITIONS[..], &position_hash(key)[..]].concat().into() });
+        let answers = batched(source, at, calls.collect(), POSITION_BYTES).await?;
+        found.extend(answers.iter().map(|answer| {
+            let [liquidity, inside0, inside1, owed0, owed1] = words(answer, "positions()")?;
+            let owed = [uint(owed0, 128, "tokensOwed0")?, uint(owed1, 128, "tokensOwed1")?];
+            // What of it is principal the contract does not know.
+            let principal = [0; 2];
+            Ok(Position { liquidity: uint(liquidity, 128, "liquidity")?, inside_last: [inside0, inside1], owed, principal })
+        }));
+    }
+    Ok(found)
+}
+
+/// The key of a position in its pool's mapping: `keccak256(abi.encodePacked(owner, tickLower, tickUpper))`.
+fn position_hash(key: &PositionKey) -> B256 {
+    let tick = |tick: i32| {
+        let [_, rest @ ..] = tick.to_be_bytes();
+        rest
+    };
+    let packed = [key.owner.as_slice(), &tick(key.tick_lower), &tick(key.tick_upper)].concat();
+    keccak256(packed)
+}
+
+/// The calls of the first round for one pool.
 struct Plan {
     calls: Vec<Call>,
     /// Positions of the bitmap words, in the order of their calls.
@@ -101,7 +152,8 @@ impl Plan {
             Protocol::UniswapV2 => Self { calls: vec![call(to, GET_RESERVES, None)], words: Vec::new() },
             Protocol::UniswapV3 => {
                 let words = bitmap_words(meta.tick_spacing.unwrap_or(0));
-                let mut calls = vec![call(to, SLOT0, None), call(to, LIQUIDITY, None)];
+                let first = [SLOT0, LIQUIDITY, FEE_GROWTH_GLOBAL_0, FEE_GROWTH_GLOBAL_1, PROTOCOL_FEES];
+                let mut calls = first.map(|selector| call(to, selector, None)).to_vec();
                 calls.extend(words.iter().map(|word| call(to, TICK_BITMAP, Some(i32::from(*word)))));
                 Self { calls, words }
             }
@@ -113,7 +165,7 @@ async fn read_batch(
     source: &dyn ChainSource,
     at: B256,
     batch: Vec<(&PoolMeta, Plan)>,
-) -> Result<Vec<(PoolId, Result<PoolState, String>)>, ChainError> {
+) -> Result<Vec<(PoolId, Result<Answer, String>)>, ChainError> {
     let calls: Vec<Call> = batch.iter().flat_map(|(_, plan)| plan.calls.iter().cloned()).collect();
     if calls.is_empty() {
         return Ok(batch.iter().map(|(meta, _)| (meta.id, Err("not a pool of its own contract".to_owned()))).collect());
@@ -138,12 +190,12 @@ async fn read_batch(
     Ok(half_read
         .into_iter()
         .map(|(id, first)| {
-            let state = first.and_then(|(state, indexes)| {
+            let answer = first.and_then(|(answer, indexes)| {
                 // All of this pool's answers are taken, also when one is bad: the next pool's come after them.
                 let mine: Vec<&CallOutcome> = ticks.by_ref().take(indexes.len()).collect();
-                second_round(state, &indexes, &mine)
+                second_round(answer, &indexes, &mine)
             });
-            (id, state)
+            (id, answer)
         })
         .collect())
 }
@@ -162,9 +214,9 @@ fn first_round(meta: &PoolMeta, plan: &Plan, answers: &[&CallOutcome]) -> Readin
         (Protocol::UniswapV2, [reserves]) => {
             let [reserve0, reserve1] = words(reserves, "getReserves()")?;
             let state = V2State { reserve0: uint(reserve0, 112, "reserve0")?, reserve1: uint(reserve1, 112, "reserve1")? };
-            Ok((PoolState::V2(state), Vec::new()))
+            Ok((Answer { state: PoolState::V2(state), books: None }, Vec::new()))
         }
-        (Protocol::UniswapV3, [slot0, liquidity, bitmap @ ..]) => {
+        (Protocol::UniswapV3, [slot0, liquidity, growth0, growth1, protocol, bitmap @ ..]) => {
             let spacing = meta.tick_spacing.filter(|s| *s > 0).ok_or("the tick spacing is unknown")?;
             let [price, tick, _, _, cardinality_next, fee_protocol, _] = words(slot0, "slot0()")?;
             let [liquidity] = words(liquidity, "liquidity()")?;
@@ -182,23 +234,35 @@ fn first_round(meta: &PoolMeta, plan: &Plan, answers: &[&CallOutcome]) -> Readin
                 let [word] = words(answer, "tickBitmap()")?;
                 ticks.extend(initialised(*position, word, spacing));
             }
-            Ok((PoolState::V3(state), ticks))
+            let books = books(growth0, growth1, protocol).ok();
+            Ok((Answer { state: PoolState::V3(state), books }, ticks))
         }
         _ => Err("not a pool of its own contract".to_owned()),
     }
 }
 
-fn second_round(state: PoolState, indexes: &[i32], answers: &[&CallOutcome]) -> Reading<PoolState> {
-    let PoolState::V3(mut v3) = state else { return Ok(state) };
+fn books(growth0: &CallOutcome, growth1: &CallOutcome, protocol: &CallOutcome) -> Reading<Books> {
+    let [growth0] = words(growth0, "feeGrowthGlobal0X128()")?;
+    let [growth1] = words(growth1, "feeGrowthGlobal1X128()")?;
+    let [protocol0, protocol1] = words(protocol, "protocolFees()")?;
+    let protocol = [uint(protocol0, 128, "protocolFees")?, uint(protocol1, 128, "protocolFees")?];
+    Ok(Books { growth: [growth0, growth1], protocol, outside: BTreeMap::new() })
+}
+
+fn second_round(first: Answer, indexes: &[i32], answers: &[&CallOutcome]) -> Reading<Answer> {
+    let Answer { state: PoolState::V3(mut v3), mut books } = first else { return Ok(first) };
     let mut ticks = BTreeMap::new();
     for (index, answer) in indexes.iter().zip(answers) {
-        let [gross, net] = words(answer, "ticks()")?;
+        let [gross, net, outside0, outside1] = words(answer, "ticks()")?;
+        if let Some(books) = &mut books {
+            books.outside.insert(*index, [outside0, outside1]);
+        }
         let liquidity_net =
             i128::try_from(I256::from_raw(net)).map_err(|_| format!("liquidityNet of tick {index} leaves its 128 bits"))?;
         ticks.insert(*index, Tick { liquidity_gross: uint(gross, 128, "liquidityGross")?, liquidity_net });
     }
     v3.ticks = Arc::new(ticks);
-    Ok(PoolState::V3(v3))
+    Ok(Answer { state: PoolState::V3(v3), books })
 }
 
 /// Every word that can hold a tick of this spacing: `(tick / spacing) >> 8` over the valid range. Empty for no spacing.

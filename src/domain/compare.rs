@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::pool::PoolState;
+use super::pool::{
+    PoolState,
+    fees::{Books, Position},
+};
 
 /// One field that differs.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -11,6 +14,33 @@ pub struct Drift {
     pub field: String,
     pub ours: String,
     pub chain: String,
+}
+
+/// Every difference between the fees that we hold and those of the contract.
+#[must_use]
+pub fn compare_books(ours: &Books, chain: &Books) -> Vec<Drift> {
+    let mut drifts = Vec::new();
+    let mut field = |field: String, ours: String, chain: String| {
+        if ours != chain {
+            drifts.push(Drift { field, ours, chain });
+        }
+    };
+    field("fee_growth_global".to_owned(), format!("{:?}", ours.growth), format!("{:?}", chain.growth));
+    field("protocol_fees".to_owned(), format!("{:?}", ours.protocol), format!("{:?}", chain.protocol));
+    let ticks: BTreeSet<&i32> = ours.outside.keys().chain(chain.outside.keys()).collect();
+    for tick in ticks {
+        let show = |books: &Books| format!("{:?}", books.outside.get(tick));
+        field(format!("tick[{tick}].fee_growth_outside"), show(ours), show(chain));
+    }
+    drifts
+}
+
+/// What differs between a position that we hold and the contract's. What of it is principal a contract does not know.
+#[must_use]
+pub fn compare_position(name: &str, ours: &Position, chain: &Position) -> Option<Drift> {
+    let said = |position: &Position| format!("{:?}", (position.liquidity, position.inside_last, position.owed));
+    let (ours, chain) = (said(ours), said(chain));
+    (ours != chain).then(|| Drift { field: format!("position[{name}]"), ours, chain })
 }
 
 /// Every difference between the state we hold and the state the contract answers at the same block. Empty: equal to the wei.

@@ -1,12 +1,14 @@
 //! Everything that is folded from one pool's events. A value: what undoes a block is the image from before it.
 
+use std::sync::Arc;
+
 use alloy::primitives::U256;
 
 use super::{
     block::BlockRef,
     dollars::Gauge,
     event::EventBody,
-    pool::{ApplyError, PoolState, Protocol},
+    pool::{ApplyError, PoolMeta, PoolState, fees::Fees, swap::Terms},
 };
 
 /// A pool at the end of a block.
@@ -18,6 +20,8 @@ pub struct PoolImage {
     pub gauge: Gauge,
     /// What it holds.
     pub held: Held,
+    /// What the liquidity of a pool with ticks earned. `None`: a pair, or it is not known.
+    pub fees: Option<Arc<Fees>>,
 }
 
 /// Tokens that a pool holds. Of a pair its reserves say it; of a pool with ticks all that came in, less what went out: its balances, less
@@ -65,15 +69,16 @@ impl Held {
 impl PoolImage {
     /// As it is created.
     #[must_use]
-    pub fn new(protocol: Protocol) -> Self {
-        Self { state: PoolState::new(protocol), gauge: Gauge::default(), held: Held::default() }
+    pub fn new(meta: &PoolMeta) -> Self {
+        let fees = Terms::of(meta).map(|terms| Arc::new(Fees::new(terms)));
+        Self { state: PoolState::new(meta.protocol), gauge: Gauge::default(), held: Held::default(), fees }
     }
 
     /// A pool that is older than what is read, as its contract answered at this block.
     #[must_use]
-    pub fn seeded(state: PoolState, held: Held, at: &BlockRef) -> Self {
+    pub fn seeded(state: PoolState, held: Held, fees: Option<Fees>, at: &BlockRef) -> Self {
         let gauge = Gauge::seeded(&state, at.timestamp);
-        Self { state, gauge, held }
+        Self { state, gauge, held, fees: fees.map(Arc::new) }
     }
 
     /// Moves it over one event.
@@ -81,22 +86,28 @@ impl PoolImage {
     /// # Errors
     /// Where the event does not fit the state. Nothing is changed then.
     pub fn apply(&mut self, event: &EventBody) -> Result<(), ApplyError> {
+        let before = self.fees.is_some().then(|| self.state.clone());
         self.state.apply(event)?;
         self.held.apply(event);
+        if let (Some(PoolState::V3(before)), Some(fees)) = (&before, &mut self.fees)
+            && Arc::make_mut(fees).apply(before, event).is_none()
+        {
+            self.fees = None;
+        }
         Ok(())
+    }
+
+    /// What it holds of token0 and token1, raw units. `None`: not known.
+    #[must_use]
+    pub fn locked(&self) -> Option<(U256, U256)> {
+        match &self.state {
+            PoolState::V2(pair) => Some((U256::from(pair.reserve0), U256::from(pair.reserve1))),
+            PoolState::V3(_) => self.held.amounts(),
+        }
     }
 
     /// After the last of a block's events.
     pub fn end_block(&mut self, block: &BlockRef) {
         self.gauge.observe(&self.state, block.timestamp);
-    }
-}
-
-/// What a pool holds of token0 and token1, raw units. `None`: not known.
-#[must_use]
-pub fn locked(state: &PoolState, held: Held) -> Option<(U256, U256)> {
-    match state {
-        PoolState::V2(pair) => Some((U256::from(pair.reserve0), U256::from(pair.reserve1))),
-        PoolState::V3(_) => held.amounts(),
     }
 }

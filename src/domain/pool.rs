@@ -1,5 +1,9 @@
 //! A pool's state as a fold over its events: no call to the contract is ever needed to follow it.
 
+pub mod fees;
+pub mod math;
+pub mod swap;
+
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
 use alloy::primitives::{Address, B256, U256};

@@ -7,6 +7,7 @@
 //!
 //! Tags and layouts here are on disk: never change the meaning of one, add a new one.
 
+mod fees;
 mod market;
 mod parts;
 
@@ -27,8 +28,8 @@ use crate::domain::{
     pool::{PoolState, StateAfter, Tick, V2State, V3State},
 };
 
-/// The layout of [`encode_image`]: of the first a state alone.
-const IMAGE_VERSIONS: [u8; 2] = [1, 2];
+/// The layout of [`encode_image`]: of the first a state alone, of the second without fees.
+const IMAGE_VERSIONS: [u8; 3] = [1, 2, 3];
 
 /// Topics and data of a log. Leading zero bytes of each word are dropped: most words are addresses and small numbers.
 #[must_use]
@@ -190,7 +191,7 @@ fn read_gauge(parser: &mut Parser<'_>) -> Result<(Depth, u64), CodecError> {
 /// Everything that is folded of a pool, behind a version byte. A tick takes about 25 bytes.
 #[must_use]
 pub fn encode_image(image: &PoolImage) -> Vec<u8> {
-    let mut writer = Writer::new(Words::NONE, IMAGE_VERSIONS[1]);
+    let mut writer = Writer::new(Words::NONE, IMAGE_VERSIONS[2]);
     write_gauge(&mut writer, &image.gauge);
     match &image.held {
         Held::Unknown => writer.out.push(0),
@@ -202,6 +203,7 @@ pub fn encode_image(image: &PoolImage) -> Vec<u8> {
         }
     }
     state(&mut writer, &image.state);
+    fees::write(&mut writer, image.fees.as_deref());
     writer.out
 }
 
@@ -237,16 +239,17 @@ pub fn decode_image(bytes: &[u8], timestamp: u64) -> Result<PoolImage, CodecErro
     let version = parser.byte()?;
     let kept = match version {
         v if v == IMAGE_VERSIONS[0] => None,
-        v if v == IMAGE_VERSIONS[1] => Some((read_gauge(&mut parser)?, read_held(&mut parser)?)),
+        v if IMAGE_VERSIONS.contains(&v) => Some((read_gauge(&mut parser)?, read_held(&mut parser)?)),
         _ => return Err(TAG),
     };
     let state = decode_state(&mut parser)?;
+    let fees = if version == IMAGE_VERSIONS[2] { fees::read(&mut parser)?.map(Arc::new) } else { None };
     parser.end()?;
     let (gauge, held) = match kept {
         Some(((steady, at), held)) => (Gauge::restored(&state, steady, at), held),
         None => (Gauge::seeded(&state, timestamp), Held::Unknown),
     };
-    Ok(PoolImage { state, gauge, held })
+    Ok(PoolImage { state, gauge, held, fees })
 }
 
 fn read_held(parser: &mut Parser<'_>) -> Result<Held, CodecError> {

@@ -70,7 +70,7 @@ impl Pin {
     pub fn with_prices<T>(&self, look: impl FnOnce(&Prices<'_, &dyn Fn(&PoolId) -> Option<Gauge>>) -> T) -> Option<T> {
         let now = self.head.block?.timestamp;
         // One that was given up stands where it was; it prices nothing.
-        let gauge = |id: &PoolId| self.pool(id).filter(|view| view.status != PoolStatus::Faulted).map(|view| view.gauge);
+        let gauge = |id: &PoolId| self.pool(id).filter(|view| view.status != PoolStatus::Faulted).map(|view| view.image.gauge);
         Some(self.live.with_routes(|routes| look(&routes.at(now, &gauge as &dyn Fn(&PoolId) -> Option<Gauge>))))
     }
 

@@ -13,7 +13,7 @@ use alloy::primitives::{Address, B256};
 use super::{Commit, Live, PoolStatus, PoolView};
 use crate::domain::{
     block::BlockRef,
-    dollars::Gauge,
+    image::{Held, PoolImage},
     pool::{CreatedAt, PoolId, PoolMeta, PoolState, Protocol, V2State},
     reconcile::ChainUpdate,
     record::BlockRecord,
@@ -41,18 +41,10 @@ fn view(index: u8, number: u64) -> Arc<PoolView> {
         tick_spacing: None,
         created,
     };
+    let updated = block(number);
     let state = PoolState::V2(V2State { reserve0: u128::from(number), reserve1: u128::from(index) });
-    let (gauge, updated) = (Gauge::seeded(&state, 0), block(number));
-    Arc::new(PoolView {
-        meta: Arc::new(meta),
-        state,
-        gauge,
-        held: Default::default(),
-        market: Arc::default(),
-        status: PoolStatus::Live,
-        held_at: None,
-        updated,
-    })
+    let image = PoolImage::seeded(state, Held::default(), None, &BlockRef { timestamp: 0, ..updated });
+    Arc::new(PoolView { meta: Arc::new(meta), image, market: Arc::default(), status: PoolStatus::Live, held_at: None, updated })
 }
 
 fn commit(number: u64, touched: impl Iterator<Item = u8>) -> Commit {

@@ -7,10 +7,9 @@ use tokio::time::Instant;
 
 use crate::domain::{
     block::BlockRef,
-    dollars::Gauge,
-    image::{Held, locked},
+    image::PoolImage,
     market::{Chunk, Interval, Market},
-    pool::{PoolId, PoolMeta, PoolState},
+    pool::{PoolId, PoolMeta},
     reconcile::ChainUpdate,
     record::{BlockRecord, PoolSnapshot},
     token::TokenMeta,
@@ -31,15 +30,11 @@ pub enum PoolStatus {
 #[derive(Debug, Clone)]
 pub struct PoolView {
     pub meta: Arc<PoolMeta>,
-    pub state: PoolState,
-    /// What it says about prices.
-    pub gauge: Gauge,
-    /// What it holds, where its state does not say it: see [`locked`].
-    pub held: Held,
+    pub image: PoolImage,
     /// Its trading so far.
     pub market: Arc<Market>,
     pub status: PoolStatus,
-    /// The last block whose events are in `state`, where `status` is not `Live`.
+    /// The last block whose events are in `image`, where `status` is not `Live`.
     pub held_at: Option<BlockRef>,
     /// The block of the newest event that changed it.
     pub updated: BlockRef,
@@ -49,7 +44,7 @@ impl PoolView {
     /// What it holds of token0 and token1, raw units. `None`: not known.
     #[must_use]
     pub fn locked(&self) -> Option<(U256, U256)> {
-        locked(&self.state, self.held)
+        self.image.locked()
     }
 }
 

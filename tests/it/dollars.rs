@@ -202,9 +202,9 @@ async fn compare(engine: &Engine, devnet: &Devnet) -> (usize, usize) {
     for (number, of_block) in touched {
         let block = source.header(BlockTag::Number(number)).await.unwrap().unwrap().block;
         let some: Vec<_> = metas.iter().filter(|meta| of_block.iter().any(|a| meta.id == (*a).into())).cloned().collect();
-        for (id, state) in contract_state::read(&source, block.hash, &some).await.unwrap() {
+        for (id, answer) in contract_state::read(&source, block.hash, &some).await.unwrap() {
             let pool = oracle.pools.iter().find(|pool| id == pool.address.into()).unwrap();
-            let Some((price, depth)) = say(pool, &state.unwrap()) else { continue };
+            let Some((price, depth)) = say(pool, &answer.unwrap().state) else { continue };
             let steady = oracle.said.get(&pool.address).map_or_else(Depth::default, |said| said.steady(block.timestamp));
             oracle.said.insert(pool.address, Said { price, depth, steady, at: block.timestamp });
         }

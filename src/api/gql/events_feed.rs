@@ -19,7 +19,8 @@ use super::{
 use crate::{
     domain::{
         block, event,
-        pool::{self, PoolId, PoolState},
+        image::PoolImage,
+        pool::{self, PoolId},
         record::{BlockRecord, EventAt},
     },
     store::{
@@ -191,9 +192,7 @@ fn pool_of(pin: &Arc<Pin>, meta: &Arc<pool::PoolMeta>, is_back: bool, block: blo
 fn created(meta: &Arc<pool::PoolMeta>) -> Arc<PoolView> {
     Arc::new(PoolView {
         meta: meta.clone(),
-        state: PoolState::new(meta.protocol),
-        gauge: Default::default(),
-        held: Default::default(),
+        image: PoolImage::new(meta),
         market: Arc::default(),
         status: PoolStatus::Live,
         held_at: None,

@@ -55,7 +55,7 @@ impl Pool {
     }
 
     fn v2(&self) -> Option<&V2State> {
-        match &self.view.state {
+        match &self.view.image.state {
             PoolState::V2(state) => Some(state),
             PoolState::V3(_) => None,
         }
@@ -66,7 +66,7 @@ impl Pool {
     }
 
     fn v3(&self) -> Option<&V3State> {
-        match &self.view.state {
+        match &self.view.image.state {
             PoolState::V3(state) => Some(state),
             PoolState::V2(_) => None,
         }
@@ -75,7 +75,7 @@ impl Pool {
     fn token1_per_token0(&self) -> Option<Ratio> {
         let decimals0 = decimals(&self.pin, &self.view.meta.token0)?;
         let decimals1 = decimals(&self.pin, &self.view.meta.token1)?;
-        token1_per_token0(&self.view.state, decimals0, decimals1)
+        token1_per_token0(&self.view.image.state, decimals0, decimals1)
     }
 }
 
@@ -276,7 +276,7 @@ impl Pool {
         #[graphql(desc = "Nothing below this tick")] from_tick: Option<i32>,
         #[graphql(desc = "Nothing from this tick on")] to_tick: Option<i32>,
     ) -> async_graphql::Result<Vec<TickRange>> {
-        Ok(liquidity::distribution(&self.view.state, from_tick, to_tick)?)
+        Ok(liquidity::distribution(&self.view.image.state, from_tick, to_tick)?)
     }
 
     /// Its newest swaps, as of the block of the answer. A list to look at: to turn pages, ask `swaps(where: { pool: … })`.

@@ -71,7 +71,7 @@ pub(super) async fn distribution(
     let pin = pin(&public, &at.chain_id)?;
     let id = pool_id(&at.id)?;
     let view = pin.pool(&id).ok_or_else(|| no_pool(&id.to_string()))?;
-    let found = ranges(&view.state, (asked.from_tick, asked.to_tick), ("from_tick", "to_tick")).map_err(Problem::bad)?;
+    let found = ranges(&view.image.state, (asked.from_tick, asked.to_tick), ("from_tick", "to_tick")).map_err(Problem::bad)?;
     let one = |range: pool::TickRange| TickRange {
         tick_lower: range.lower,
         tick_upper: range.upper,

@@ -168,8 +168,8 @@ impl Pool {
     pub(super) fn of(pin: &Pin, view: &PoolView) -> Self {
         let meta = &view.meta;
         let ratio = decimals(pin, &meta.token0).zip(decimals(pin, &meta.token1));
-        let ratio = ratio.and_then(|(decimals0, decimals1)| token1_per_token0(&view.state, decimals0, decimals1));
-        let (v2, v3) = match &view.state {
+        let ratio = ratio.and_then(|(decimals0, decimals1)| token1_per_token0(&view.image.state, decimals0, decimals1));
+        let (v2, v3) = match &view.image.state {
             PoolState::V2(state) => (Some(state), None),
             PoolState::V3(state) => (None, Some(state)),
         };

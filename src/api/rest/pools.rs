@@ -156,7 +156,7 @@ pub(super) async fn ticks(
         None => None,
     };
     let from = after.map_or(i32::MIN, |tick| tick.saturating_add(1));
-    let mut data: Vec<Tick> = match &view.state {
+    let mut data: Vec<Tick> = match &view.image.state {
         PoolState::V2(_) => Vec::new(),
         PoolState::V3(state) => state
             .ticks

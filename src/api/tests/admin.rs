@@ -12,7 +12,10 @@ use crate::{
     api::admin_router,
     domain::{
         block::BlockRef,
-        pool::{PoolMeta, PoolState},
+        pool::{
+            PoolMeta, PoolState,
+            fees::{Books, Position, PositionKey},
+        },
     },
     telemetry::ActorState,
 };
@@ -29,6 +32,8 @@ struct PoolOfState {
     meta: PoolMeta,
     status: String,
     state: PoolState,
+    books: Option<Books>,
+    positions: Vec<(PositionKey, Position)>,
 }
 
 async fn get(world: &World, path: &str) -> (StatusCode, String) {
@@ -80,7 +85,12 @@ async fn the_whole_state_of_one_block_can_be_read_back() {
     assert_eq!((state.chain_id, state.block), (CHAIN, world.tip()));
     assert_eq!(state.pools.len(), 3);
     for pool in state.pools {
-        assert_eq!(pool.state, world.live.pin().pool(&pool.meta.id).unwrap().state);
+        let image = world.live.pin().pool(&pool.meta.id).unwrap().image.clone();
+        assert_eq!(pool.state, image.state);
+        let fees = image.fees.as_ref();
+        assert_eq!(pool.books, fees.map(|fees| fees.books()));
+        assert_eq!(pool.positions, fees.map(|fees| fees.sorted_positions()).unwrap_or_default());
+        assert_eq!(pool.positions.len(), usize::from(pool.meta.id == POOL.into()));
         assert_eq!(pool.status, "LIVE");
     }
     assert_eq!(get(&world, "/admin/state?chain=7").await.0, StatusCode::BAD_REQUEST);

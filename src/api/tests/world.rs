@@ -19,9 +19,9 @@ use crate::{
         dollars::{Anchors, Gauge, Usd},
         event::{Event, EventBody, EventKind, RawLog},
         feed::Rules,
-        image::Held,
+        image::PoolImage,
         market::{Market, Trade},
-        pool::{CreatedAt, PoolId, PoolMeta, PoolState, Protocol},
+        pool::{CreatedAt, PoolId, PoolMeta, Protocol},
         reconcile::ChainUpdate,
         record::{BlockRecord, rows, set_gauges},
         token::{TokenFlag, TokenMeta},
@@ -44,7 +44,7 @@ pub(super) const POOL: Address = address!("Bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb
 pub(super) const ODD_PAIR: Address = address!("CccCCCcCcCcCCccCCccCCCcccccccccccccCCc02");
 pub(super) const TRADER: Address = address!("00000000000000000000000000000000000000d1");
 
-type States = BTreeMap<PoolId, (Arc<PoolMeta>, PoolState, BlockRef, Arc<Market>, Held)>;
+type States = BTreeMap<PoolId, (Arc<PoolMeta>, PoolImage, BlockRef, Arc<Market>)>;
 
 pub(super) struct World {
     pub(super) live: Arc<Live>,
@@ -269,13 +269,11 @@ impl World {
             self.chain.push((record, states));
         }
         let after = self.chain.last().unwrap().1.clone();
-        for (id, (meta, state, updated, market, held)) in &after {
-            if before.get(id).map(|(_, s, u, ..)| (s, u)) != Some((state, updated)) {
+        for (id, (meta, image, updated, market)) in &after {
+            if before.get(id).map(|(_, s, u, ..)| (s, u)) != Some((image, updated)) {
                 let view = PoolView {
                     meta: meta.clone(),
-                    state: state.clone(),
-                    gauge: Gauge::seeded(state, updated.timestamp),
-                    held: *held,
+                    image: image.clone(),
                     market: market.clone(),
                     status: PoolStatus::Live,
                     held_at: None,
@@ -307,15 +305,16 @@ impl World {
                     let created_at = CreatedAt { block, ..meta.created };
                     let meta = Arc::new(PoolMeta { created: created_at, ..meta });
                     self.live.learn_pool(&meta);
-                    states.insert(meta.id, (meta.clone(), PoolState::new(meta.protocol), block, Arc::default(), Held::default()));
+                    states.insert(meta.id, (meta.clone(), PoolImage::new(&meta), block, Arc::default()));
                     created.push(meta);
                 }
                 Step::Log(pool, body) => {
-                    let (_, state, updated, _, held) = states.get_mut(&pool.into()).unwrap();
-                    held.apply(&body);
-                    state.apply(&body).unwrap();
+                    let (_, image, updated, _) = states.get_mut(&pool.into()).unwrap();
+                    image.apply(&body).unwrap();
+                    // As it was for long: what is here is believed at once.
+                    image.gauge = Gauge::seeded(&image.state, block.timestamp);
                     *updated = block;
-                    after.push(Some(state.after()));
+                    after.push(Some(image.state.after()));
                     let raw = RawLog {
                         address: pool,
                         topics: Vec::new(),
@@ -332,9 +331,9 @@ impl World {
         // Every swap moved a dollar and a half.
         let swaps = rows.iter_mut().filter(|row| row.kind() == EventKind::Swap);
         swaps.for_each(|row| row.usd = Some(Usd(1_500_000)));
-        set_gauges(&mut rows, |id| states.get(id).map(|(_, state, ..)| Gauge::seeded(state, block.timestamp)));
+        set_gauges(&mut rows, |id| states.get(id).map(|(_, image, ..)| image.gauge));
         for row in &rows {
-            if let (Some(trade), Some((.., market, _))) = (Trade::of(block.timestamp, row), states.get_mut(&row.event.pool)) {
+            if let (Some(trade), Some((.., market))) = (Trade::of(block.timestamp, row), states.get_mut(&row.event.pool)) {
                 Arc::make_mut(market).trade(&trade);
             }
         }

@@ -33,6 +33,10 @@ impl Contracts {
             [state.sqrt_price_x96, tick, zero, zero, state.observation_cardinality_next.to(), state.fee_protocol.to(), U256::ONE];
         self.answer(to, SLOT0, None, &slot0);
         self.answer(to, LIQUIDITY, None, &[U256::from(state.liquidity)]);
+        let books = books_of(state);
+        self.answer(to, FEE_GROWTH_GLOBAL_0, None, &books.growth[..1]);
+        self.answer(to, FEE_GROWTH_GLOBAL_1, None, &books.growth[1..]);
+        self.answer(to, PROTOCOL_FEES, None, &books.protocol.map(U256::from));
         for word in bitmap_words(spacing) {
             self.answer(to, TICK_BITMAP, Some(word.into()), &[zero]);
         }
@@ -42,7 +46,9 @@ impl Contracts {
             let data = call(to, TICK_BITMAP, Some(compressed >> 8)).data.to_vec();
             let word = self.0.get_mut(&(to, data)).expect("a word over the whole valid range");
             word[0].set_bit(usize::try_from(compressed.rem_euclid(256)).unwrap(), true);
-            self.answer(to, TICKS, Some(*index), &[U256::from(tick.liquidity_gross), net(tick.liquidity_net), zero]);
+            let [outside0, outside1] = books.outside[index];
+            let gross = U256::from(tick.liquidity_gross);
+            self.answer(to, TICKS, Some(*index), &[gross, net(tick.liquidity_net), outside0, outside1, zero]);
         }
     }
 }
@@ -57,25 +63,25 @@ impl<T: Into<u64>> To for T {
     }
 }
 
-type Answer<'a, T> = BoxFuture<'a, Result<T, ChainError>>;
+type Asked<'a, T> = BoxFuture<'a, Result<T, ChainError>>;
 
 impl ChainSource for Contracts {
-    fn chain_id(&self) -> Answer<'_, ChainId> {
+    fn chain_id(&self) -> Asked<'_, ChainId> {
         async { Ok(1) }.boxed()
     }
     fn heads(&self) -> BoxStream<'static, HeadEvent> {
         Box::pin(futures_util::stream::pending())
     }
-    fn header(&self, _: BlockTag) -> Answer<'_, Option<Header>> {
+    fn header(&self, _: BlockTag) -> Asked<'_, Option<Header>> {
         async { Ok(None) }.boxed()
     }
-    fn block_logs(&self, _: &Header) -> Answer<'_, Vec<RawLog>> {
+    fn block_logs(&self, _: &Header) -> Asked<'_, Vec<RawLog>> {
         async { Ok(Vec::new()) }.boxed()
     }
-    fn range_logs(&self, _: u64, _: u64, _: &[B256], _: &[Address]) -> Answer<'_, RangeLogs> {
+    fn range_logs(&self, _: u64, _: u64, _: &[B256], _: &[Address]) -> Asked<'_, RangeLogs> {
         async { Err(ChainError::Refused("not here".into())) }.boxed()
     }
-    fn call_batch(&self, _: B256, calls: Vec<Call>, max_return_bytes: usize) -> Answer<'_, Vec<CallOutcome>> {
+    fn call_batch(&self, _: B256, calls: Vec<Call>, max_return_bytes: usize) -> Asked<'_, Vec<CallOutcome>> {
         let answer = |call: &Call| match self.0.get(&(call.to, call.data.to_vec())) {
             Some(words) => {
                 let mut data: Vec<u8> = words.iter().flat_map(|w| w.to_be_bytes::<32>()).collect();
@@ -87,10 +93,10 @@ impl ChainSource for Contracts {
         let outcomes = calls.iter().map(answer).collect();
         async move { Ok(outcomes) }.boxed()
     }
-    fn receipts(&self, _: B256, _: Vec<B256>) -> Answer<'_, Vec<(B256, Enrichment)>> {
+    fn receipts(&self, _: B256, _: Vec<B256>) -> Asked<'_, Vec<(B256, Enrichment)>> {
         async { Ok(Vec::new()) }.boxed()
     }
-    fn code(&self, _: Address) -> Answer<'_, alloy::primitives::Bytes> {
+    fn code(&self, _: Address) -> Asked<'_, alloy::primitives::Bytes> {
         async { Ok(alloy::primitives::Bytes::new()) }.boxed()
     }
 }
@@ -125,23 +131,33 @@ fn v3_state(spacing: i32) -> V3State {
     }
 }
 
+/// Some, each tick other ones.
+fn books_of(state: &V3State) -> Books {
+    let outside = state.ticks.iter().map(|(tick, of)| (*tick, [U256::from(of.liquidity_gross), U256::MAX]));
+    Books { growth: [U256::MAX, U256::ONE], protocol: [7, u128::MAX], outside: outside.collect() }
+}
+
+fn v3_answer(state: V3State) -> Answer {
+    Answer { books: Some(books_of(&state)), state: PoolState::V3(state) }
+}
+
 #[tokio::test]
 async fn every_pool_is_read_whole_and_a_bad_one_spoils_only_itself() {
     let mut contracts = Contracts::default();
     let mut pools = Vec::new();
-    let mut expected: Vec<Option<PoolState>> = Vec::new();
+    let mut expected: Vec<Option<Answer>> = Vec::new();
     for (address, spacing) in [(1, 60), (2, 10), (3, 200), (4, 1)] {
         let state = v3_state(spacing);
         contracts.v3(Address::repeat_byte(address), spacing, &state);
         pools.push(meta(address, Protocol::UniswapV3, Some(spacing)));
-        expected.push(Some(PoolState::V3(state)));
+        expected.push(Some(v3_answer(state)));
     }
     contracts.v3(Address::repeat_byte(5), 60, &V3State::default());
     pools.push(meta(5, Protocol::UniswapV3, Some(60)));
-    expected.push(Some(PoolState::V3(V3State::default())));
+    expected.push(Some(v3_answer(V3State::default())));
     contracts.answer(Address::repeat_byte(6), GET_RESERVES, None, &[U256::from(7), U256::from(8), U256::from(9)]);
     pools.push(meta(6, Protocol::UniswapV2, None));
-    expected.push(Some(PoolState::V2(V2State { reserve0: 7, reserve1: 8 })));
+    expected.push(Some(Answer { state: PoolState::V2(V2State { reserve0: 7, reserve1: 8 }), books: None }));
     // No contract; reserves beyond 112 bits; no tick spacing.
     contracts.answer(Address::repeat_byte(8), GET_RESERVES, None, &[U256::ONE << 112, U256::ZERO, U256::ZERO]);
     for (address, protocol) in [(7, Protocol::UniswapV3), (8, Protocol::UniswapV2), (9, Protocol::UniswapV3)] {
@@ -150,9 +166,9 @@ async fn every_pool_is_read_whole_and_a_bad_one_spoils_only_itself() {
     }
     let read = read(&contracts, B256::ZERO, &pools).await.unwrap();
     assert_eq!(read.len(), pools.len());
-    for (((id, state), meta), expected) in read.into_iter().zip(&pools).zip(expected) {
+    for (((id, answer), meta), expected) in read.into_iter().zip(&pools).zip(expected) {
         assert_eq!(id, meta.id);
-        assert_eq!(state.ok(), expected, "{id}");
+        assert_eq!(answer.ok(), expected, "{id}");
     }
     assert_eq!(super::read(&contracts, B256::ZERO, &[]).await.unwrap(), []);
 }

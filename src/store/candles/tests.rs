@@ -6,10 +6,10 @@ use super::*;
 use crate::{
     domain::{
         block::BlockRef,
-        dollars::{Gauge, Usd},
-        image::Held,
+        dollars::Usd,
+        image::PoolImage,
         market::Market,
-        pool::{CreatedAt, PoolMeta, PoolState, Protocol},
+        pool::{CreatedAt, PoolMeta, Protocol},
         record::PoolChunk,
     },
     store::{Commit, History, Live, PoolStatus, PoolView, history::WriteBatch, sqlite::SqliteHistory},
@@ -89,10 +89,8 @@ async fn traded(folder: &std::path::Path) -> (Arc<Live>, Reader, Vec<Trade>) {
         created: CreatedAt { block, tx_hash: None, log_index: 0 },
     };
     let view = PoolView {
+        image: PoolImage::new(&meta),
         meta: Arc::new(meta),
-        state: PoolState::new(Protocol::UniswapV3),
-        gauge: Gauge::default(),
-        held: Held::default(),
         market: Arc::new(market),
         status: PoolStatus::Live,
         held_at: None,

@@ -30,7 +30,7 @@ proptest! {
         let mut writer = Writer::new(Words::NONE, 1);
         super::state(&mut writer, &state);
         let gauge = Gauge::seeded(&state, 7);
-        prop_assert_eq!(decode_image(&writer.out, 7).unwrap(), PoolImage { state, gauge, held: Held::Unknown });
+        prop_assert_eq!(decode_image(&writer.out, 7).unwrap(), PoolImage { state, gauge, held: Held::Unknown, fees: None });
     }
 
     #[test]

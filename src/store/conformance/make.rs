@@ -12,7 +12,11 @@ use crate::{
         event::{Event, EventBody, EventKind, RawLog},
         image::{Held, PoolImage},
         market::{Market, RawPrice, Trade},
-        pool::{CreatedAt, PoolId, PoolMeta, PoolState, Protocol, StateAfter, Tick, V2State, V3State},
+        pool::{
+            CreatedAt, PoolId, PoolMeta, PoolState, Protocol, StateAfter, Tick, V2State, V3State,
+            fees::{Books, Fees, Position, PositionKey},
+            swap::Terms,
+        },
         record::{BlockRecord, Enrichment, EventRow},
         token::{TokenFlag, TokenMeta},
     },
@@ -186,7 +190,26 @@ impl Rng {
         let gauge = Gauge::restored(&state, steady, self.below(2_000_000_000));
         let held = [Held::Unknown, Held::Nothing, Held::Amounts(self.uint(256), self.uint(200))];
         let held = held[usize::try_from(self.below(3)).unwrap()];
-        PoolImage { state, gauge, held }
+        let fees = matches!(state, PoolState::V3(_)).then(|| self.fees()).flatten().map(Arc::new);
+        PoolImage { state, gauge, held, fees }
+    }
+
+    fn fees(&mut self) -> Option<Fees> {
+        if self.chance(20) {
+            return None;
+        }
+        let terms = Terms { fee_pips: 3_000, tick_spacing: 60 };
+        let outside = (0..self.below(9)).map(|_| (self.tick(), [self.uint(256), self.uint(256)])).collect();
+        let books = Books { growth: [self.uint(256), self.uint(256)], protocol: [self.u128(), 0], outside };
+        let position = |rng: &mut Self| {
+            let (owner, tick_lower, tick_upper) = (Address::with_last_byte(9), rng.tick(), rng.tick());
+            let (inside_last, owed) = ([rng.uint(256), U256::ZERO], [rng.u128(), rng.u128()]);
+            let position = Position { liquidity: rng.u128(), inside_last, owed, principal: [0, owed[1]] };
+            (PositionKey { owner, tick_lower, tick_upper }, position)
+        };
+        let positions = self.chance(80).then(|| (0..self.below(9)).map(|_| position(self)).collect());
+        let (paid, collected) = ([self.uint(200), U256::ZERO], [self.uint(90), self.uint(90)]);
+        Some(Fees { positions, paid, collected, ..Fees::seeded(terms, books) })
     }
 
     /// Some trades of a pool, without candles of seconds: those are not kept. Now and then none, as an older version wrote it.

@@ -13,7 +13,6 @@ use crate::{
     domain::{
         block::BlockRef,
         event::EventKind,
-        image::PoolImage,
         market::{Candle, Chunk, Interval, RawPrice, Side},
         record::{BlockRecord, PoolChunk},
     },
@@ -171,19 +170,10 @@ pub(crate) async fn memory_and_store_answer_many_pages_as_they_answer_each(datab
     let live = Arc::new(Live::new(CHAIN, "local", 2, Duration::from_secs(15)));
     let view = |n| {
         let meta = pool(n, records[0].block);
-        let (PoolImage { state, gauge, held }, updated) = (world.rng.image(), records[0].block);
+        let (image, updated) = (world.rng.image(), records[0].block);
         (
             meta.id,
-            Some(Arc::new(PoolView {
-                meta,
-                state,
-                gauge,
-                held,
-                market: Arc::default(),
-                status: PoolStatus::Live,
-                held_at: None,
-                updated,
-            })),
+            Some(Arc::new(PoolView { meta, image, market: Arc::default(), status: PoolStatus::Live, held_at: None, updated })),
         )
     };
     let window = more[15..].to_vec();

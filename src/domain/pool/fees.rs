@@ -1,0 +1,302 @@
+//! What the liquidity of a pool with ticks earned, as its contract keeps it: fee growth, protocol fees, positions and what they are owed.
+//!
+//! All of it follows from events: a swap's says where it began and ended and what came in, and the way between is the contract's own
+//! ([`super::swap`]). A pool whose events do not follow that way is no pool of v3-core, and then nothing is claimed. What is absent:
+//! dollars.
+
+use std::{cmp::Ordering, collections::BTreeMap};
+
+use alloy::primitives::{Address, I256, U256};
+use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    V3State,
+    math::{Round, fee_on_top, mul_div, per_liquidity},
+    swap::{End, StepEnd, Terms, walk},
+};
+use crate::domain::event::EventBody;
+
+/// Token0 and token1.
+pub type Both<T> = [T; 2];
+
+/// Names a position within its pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PositionKey {
+    pub owner: Address,
+    pub tick_lower: i32,
+    pub tick_upper: i32,
+}
+
+/// As `positions()` answers, raw units.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    pub liquidity: u128,
+    /// `feeGrowthInside{0,1}LastX128`
+    pub inside_last: Both<U256>,
+    /// `tokensOwed{0,1}`
+    pub owed: Both<u128>,
+    /// How much of that was freed by burns. The rest are fees.
+    pub principal: Both<u128>,
+}
+
+/// What a contract says of its fees in all.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Books {
+    /// `feeGrowthGlobal{0,1}X128`: per unit of liquidity since the beginning. It wraps, and only differences mean something.
+    pub growth: Both<U256>,
+    /// `protocolFees`: not collected yet.
+    pub protocol: Both<u128>,
+    /// `feeGrowthOutside{0,1}X128` of every initialised tick.
+    pub outside: BTreeMap<i32, Both<U256>>,
+}
+
+/// The books of one pool. Cloning is cheap: everything large is shared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fees {
+    pub terms: Terms,
+    /// As in [`Books`].
+    pub growth: Both<U256>,
+    pub protocol: Both<u128>,
+    pub outside: RedBlackTreeMapSync<i32, Both<U256>>,
+    /// Those that hold or are owed something. `None`: of a pool that is older than what is read, whose positions nobody can list.
+    pub positions: Option<HashTrieMapSync<PositionKey, Position>>,
+    /// What swaps paid since then, the protocol's part included.
+    pub paid: Both<U256>,
+    /// Fees that owners of positions took out; what they had put in is not among them.
+    pub collected: Both<U256>,
+}
+
+impl Fees {
+    /// Of a pool that was just created.
+    #[must_use]
+    pub fn new(terms: Terms) -> Self {
+        Self { positions: Some(HashTrieMapSync::new_sync()), ..Self::seeded(terms, Books::default()) }
+    }
+
+    /// Of an older pool, as its contract answered.
+    #[must_use]
+    pub fn seeded(terms: Terms, books: Books) -> Self {
+        let Books { growth, protocol, outside } = books;
+        Self {
+            terms,
+            growth,
+            protocol,
+            outside: outside.into_iter().collect(),
+            positions: None,
+            paid: Both::default(),
+            collected: Both::default(),
+        }
+    }
+
+    /// What its contract says of them.
+    #[must_use]
+    pub fn books(&self) -> Books {
+        let outside = self.outside.iter().map(|(tick, both)| (*tick, *both)).collect();
+        Books { growth: self.growth, protocol: self.protocol, outside }
+    }
+
+    /// The positions that are known, in one order.
+    #[must_use]
+    pub fn sorted_positions(&self) -> Vec<(PositionKey, Position)> {
+        let mut all: Vec<_> = self.positions.iter().flatten().map(|(key, position)| (*key, *position)).collect();
+        all.sort_unstable_by_key(|(key, _)| *key);
+        all
+    }
+
+    /// Moves the books over an event. `before` is the pool right before it. `None`: the contract cannot have done this; the books are
+    /// worth nothing then.
+    #[must_use]
+    pub fn apply(&mut self, before: &V3State, event: &EventBody) -> Option<()> {
+        match event {
+            EventBody::V3Swap { amount0, amount1, sqrt_price_x96, liquidity, tick, .. } => {
+                let end = End { sqrt_price_x96: *sqrt_price_x96, tick: *tick };
+                self.swap(before, [*amount0, *amount1], end, *liquidity)
+            }
+            EventBody::V3Mint { owner, tick_lower, tick_upper, amount, .. } => {
+                let key = PositionKey { owner: *owner, tick_lower: *tick_lower, tick_upper: *tick_upper };
+                self.mint(before, key, *amount)
+            }
+            EventBody::V3Burn { owner, tick_lower, tick_upper, amount, amount0, amount1 } => {
+                let key = PositionKey { owner: *owner, tick_lower: *tick_lower, tick_upper: *tick_upper };
+                self.burn(before, key, *amount, [*amount0, *amount1])
+            }
+            EventBody::V3Collect { owner, tick_lower, tick_upper, amount0, amount1, .. } => {
+                let key = PositionKey { owner: *owner, tick_lower: *tick_lower, tick_upper: *tick_upper };
+                self.collect(key, [*amount0, *amount1])
+            }
+            EventBody::V3Flash { paid0, paid1, .. } => self.flash(before, [*paid0, *paid1]),
+            EventBody::V3CollectProtocol { amount0, amount1, .. } => {
+                for (left, taken) in self.protocol.iter_mut().zip([amount0, amount1]) {
+                    *left = left.checked_sub(*taken)?;
+                }
+                Some(())
+            }
+            _ => Some(()),
+        }
+    }
+
+    /// `feeGrowthInside`: what a unit of liquidity between two ticks earned, while the price is at `tick` (`Tick.getFeeGrowthInside`).
+    /// Only differences of it mean something.
+    #[must_use]
+    pub fn inside(&self, tick: i32, lower: i32, upper: i32) -> Both<U256> {
+        let outside = |at: i32| self.outside.get(&at).copied().unwrap_or_default();
+        let [below, above] = [outside(lower), outside(upper)];
+        std::array::from_fn(|side| {
+            let of = |both: Both<U256>| both.get(side).copied().unwrap_or_default();
+            let growth = of(self.growth);
+            let below = if tick >= lower { of(below) } else { growth.wrapping_sub(of(below)) };
+            let above = if tick < upper { of(above) } else { growth.wrapping_sub(of(above)) };
+            growth.wrapping_sub(below).wrapping_sub(above)
+        })
+    }
+
+    /// What a position could collect now beside what it put in: fees that are on its account and those that the next touch puts there.
+    #[must_use]
+    pub fn uncollected(&self, tick: i32, key: &PositionKey, position: &Position) -> Both<U256> {
+        let inside = self.inside(tick, key.tick_lower, key.tick_upper);
+        let earned = position.earned(inside).unwrap_or_default();
+        std::array::from_fn(|side| {
+            let of = |both: Both<u128>| both.get(side).copied().unwrap_or_default();
+            U256::from(of(earned)).wrapping_add(U256::from(of(position.owed).saturating_sub(of(position.principal))))
+        })
+    }
+
+    fn mint(&mut self, before: &V3State, key: PositionKey, amount: u128) -> Option<()> {
+        for tick in [key.tick_lower, key.tick_upper] {
+            if amount > 0 && !before.ticks.contains_key(&tick) {
+                // By convention all growth before a tick was initialised happened below it.
+                let outside = if tick <= before.tick { self.growth } else { Both::default() };
+                self.outside.insert_mut(tick, outside);
+            }
+        }
+        self.touch(before.tick, key, |position| position.liquidity.checked_add(amount))
+    }
+
+    fn burn(&mut self, before: &V3State, key: PositionKey, amount: u128, freed: Both<U256>) -> Option<()> {
+        self.touch(before.tick, key, |position| {
+            for (i, freed) in freed.iter().enumerate() {
+                let freed = u128::try_from(*freed).ok()?;
+                let (owed, principal) = (position.owed.get_mut(i)?, position.principal.get_mut(i)?);
+                (*owed, *principal) = (owed.checked_add(freed)?, principal.checked_add(freed)?);
+            }
+            position.liquidity.checked_sub(amount)
+        })?;
+        for tick in [key.tick_lower, key.tick_upper] {
+            if amount > 0 && before.ticks.get(&tick).is_some_and(|tick| tick.liquidity_gross == amount) {
+                self.outside.remove_mut(&tick);
+            }
+        }
+        Some(())
+    }
+
+    /// `Position.update`: what it earned since the last time goes to its account. `change` gives the liquidity afterwards.
+    fn touch(&mut self, tick: i32, key: PositionKey, change: impl FnOnce(&mut Position) -> Option<u128>) -> Option<()> {
+        let inside = self.inside(tick, key.tick_lower, key.tick_upper);
+        let Some(positions) = &mut self.positions else { return Some(()) };
+        let mut position = positions.get(&key).copied().unwrap_or_default();
+        let earned = position.earned(inside)?;
+        for (owed, earned) in position.owed.iter_mut().zip(earned) {
+            // The contract lets it wrap, and says: collect before that.
+            *owed = owed.wrapping_add(earned);
+        }
+        position.inside_last = inside;
+        position.liquidity = change(&mut position)?;
+        put(positions, key, position);
+        Some(())
+    }
+
+    fn collect(&mut self, key: PositionKey, amounts: Both<u128>) -> Option<()> {
+        let Some(positions) = &mut self.positions else { return Some(()) };
+        let mut position = positions.get(&key).copied().unwrap_or_default();
+        for (i, amount) in amounts.iter().enumerate() {
+            let (owed, principal) = (position.owed.get_mut(i)?, position.principal.get_mut(i)?);
+            // What was put in goes out first.
+            let back = (*principal).min(*amount);
+            (*owed, *principal) = (owed.checked_sub(*amount)?, principal.checked_sub(back)?);
+            let collected = self.collected.get_mut(i)?;
+            *collected = collected.checked_add(U256::from(amount.checked_sub(back)?))?;
+        }
+        put(positions, key, position);
+        Some(())
+    }
+
+    fn flash(&mut self, before: &V3State, paid: Both<U256>) -> Option<()> {
+        for (i, paid) in paid.into_iter().enumerate().filter(|(_, paid)| !paid.is_zero()) {
+            self.earn(i, paid, before.liquidity, before.fee_protocol)?;
+        }
+        Some(())
+    }
+
+    /// The protocol takes its part first; the rest is for the liquidity that is in range.
+    fn earn(&mut self, side: usize, fee: U256, liquidity: u128, fee_protocol: u8) -> Option<()> {
+        let part = u8::checked_shr(fee_protocol, u32::try_from(side).ok()?.checked_mul(4)?)? & 0x0f;
+        let taken = if part == 0 { U256::ZERO } else { fee.checked_div(U256::from(part))? };
+        let protocol = self.protocol.get_mut(side)?;
+        *protocol = protocol.wrapping_add(u128::try_from(taken).ok()?);
+        if liquidity > 0 {
+            let growth = self.growth.get_mut(side)?;
+            *growth = growth.wrapping_add(per_liquidity(fee.checked_sub(taken)?, liquidity)?);
+        }
+        Some(())
+    }
+
+    fn swap(&mut self, before: &V3State, amounts: Both<I256>, end: End, liquidity: u128) -> Option<()> {
+        let [amount0, amount1] = amounts;
+        let down = match end.sqrt_price_x96.cmp(&before.sqrt_price_x96) {
+            Ordering::Less => true,
+            Ordering::Greater => false,
+            // What came in was all fee.
+            Ordering::Equal => amount0.is_positive(),
+        };
+        let side = usize::from(!down);
+        let mut left = U256::try_from(if down { amount0 } else { amount1 }).ok()?;
+        let Terms { fee_pips, tick_spacing } = self.terms;
+        let reached = walk(before, tick_spacing, down, end, |step| {
+            let fee = match step.ends {
+                // It ends where the amount does, or at the trader's limit: either way what is left of the amount is its fee.
+                StepEnd::Swap => left.checked_sub(step.amount_in)?,
+                _ => fee_on_top(step.amount_in, fee_pips)?,
+            };
+            left = left.checked_sub(step.amount_in)?.checked_sub(fee)?;
+            let paid = self.paid.get_mut(side)?;
+            *paid = paid.checked_add(fee)?;
+            self.earn(side, fee, step.liquidity, before.fee_protocol)?;
+            if let StepEnd::Crossed(tick) = step.ends { self.cross(tick) } else { Some(()) }
+        })?;
+        (reached == liquidity).then_some(())
+    }
+
+    /// `Tick.cross`: what was outside is inside from now on, seen from the other side.
+    fn cross(&mut self, tick: i32) -> Option<()> {
+        let [outside0, outside1] = *self.outside.get(&tick)?;
+        let [growth0, growth1] = self.growth;
+        self.outside.insert_mut(tick, [growth0.wrapping_sub(outside0), growth1.wrapping_sub(outside1)]);
+        Some(())
+    }
+}
+
+impl Position {
+    /// What its liquidity earned since it was touched, raw units; cut to 128 bits, as the contract does.
+    fn earned(&self, inside: Both<U256>) -> Option<Both<u128>> {
+        let liquidity = U256::from(self.liquidity);
+        let one = |now: U256, last: U256| {
+            let earned = mul_div(now.wrapping_sub(last), liquidity, U256::ONE.wrapping_shl(128), Round::Down)?;
+            Some(earned.wrapping_to::<u128>())
+        };
+        let ([now0, now1], [last0, last1]) = (inside, self.inside_last);
+        Some([one(now0, last0)?, one(now1, last1)?])
+    }
+}
+
+/// One that holds nothing and is owed nothing needs no place: the contract finds the same in it when it is opened again.
+fn put(positions: &mut HashTrieMapSync<PositionKey, Position>, key: PositionKey, position: Position) {
+    if position.liquidity == 0 && position.owed == [0, 0] {
+        positions.remove_mut(&key);
+    } else {
+        positions.insert_mut(key, position);
+    }
+}
+
+#[cfg(test)]
+mod tests;

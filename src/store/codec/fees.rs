@@ -1,0 +1,86 @@
+//! A pool's books as bytes. A position takes about a hundred.
+
+use alloy::primitives::U256;
+use rpds::HashTrieMapSync;
+
+use super::parts::{CodecError, Parser, TAG, Writer, varint};
+use crate::domain::pool::{
+    fees::{Books, Both, Fees, Position, PositionKey},
+    swap::Terms,
+};
+
+const UNKNOWN: u8 = 0;
+/// Its positions are not known.
+const BOOKS: u8 = 1;
+const ALL: u8 = 2;
+
+pub(super) fn write(writer: &mut Writer<'_>, fees: Option<&Fees>) {
+    let Some(fees) = fees else {
+        writer.out.push(UNKNOWN);
+        return;
+    };
+    let Fees { terms, growth, protocol, outside, positions, paid, collected } = fees;
+    writer.out.push(if positions.is_some() { ALL } else { BOOKS });
+    writer.field(&terms.fee_pips);
+    writer.field(&terms.tick_spacing);
+    [growth, paid, collected].into_iter().flatten().for_each(|value| writer.field(value));
+    protocol.iter().for_each(|value| writer.field(value));
+    varint(&mut writer.out, count(outside.size()));
+    for (tick, both) in outside {
+        writer.field(tick);
+        both.iter().for_each(|value| writer.field(value));
+    }
+    if positions.is_none() {
+        return;
+    }
+    let sorted_positions = fees.sorted_positions();
+    varint(&mut writer.out, count(sorted_positions.len()));
+    for (PositionKey { owner, tick_lower, tick_upper }, Position { liquidity, inside_last, owed, principal }) in sorted_positions
+    {
+        writer.field(&owner);
+        writer.field(&tick_lower);
+        writer.field(&tick_upper);
+        writer.field(&liquidity);
+        inside_last.iter().for_each(|value| writer.field(value));
+        owed.iter().chain(&principal).for_each(|value| writer.field(value));
+    }
+}
+
+pub(super) fn read(parser: &mut Parser<'_>) -> Result<Option<Fees>, CodecError> {
+    let kind = parser.byte()?;
+    if kind == UNKNOWN {
+        return Ok(None);
+    }
+    if !matches!(kind, BOOKS | ALL) {
+        return Err(TAG);
+    }
+    let terms = Terms { fee_pips: parser.field()?, tick_spacing: parser.field()? };
+    let (growth, paid, collected) = (two(parser)?, two(parser)?, two(parser)?);
+    let mut books = Books { growth, protocol: both(parser)?, ..Books::default() };
+    for _ in 0..parser.varint()? {
+        books.outside.insert(parser.field()?, two(parser)?);
+    }
+    let mut fees = Fees { paid, collected, ..Fees::seeded(terms, books) };
+    if kind == ALL {
+        let mut positions = HashTrieMapSync::new_sync();
+        for _ in 0..parser.varint()? {
+            let key = PositionKey { owner: parser.field()?, tick_lower: parser.field()?, tick_upper: parser.field()? };
+            let (liquidity, inside_last) = (parser.field()?, two(parser)?);
+            positions.insert_mut(key, Position { liquidity, inside_last, owed: both(parser)?, principal: both(parser)? });
+        }
+        fees.positions = Some(positions);
+    }
+    Ok(Some(fees))
+}
+
+fn two(parser: &mut Parser<'_>) -> Result<Both<U256>, CodecError> {
+    Ok([parser.field()?, parser.field()?])
+}
+
+fn both(parser: &mut Parser<'_>) -> Result<Both<u128>, CodecError> {
+    Ok([parser.field()?, parser.field()?])
+}
+
+fn count(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
