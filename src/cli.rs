@@ -258,11 +258,12 @@ fn audit_chain(runtime: &tokio::runtime::Runtime, config: &Config, chain: &Chain
         }
         let verdict = if report.is_equal() { "equal to the chain" } else { "DRIFT" };
         say_line!(
-            "block {} {}: {} pools with {} ticks compared, {verdict}",
+            "block {} {}: {} pools with {} ticks and {} positions compared, {verdict}",
             report.block_number,
             report.block_hash,
             report.compared,
-            report.ticks
+            report.ticks,
+            report.positions
         );
         report.skipped.iter().for_each(|reason| say_line!("  not compared: {reason}"));
         for pool in &report.drifts {

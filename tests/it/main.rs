@@ -22,6 +22,7 @@ mod engine;
 mod enrich;
 mod examples;
 mod feeds;
+mod fees;
 mod follow;
 mod forks;
 mod logs;

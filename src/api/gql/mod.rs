@@ -20,6 +20,7 @@ mod limits;
 pub(in crate::api) mod liquidity;
 mod loader;
 mod meta;
+mod money;
 mod pins;
 mod pool;
 pub(in crate::api) mod pool_price;

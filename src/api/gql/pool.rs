@@ -14,11 +14,11 @@ use super::{
     event::{At, Burn, Mint, Swap},
     event_query::{self, Within},
     liquidity::{self, Tick, TickRange},
+    money::Money,
     query::nullable,
     rows::Rows,
     scalars::{AddressScalar, BigDecimal, BigInt, Bytes, Cursor, Timestamp},
     token::{Token, decimals},
-    value::{self, PoolValue},
 };
 use crate::{
     domain::{
@@ -59,10 +59,6 @@ impl Pool {
             PoolState::V2(state) => Some(state),
             PoolState::V3(_) => None,
         }
-    }
-
-    fn value(&self) -> PoolValue {
-        PoolValue::new(&self.pin, &self.view)
     }
 
     fn v3(&self) -> Option<&V3State> {
@@ -163,51 +159,6 @@ impl Pool {
     #[graphql(name = "token0Price")]
     async fn token0_price(&self) -> Option<BigDecimal> {
         self.token1_per_token0()?.inverse()?.decimal().map(BigDecimal)
-    }
-
-    /// token0 that it holds, in its own unit: of V2 the reserve, of V3 all that came in less what went out. Null where a token has no decimals.
-    #[graphql(name = "totalValueLockedToken0")]
-    async fn total_value_locked_token0(&self) -> Option<BigDecimal> {
-        self.value().locked0.map(BigDecimal)
-    }
-
-    /// The same of token1.
-    #[graphql(name = "totalValueLockedToken1")]
-    async fn total_value_locked_token1(&self) -> Option<BigDecimal> {
-        self.value().locked1.map(BigDecimal)
-    }
-
-    /// Both in dollars, at the prices of the answer's block. Null where one of them has no price.
-    #[graphql(name = "totalValueLockedUSD")]
-    async fn total_value_locked_usd(&self) -> Option<BigDecimal> {
-        value::locked_usd(&self.pin, &self.view).map(BigDecimal)
-    }
-
-    /// token0 that was ever traded, in either direction, in its own unit.
-    async fn volume_token0(&self) -> Option<BigDecimal> {
-        self.value().volume0.map(BigDecimal)
-    }
-
-    /// token1 that was ever traded, in either direction, in its own unit.
-    async fn volume_token1(&self) -> Option<BigDecimal> {
-        self.value().volume1.map(BigDecimal)
-    }
-
-    /// Dollars that were ever traded, each swap at the prices of its block. Null where the value of some of them is not known.
-    #[graphql(name = "volumeUSD")]
-    async fn volume_usd(&self) -> Option<BigDecimal> {
-        self.value().volume_usd.map(BigDecimal)
-    }
-
-    /// What traders paid for that: the swap fee's part of `volumeUSD`.
-    #[graphql(name = "feesUSD")]
-    async fn fees_usd(&self) -> Option<BigDecimal> {
-        self.value().fees_usd.map(BigDecimal)
-    }
-
-    /// Swaps so far.
-    async fn swap_count(&self) -> u32 {
-        self.value().swaps
     }
 
     /// token1 per token0, in the tokens' own units: what one token0 costs. Null where `token0Price` is.
@@ -330,6 +281,11 @@ impl Pool {
         let decimals = decimals(&self.pin, &self.view.meta.token0).zip(decimals(&self.pin, &self.view.meta.token1));
         let price = found.zip(decimals).and_then(|((tick, _), (zero, one))| tick_ratio(tick)?.in_units(zero, one)?.decimal());
         Ok(price.map(BigDecimal))
+    }
+
+    #[graphql(flatten)]
+    async fn money(&self) -> Money<'_> {
+        Money { pin: &self.pin, view: &self.view }
     }
 
     /// What it did lately, as of the block of the answer.

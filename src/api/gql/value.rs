@@ -4,7 +4,11 @@ use alloy::primitives::U256;
 
 use super::token::decimals;
 use crate::{
-    domain::{dollars::usd_text, price},
+    domain::{
+        dollars::usd_text,
+        pool::{PoolState, fees::Both},
+        price,
+    },
     store::{Pin, PoolView},
 };
 
@@ -21,6 +25,15 @@ pub(in crate::api) struct PoolValue {
     /// Null where the value of some swap is not known.
     pub(in crate::api) volume_usd: Option<String>,
     pub(in crate::api) fees_usd: Option<String>,
+    /// What traders paid, the protocol's part included.
+    pub(in crate::api) fees0: Option<String>,
+    pub(in crate::api) fees1: Option<String>,
+    /// Fees that owners of positions took out.
+    pub(in crate::api) collected0: Option<String>,
+    pub(in crate::api) collected1: Option<String>,
+    /// What the protocol may take out.
+    pub(in crate::api) protocol0: Option<String>,
+    pub(in crate::api) protocol1: Option<String>,
     pub(in crate::api) swaps: u32,
 }
 
@@ -32,7 +45,18 @@ impl PoolValue {
         let (buys, sells) = view.market.totals();
         let usd = buys.volume_usd().zip(sells.volume_usd()).map(|(bought, sold)| bought.saturating_add(sold));
         let fees = |usd: u128| usd.saturating_mul(u128::from(view.meta.fee_pips)).checked_div(PIPS);
+        let [fees0, fees1] = paid(view).map_or([None, None], |paid| paid.map(Some));
+        let books = view.image.fees.as_deref();
+        let [collected0, collected1] =
+            books.filter(|fees| fees.positions.is_some()).map_or([None, None], |fees| fees.collected.map(Some));
+        let [protocol0, protocol1] = books.map_or([None, None], |fees| fees.protocol.map(|raw| Some(U256::from(raw))));
         Self {
+            fees0: fees0.and_then(|raw| written(raw, decimals0)),
+            fees1: fees1.and_then(|raw| written(raw, decimals1)),
+            collected0: collected0.and_then(|raw| written(raw, decimals0)),
+            collected1: collected1.and_then(|raw| written(raw, decimals1)),
+            protocol0: protocol0.and_then(|raw| written(raw, decimals0)),
+            protocol1: protocol1.and_then(|raw| written(raw, decimals1)),
             locked0: locked.and_then(|(held, _)| written(held, decimals0)),
             locked1: locked.and_then(|(_, held)| written(held, decimals1)),
             volume0: written(buys.volume0.saturating_add(sells.volume0), decimals0),
@@ -42,6 +66,16 @@ impl PoolValue {
             swaps: buys.trades.saturating_add(sells.trades),
         }
     }
+}
+
+/// What traders paid in token0 and token1, raw units. A pair takes its part of all that comes in; a buy pays token1.
+fn paid(view: &PoolView) -> Option<Both<U256>> {
+    if let PoolState::V3(_) = view.image.state {
+        return Some(view.image.fees.as_ref()?.paid);
+    }
+    let (buys, sells) = view.market.totals();
+    let part = |raw: U256| raw.saturating_mul(U256::from(view.meta.fee_pips)).checked_div(U256::from(PIPS));
+    Some([part(sells.volume0)?, part(buys.volume1)?])
 }
 
 /// What a pool holds in dollars, both tokens together. `None` where one that is there has no price.

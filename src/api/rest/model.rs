@@ -153,6 +153,18 @@ pub(super) struct Pool {
     /// What traders paid for that.
     #[serde(rename = "feesUSD")]
     fees_usd: Option<Decimal>,
+    /// What traders paid in token0, the protocol's part included: of V3 what the contract took, step by step. As far as this server has read.
+    fees_token0: Option<Decimal>,
+    /// The same in token1.
+    fees_token1: Option<Decimal>,
+    /// V3: fees in token0 that owners of positions took out, without what they had put in. Null where the pool is older than what this server has read.
+    collected_fees_token0: Option<Decimal>,
+    /// The same in token1.
+    collected_fees_token1: Option<Decimal>,
+    /// V3: token0 that the protocol took and has not collected yet, as `protocolFees()` answers.
+    protocol_fees_token0: Option<Decimal>,
+    /// The same of token1.
+    protocol_fees_token1: Option<Decimal>,
     /// Swaps so far.
     swap_count: u32,
     status: PoolStatus,
@@ -197,6 +209,12 @@ impl Pool {
             volume_token1: value.volume1.map(Decimal),
             volume_usd: value.volume_usd.map(Decimal),
             fees_usd: value.fees_usd.map(Decimal),
+            fees_token0: value.fees0.map(Decimal),
+            fees_token1: value.fees1.map(Decimal),
+            collected_fees_token0: value.collected0.map(Decimal),
+            collected_fees_token1: value.collected1.map(Decimal),
+            protocol_fees_token0: value.protocol0.map(Decimal),
+            protocol_fees_token1: value.protocol1.map(Decimal),
             swap_count: value.swaps,
             status: view.status.into(),
             held_at: view.held_at.map(Into::into),
