@@ -192,6 +192,7 @@ async fn bench(pools: usize, touched: usize, rounds: usize) {
         fee_pips: 3_000,
         pools: Vec::new(),
         older_pools: false,
+        position_manager: None,
     };
     let tree = ChainTree::start(Arc::new(Deps {
         chain: 1,

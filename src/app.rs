@@ -360,6 +360,7 @@ pub fn dex_spec(dex: &config::DexConfig) -> DexSpec {
         fee_pips: dex.v2_fee_pips(),
         pools: Vec::new(),
         older_pools: dex.older_pools,
+        position_manager: dex.position_manager.filter(|_| dex.protocol == ProtocolConfig::UniswapV3),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use alloy::primitives::B256;
+use alloy::primitives::{B256, U256};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
         compare::{Drift, compare, compare_books, compare_position},
         pool::{
             PoolId, PoolMeta, PoolState,
-            fees::{Books, Position, PositionKey},
+            fees::{Books, Position, PositionKey, Token},
         },
     },
     store::{Pin, PoolStatus},
@@ -41,6 +41,9 @@ pub struct PoolAt {
     /// Those that are known; of a pool that is older than what was read there are none.
     #[serde(default)]
     pub positions: Vec<(PositionKey, Position)>,
+    /// Position managers' tokens.
+    #[serde(default)]
+    pub tokens: Vec<(U256, Token)>,
 }
 
 /// What an audit found.
@@ -53,8 +56,10 @@ pub struct Report {
     pub compared: usize,
     /// Initialised ticks among them.
     pub ticks: usize,
-    /// Their positions, as far as they are known.
+    /// Their positions, as far as they are known …
     pub positions: usize,
+    /// … and tokens that stand for them.
+    pub tokens: usize,
     /// Pools that do not claim to be current, and pools whose contract did not answer.
     pub skipped: Vec<String>,
     pub drifts: Vec<PoolDrift>,
@@ -93,6 +98,7 @@ impl StateAt {
                 state: view.image.state.clone(),
                 books: view.image.fees.as_ref().map(|fees| fees.books()),
                 positions: view.image.fees.as_ref().map(|fees| fees.sorted_positions()).unwrap_or_default(),
+                tokens: view.image.fees.as_ref().map(|fees| fees.sorted_tokens()).unwrap_or_default(),
             })
             .collect();
         pools.sort_by_key(|p| p.meta.id);
@@ -114,6 +120,7 @@ pub async fn compare_state(source: &dyn ChainSource, state: &StateAt) -> Result<
         compared: 0,
         ticks: 0,
         positions: 0,
+        tokens: 0,
         skipped: Vec::new(),
         drifts: Vec::new(),
     };
@@ -132,6 +139,8 @@ pub async fn compare_state(source: &dyn ChainSource, state: &StateAt) -> Result<
                 }
                 report.positions = report.positions.saturating_add(ours.positions.len());
                 drifts.extend(compare_positions(source, state.block.hash, ours).await?);
+                report.tokens = report.tokens.saturating_add(ours.tokens.len());
+                drifts.extend(compare_tokens(source, state.block.hash, ours).await?);
                 if !drifts.is_empty() {
                     report.drifts.push(PoolDrift { pool: id, drifts });
                 }
@@ -149,7 +158,25 @@ async fn compare_positions(source: &dyn ChainSource, at: B256, pool: &PoolAt) ->
     for ((key, ours), theirs) in pool.positions.iter().zip(answers) {
         let name = format!("{:#x}:{}:{}", key.owner, key.tick_lower, key.tick_upper);
         match theirs {
-            Ok(theirs) => drifts.extend(compare_position(&name, ours, &theirs)),
+            Ok(theirs) => drifts.extend(compare_position(&name, (key.owner, ours), (key.owner, &theirs))),
+            Err(reason) => {
+                drifts.push(Drift { field: format!("position[{name}]"), ours: format!("{ours:?}"), chain: reason });
+            }
+        }
+    }
+    Ok(drifts)
+}
+
+/// The manager itself says whose a token is and what is behind it. Of one that was burnt it says nothing.
+async fn compare_tokens(source: &dyn ChainSource, at: B256, pool: &PoolAt) -> Result<Vec<Drift>, ChainError> {
+    let asked: Vec<_> = pool.tokens.iter().map(|(token_id, token)| (token.manager, *token_id)).collect();
+    let answers = contract_state::tokens(source, at, &asked).await?;
+    let mut drifts = Vec::new();
+    for ((token_id, ours), theirs) in pool.tokens.iter().zip(answers) {
+        let name = format!("{:#x}#{token_id}", ours.manager);
+        match theirs {
+            Ok((owner, theirs)) => drifts.extend(compare_position(&name, (ours.owner, &ours.position), (owner, &theirs))),
+            Err(_) if ours.owner.is_zero() => {}
             Err(reason) => {
                 drifts.push(Drift { field: format!("position[{name}]"), ours: format!("{ours:?}"), chain: reason });
             }

@@ -258,12 +258,13 @@ fn audit_chain(runtime: &tokio::runtime::Runtime, config: &Config, chain: &Chain
         }
         let verdict = if report.is_equal() { "equal to the chain" } else { "DRIFT" };
         say_line!(
-            "block {} {}: {} pools with {} ticks and {} positions compared, {verdict}",
+            "block {} {}: {} pools with {} ticks, {} positions and {} tokens of positions compared, {verdict}",
             report.block_number,
             report.block_hash,
             report.compared,
             report.ticks,
-            report.positions
+            report.positions,
+            report.tokens
         );
         report.skipped.iter().for_each(|reason| say_line!("  not compared: {reason}"));
         for pool in &report.drifts {

@@ -30,7 +30,7 @@ use swaptide::{
     },
     chain::{
         registry::{DexSpec, Registry},
-        sim::{Sim, V2_FACTORY, V3_FACTORY, Weather},
+        sim::{MANAGER, Sim, V2_FACTORY, V3_FACTORY, Weather},
     },
     domain::{block::BlockRef, pool::Protocol, reconcile::ChainUpdate, record::BlockRecord},
     store::{
@@ -56,6 +56,7 @@ fn dexes() -> Vec<DexSpec> {
         fee_pips: 3_000,
         pools: Vec::new(),
         older_pools: false,
+        position_manager: (protocol == Protocol::UniswapV3).then_some(MANAGER),
     };
     vec![dex("v2", Protocol::UniswapV2, V2_FACTORY), dex("v3", Protocol::UniswapV3, V3_FACTORY)]
 }

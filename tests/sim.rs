@@ -26,7 +26,7 @@ use swaptide::{
     actors::{Deps, Finality, Plan, StartBlock, tree::ChainTree},
     chain::{
         registry::{DexSpec, Registry},
-        sim::{Sim, SimRng, V2_FACTORY, V3_FACTORY, Weather, enrichment},
+        sim::{MANAGER, Sim, SimRng, V2_FACTORY, V3_FACTORY, Weather, enrichment},
     },
     domain::{
         block::BlockRef,
@@ -388,6 +388,7 @@ fn dexes() -> Vec<DexSpec> {
         fee_pips: 3_000,
         pools: Vec::new(),
         older_pools: false,
+        position_manager: (protocol == Protocol::UniswapV3).then_some(MANAGER),
     };
     vec![dex("v2", Protocol::UniswapV2, V2_FACTORY), dex("v3", Protocol::UniswapV3, V3_FACTORY)]
 }
@@ -427,7 +428,8 @@ fn oracle(sim: &Sim) -> Oracle {
         for event in &selected.events {
             let (_, image) = oracle.pools.get_mut(&event.pool).unwrap();
             image.apply(&event.body).unwrap();
-            let stateful = !matches!(event.body.kind(), EventKind::PoolCreated | EventKind::Undecodable);
+            let stateful =
+                !matches!(event.body.kind(), EventKind::PoolCreated | EventKind::Undecodable) && !event.body.is_of_manager();
             after.push(stateful.then(|| image.state.after()));
         }
         let touched: BTreeSet<PoolId> = selected.events.iter().map(|event| event.pool).collect();

@@ -4,8 +4,6 @@
 
 use std::sync::Arc;
 
-use alloy::primitives::Address;
-
 use super::{
     commit::Step,
     follow::{FollowError, Follower},
@@ -13,7 +11,7 @@ use super::{
     table::Snapshots,
 };
 use crate::{
-    chain::{RangeLogs, decode, registry::DexSpec},
+    chain::RangeLogs,
     domain::{
         block::BlockRef,
         reconcile::{ChainUpdate, Reconciler},
@@ -37,7 +35,7 @@ impl Follower {
         let from = self.reconciler.tip().number.saturating_add(1);
         let quiet = !deps.live.head().at_head;
         let mut progress = Progress::start(&deps.live.chain_name, from, to, deps.plan.progress_bar);
-        let wanted = Wanted { topics: decode::watched_topics().into(), addresses: watched_addresses(&deps.joined.get()).into() };
+        let wanted = Wanted::of(&deps.joined.get());
         let mut ranges = Ranges::new(deps.source.clone(), wanted, from, to);
         while let Some(fetched) = self.ask(async { Ok(ranges.next().await) }).await? {
             let tip = self.reconciler.tip();
@@ -110,19 +108,4 @@ impl Follower {
             }
         }
     }
-}
-
-/// Where only listed pools are watched, the node need not send the others.
-pub(super) fn watched_addresses(dexes: &[DexSpec]) -> Vec<Address> {
-    if dexes.is_empty() {
-        // An empty list would mean all; no log is ever emitted by this one.
-        return vec![Address::ZERO];
-    }
-    if dexes.iter().any(|dex| dex.pools.is_empty()) {
-        return Vec::new();
-    }
-    let mut addresses: Vec<Address> = dexes.iter().flat_map(|dex| dex.pools.iter().copied().chain([dex.factory])).collect();
-    addresses.sort_unstable();
-    addresses.dedup();
-    addresses
 }

@@ -56,6 +56,7 @@ impl Follower {
             registry.insert(Arc::new(meta.clone()));
         }
         restore_pools(&deps, &table, &boot, &reconciler).await?;
+        table.borrow().tell_tokens(&mut registry);
         let floor = reconciler.anchor().number.saturating_add(1);
         let commit = Commit {
             extended: boot.window.into_iter().filter(|r| r.block.number >= floor).map(Arc::new).collect(),
@@ -109,6 +110,7 @@ impl Follower {
         let mut metas: Vec<Arc<PoolMeta>> = table.borrow().entries.values().map(|e| e.meta.clone()).collect();
         metas.sort_by_key(|m| (m.created.block.number, m.created.log_index));
         metas.into_iter().for_each(|meta| registry.insert(meta));
+        table.borrow().tell_tokens(&mut registry);
         let linked: Vec<BlockRef> = head.window.iter().map(|r| r.block).collect();
         let reconciler = link(&linked, head.finalized_number, tip);
         Some(Self::new(deps, table, registry, reconciler))

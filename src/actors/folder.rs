@@ -55,6 +55,7 @@ impl Folder {
     pub(super) fn insert(&mut self, meta: &Arc<PoolMeta>, known: Known) {
         self.registry.insert(meta.clone());
         let Known { image, trading, updated } = known;
+        image.fees.iter().for_each(|fees| self.registry.insert_tokens(meta.id, fees));
         let folded = Folded { meta: meta.clone(), image, trading, updated, broken: false, events_since_snapshot: 0 };
         self.pools.insert(meta.id, folded);
     }

@@ -11,7 +11,6 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
     Deps,
-    backfill::watched_addresses,
     boot::{Traded, ask_anchor, replayed},
     commit::fetch_tokens,
     folder::{Folded, Folder},
@@ -24,7 +23,7 @@ use super::{
 };
 use crate::{
     chain::{
-        BlockTag, ChainError, decode,
+        BlockTag, ChainError,
         registry::{DexSpec, Registry},
     },
     domain::{
@@ -115,8 +114,7 @@ async fn read_back(deps: &Arc<Deps>, spec: &DexSpec) -> Result<Ready, SeedError>
     let from = ready.at.number.saturating_add(1);
     let name = format!("{}: {}", deps.live.chain_name, spec.name);
     let mut progress = Progress::start(&name, from, below.max(from), false);
-    let wanted =
-        Wanted { topics: decode::watched_topics().into(), addresses: watched_addresses(std::slice::from_ref(spec)).into() };
+    let wanted = Wanted::of(std::slice::from_ref(spec));
     while ready.at.number.saturating_add(JOIN_GAP_BLOCKS) < below {
         let from = ready.at.number.saturating_add(1);
         let mut ranges = Ranges::new(deps.source.clone(), wanted.clone(), from, below);
@@ -256,10 +254,7 @@ impl Follower {
     /// Logs of the blocks from where the source is to the anchor, and of those that can still be taken back.
     async fn missing(&self, ready: &Ready) -> Result<(Vec<BlockLogs>, Vec<BlockLogs>), FollowError> {
         let anchor = self.reconciler.anchor();
-        let wanted = Wanted {
-            topics: decode::watched_topics().into(),
-            addresses: watched_addresses(std::slice::from_ref(&ready.spec)).into(),
-        };
+        let wanted = Wanted::of(std::slice::from_ref(&ready.spec));
         let mut settled = Vec::new();
         let mut at = ready.at;
         if at.number < anchor.number {
@@ -318,6 +313,7 @@ impl Follower {
                 table.fault(&id, pool.updated);
             }
             self.registry.insert(pool.meta.clone());
+            pool.image.fees.iter().for_each(|fees| self.registry.insert_tokens(id, fees));
             for token in [pool.meta.token0, pool.meta.token1] {
                 if deps.live.token(&token).is_none() && !tokens.contains_key(&token) {
                     self.pending_tokens.tokens.insert(token);

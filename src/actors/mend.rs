@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What moves a pool with ticks, its books, or what it holds.
-const MOVES: [EventKind; 8] = [
+const MOVES: [EventKind; 12] = [
     EventKind::Initialize,
     EventKind::Swap,
     EventKind::Mint,
@@ -28,6 +28,10 @@ const MOVES: [EventKind; 8] = [
     EventKind::Flash,
     EventKind::CollectProtocol,
     EventKind::SetFeeProtocol,
+    EventKind::IncreaseLiquidity,
+    EventKind::DecreaseLiquidity,
+    EventKind::CollectPosition,
+    EventKind::TransferPosition,
 ];
 
 /// Rows of one page; fewer in tests, so that there are several.
@@ -72,6 +76,7 @@ async fn refold(deps: &Deps, pool: &PoolMeta, to: &BlockRef, held: bool) -> Resu
             let _ = image.apply(&event.row.event.body);
         }
     }
+    image.end_block(to);
     Ok(image)
 }
 

@@ -2,15 +2,19 @@
 //!
 //! Fetching runs on the worker threads; whoever takes the ranges sets the pace.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use alloy::primitives::{Address, B256};
 use futures_util::future::BoxFuture;
 use tokio::{task::JoinHandle, time::Instant};
 
 use crate::{
-    chain::{BlockTag, ChainError, ChainSource, RangeLogs},
-    domain::block::BlockRef,
+    chain::{BlockTag, ChainError, ChainSource, RangeLogs, decode, registry::DexSpec},
+    domain::{block::BlockRef, event::RawLog},
 };
 
 /// Ranges that are fetched at once.
@@ -29,6 +33,33 @@ const BUSY_TIME: Duration = Duration::from_secs(4);
 pub(super) struct Wanted {
     pub(super) topics: Arc<[B256]>,
     pub(super) addresses: Arc<[Address]>,
+    /// Position managers, whose logs are asked for by their address: their topics are those of every token.
+    pub(super) managers: Arc<[Address]>,
+}
+
+impl Wanted {
+    /// Everything that these exchanges emit.
+    pub(super) fn of(dexes: &[DexSpec]) -> Self {
+        let mut managers: Vec<Address> = dexes.iter().filter_map(|dex| dex.position_manager).collect();
+        managers.sort_unstable();
+        managers.dedup();
+        Self { topics: decode::watched_topics().into(), addresses: watched_addresses(dexes).into(), managers: managers.into() }
+    }
+}
+
+/// Where only listed pools are watched, the node need not send the others.
+fn watched_addresses(dexes: &[DexSpec]) -> Vec<Address> {
+    if dexes.is_empty() {
+        // An empty list would mean all; no log is ever emitted by this one.
+        return vec![Address::ZERO];
+    }
+    if dexes.iter().any(|dex| dex.pools.is_empty()) {
+        return Vec::new();
+    }
+    let mut addresses: Vec<Address> = dexes.iter().flat_map(|dex| dex.pools.iter().copied().chain([dex.factory])).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
 }
 
 /// One fetched range, and what it taught about the node.
@@ -136,7 +167,7 @@ fn range(
     wanted: Wanted,
 ) -> BoxFuture<'static, Result<(RangeLogs, u64), ChainError>> {
     Box::pin(async move {
-        match source.range_logs(from, to, &wanted.topics, &wanted.addresses).await {
+        match whole(source.as_ref(), from, to, &wanted).await {
             Err(ChainError::RangeTooLarge(reason)) if from < to => {
                 tracing::debug!(%reason, from, to, "halving the range");
                 let middle = from.saturating_add(to.saturating_sub(from) / 2);
@@ -148,4 +179,38 @@ fn range(
             other => Ok((other?, 1)),
         }
     })
+}
+
+/// A range of pools and of managers, as one.
+async fn whole(source: &dyn ChainSource, from: u64, to: u64, wanted: &Wanted) -> Result<RangeLogs, ChainError> {
+    let of_pools = source.range_logs(from, to, &wanted.topics, &wanted.addresses);
+    if wanted.managers.is_empty() {
+        return of_pools.await;
+    }
+    let topics = decode::manager_topics();
+    let of_managers = source.range_logs(from, to, &topics, &wanted.managers);
+    let (of_pools, of_managers) = tokio::try_join!(of_pools, of_managers)?;
+    merged(of_pools, of_managers)
+}
+
+/// In the order of the chain. Both must be of the same one.
+fn merged(one: RangeLogs, other: RangeLogs) -> Result<RangeLogs, ChainError> {
+    let apart = |a: &BlockRef, b: &BlockRef| {
+        ChainError::Contradiction(format!("two answers about one range have blocks {} {} and {}", a.number, a.hash, b.hash))
+    };
+    if one.end.hash != other.end.hash {
+        return Err(apart(&one.end, &other.end));
+    }
+    let mut blocks: BTreeMap<u64, (BlockRef, Vec<RawLog>)> = BTreeMap::new();
+    for (block, logs) in one.blocks.into_iter().chain(other.blocks) {
+        let (known, all) = blocks.entry(block.number).or_insert_with(|| (block, Vec::new()));
+        if known.hash != block.hash {
+            return Err(apart(known, &block));
+        }
+        all.extend(logs);
+    }
+    for (_, logs) in blocks.values_mut() {
+        logs.sort_by_key(|log| log.log_index);
+    }
+    Ok(RangeLogs { blocks: blocks.into_values().collect(), end: one.end })
 }

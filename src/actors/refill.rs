@@ -68,6 +68,10 @@ impl Refill {
         let ours = boot.pools.into_iter().filter(|meta| joined.iter().any(|spec| sources::covers(spec, meta)));
         ours.for_each(|meta| registry.insert(Arc::new(meta)));
         revert.iter().for_each(|hash| registry.revert(*hash));
+        // A token may have changed hands within the gap without a word of its pool.
+        for view in deps.live.pin().pools() {
+            view.image.fees.iter().for_each(|fees| registry.insert_tokens(view.meta.id, fees));
+        }
         Ok(Self { folder: Folder::new(deps.chain, registry), left: revert.to_vec() })
     }
 

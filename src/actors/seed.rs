@@ -83,7 +83,7 @@ pub(super) async fn seed(deps: &Arc<Deps>, specs: &[DexSpec], anchor: BlockRef, 
 /// Every pool that the factory created up to `anchor`, from its own logs. Those are stored, too.
 async fn created_before(deps: &Arc<Deps>, spec: &DexSpec, anchor: BlockRef) -> Result<Vec<Arc<PoolMeta>>, SeedError> {
     let topics = decode::creation_topics(spec.protocol);
-    let wanted = Wanted { topics: topics.into(), addresses: [spec.factory].into() };
+    let wanted = Wanted { topics: topics.into(), addresses: [spec.factory].into(), managers: [].into() };
     let mut ranges = Ranges::new(deps.source.clone(), wanted, 0, anchor.number).sparse();
     let name = format!("{}: pools of {}", deps.live.chain_name, spec.name);
     let mut progress = Progress::start(&name, 0, anchor.number, deps.plan.progress_bar);

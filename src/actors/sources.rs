@@ -32,12 +32,17 @@ impl Joined {
 
 /// What a source's cursor is kept under while it is joined. Not the dex's name: that may be changed.
 pub(super) fn name(spec: &DexSpec) -> String {
-    match spec.pools.as_slice() {
+    let name = match spec.pools.as_slice() {
         [] => format!("dex:{:#x}", spec.factory),
         pools => {
             let pools: Vec<String> = pools.iter().map(|pool| format!("{pool:#x}")).collect();
             format!("pool:{:#x}:{}", spec.factory, pools.join(":"))
         }
+    };
+    // Read without the manager, it is another source: what a position is follows from all of its past.
+    match spec.position_manager {
+        Some(manager) => format!("{name}+{manager:#x}"),
+        None => name,
     }
 }
 
@@ -108,6 +113,7 @@ mod tests {
             fee_pips: 3_000,
             pools: pool.map(Address::repeat_byte).into_iter().collect(),
             older_pools: false,
+            position_manager: None,
         }
     }
 

@@ -12,6 +12,7 @@ use super::{
     supervise::{Restart, Spec, supervise},
 };
 use crate::{
+    chain::registry::Registry,
     domain::{
         block::BlockRef,
         event::EventKind,
@@ -233,6 +234,13 @@ impl Table {
             snapshots.pools.push(PoolSnapshot { chain: deps.chain, pool: *id, block: at, image, market: Some(market) });
         }
         snapshots
+    }
+
+    /// Which position managers' tokens are in which pool.
+    pub(super) fn tell_tokens(&self, registry: &mut Registry) {
+        for (id, entry) in &self.entries {
+            entry.image.fees.iter().for_each(|fees| registry.insert_tokens(*id, fees));
+        }
     }
 
     /// After a restart of `Ingest`: what was not committed is forgotten.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use alloy::primitives::U256;
 use axum::{
     Json,
     extract::{Query, State},
@@ -19,7 +20,7 @@ use crate::{
         block::BlockRef,
         pool::{
             PoolMeta, PoolState,
-            fees::{Books, Position, PositionKey},
+            fees::{Books, Position, PositionKey, Token},
         },
     },
     store::{Freshness, Live, Pin, PoolStatus, PoolView},
@@ -141,6 +142,7 @@ struct PoolOfState<'a> {
     state: &'a PoolState,
     books: Option<Books>,
     positions: Vec<(PositionKey, Position)>,
+    tokens: Vec<(U256, Token)>,
 }
 
 /// `/admin/state`: the whole live state of one epoch, every tick and position included; what `swaptide audit` compares with the chain.
@@ -163,6 +165,7 @@ fn live_state(pin: &Pin) -> Response {
             state: &view.image.state,
             books: view.image.fees.as_ref().map(|fees| fees.books()),
             positions: view.image.fees.as_ref().map(|fees| fees.sorted_positions()).unwrap_or_default(),
+            tokens: view.image.fees.as_ref().map(|fees| fees.sorted_tokens()).unwrap_or_default(),
         })
         .collect();
     Json(LiveState { chain_id: pin.chain(), epoch: pin.head().epoch, block: pin.head().block, pools }).into_response()

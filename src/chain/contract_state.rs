@@ -22,6 +22,9 @@ const FEE_GROWTH_GLOBAL_0: [u8; 4] = hex!("f3058399");
 const FEE_GROWTH_GLOBAL_1: [u8; 4] = hex!("46141319");
 const PROTOCOL_FEES: [u8; 4] = hex!("1ad8b03b");
 const POSITIONS: [u8; 4] = hex!("514ea4bf");
+const OWNER_OF: [u8; 4] = hex!("6352211e");
+/// `positions(uint256)` of a position manager.
+const MANAGED: [u8; 4] = hex!("99fbab88");
 const BALANCE_OF: [u8; 4] = hex!("70a08231");
 
 /// `slot0` has seven words: the longest answer of the first round.
@@ -32,6 +35,9 @@ const TICK_BYTES: usize = 4 * 32;
 
 /// `positions` has five: liquidity, fee growth inside, what is owed.
 const POSITION_BYTES: usize = 5 * 32;
+
+/// `positions` of a position manager has twelve.
+const MANAGED_BYTES: usize = 12 * 32;
 
 /// Calls of one `call_batch`: 64 pools of tick spacing 60, or 1 of tick spacing 1. It bounds the memory of an audit.
 const ROUND_MAX_CALLS: usize = 8_192;
@@ -123,6 +129,40 @@ pub async fn positions(
             // What of it is principal the contract does not know.
             let principal = [0; 2];
             Ok(Position { liquidity: uint(liquidity, 128, "liquidity")?, inside_last: [inside0, inside1], owed, principal })
+        }));
+    }
+    Ok(found)
+}
+
+/// Who owns each of these tokens of a position manager and what is behind it, in the order asked. `Err` says why it did not answer.
+///
+/// # Errors
+/// When the node cannot be asked.
+pub async fn tokens(
+    source: &dyn ChainSource,
+    at: B256,
+    asked: &[(Address, U256)],
+) -> Result<Vec<Reading<(Address, Position)>>, ChainError> {
+    let mut found = Vec::with_capacity(asked.len());
+    for some in asked.chunks(ROUND_MAX_CALLS / 2) {
+        let of = |(manager, token_id): &(Address, U256), selector: [u8; 4]| Call {
+            to: *manager,
+            data: [&selector[..], &token_id.to_be_bytes::<32>()].concat().into(),
+        };
+        let calls = some.iter().flat_map(|token| [of(token, OWNER_OF), of(token, MANAGED)]).collect();
+        let answers = batched(source, at, calls, MANAGED_BYTES).await?;
+        let (pairs, _) = answers.as_chunks::<2>();
+        found.extend(pairs.iter().map(|[owner, position]| {
+            let [owner] = words(owner, "ownerOf()")?;
+            let [_, _, _, _, _, _, _, liquidity, inside0, inside1, owed0, owed1] = words(position, "positions()")?;
+            let owed = [uint(owed0, 128, "tokensOwed0")?, uint(owed1, 128, "tokensOwed1")?];
+            let position = Position {
+                liquidity: uint(liquidity, 128, "liquidity")?,
+                inside_last: [inside0, inside1],
+                owed,
+                principal: [0; 2],
+            };
+            Ok((Address::from_word(owner.into()), position))
         }));
     }
     Ok(found)

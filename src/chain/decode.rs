@@ -38,6 +38,14 @@ pub(super) mod abi {
             event IncreaseObservationCardinalityNext(uint16 observationCardinalityNextOld, uint16 observationCardinalityNextNew);
         }
     }
+    pub(in crate::chain) mod manager {
+        alloy::sol! {
+            event IncreaseLiquidity(uint256 indexed tokenId, uint128 liquidity, uint256 amount0, uint256 amount1);
+            event DecreaseLiquidity(uint256 indexed tokenId, uint128 liquidity, uint256 amount0, uint256 amount1);
+            event Collect(uint256 indexed tokenId, address recipient, uint256 amount0, uint256 amount1);
+            event Transfer(address indexed from, address indexed to, uint256 indexed tokenId);
+        }
+    }
 }
 
 /// What a log turned out to be.
@@ -70,6 +78,10 @@ pub(super) enum Kind {
     V3CollectProtocol,
     V3SetFeeProtocol,
     V3IncreaseObservationCardinalityNext,
+    V3IncreaseLiquidity,
+    V3DecreaseLiquidity,
+    V3CollectPosition,
+    V3TransferPosition,
 }
 
 /// Ordered by how often they occur.
@@ -91,10 +103,23 @@ const KINDS: [(B256, Kind); 15] = [
     (abi::v3::IncreaseObservationCardinalityNext::SIGNATURE_HASH, Kind::V3IncreaseObservationCardinalityNext),
 ];
 
+/// What position managers emit. The topic of a transfer is that of every token, so these are ours by their address alone.
+const MANAGER_KINDS: [(B256, Kind); 4] = [
+    (abi::manager::IncreaseLiquidity::SIGNATURE_HASH, Kind::V3IncreaseLiquidity),
+    (abi::manager::DecreaseLiquidity::SIGNATURE_HASH, Kind::V3DecreaseLiquidity),
+    (abi::manager::Collect::SIGNATURE_HASH, Kind::V3CollectPosition),
+    (abi::manager::Transfer::SIGNATURE_HASH, Kind::V3TransferPosition),
+];
+
 impl Kind {
     pub(super) fn of(topic0: &B256) -> Option<Self> {
         // Fifteen comparisons that nearly always fail at the first byte: cheaper than hashing.
         KINDS.iter().find(|(hash, _)| hash == topic0).map(|(_, kind)| *kind)
+    }
+
+    /// The same of what a position manager emits.
+    pub(super) fn of_manager(topic0: &B256) -> Option<Self> {
+        MANAGER_KINDS.iter().find(|(hash, _)| hash == topic0).map(|(_, kind)| *kind)
     }
 
     pub(super) fn protocol(self) -> Protocol {
@@ -114,6 +139,12 @@ impl Kind {
 #[must_use]
 pub fn watched_topics() -> Vec<B256> {
     KINDS.iter().map(|(hash, _)| *hash).collect()
+}
+
+/// topic0 of every event of a position manager, to be asked for by its address.
+#[must_use]
+pub fn manager_topics() -> Vec<B256> {
+    MANAGER_KINDS.iter().map(|(hash, _)| *hash).collect()
 }
 
 /// topic0 of what a factory of this protocol emits when it creates a pool.
@@ -280,6 +311,37 @@ pub(super) fn decode_as(kind: Kind, raw: &RawLog) -> Result<EventBody, Wrong> {
                 old: u16_(old, "observationCardinalityNextOld")?,
                 new: u16_(new, "observationCardinalityNextNew")?,
             }
+        }
+        Kind::V3IncreaseLiquidity => {
+            let ([token_id], [liquidity, amount0, amount1]) = (indexed(topics)?, words(data)?);
+            EventBody::V3IncreaseLiquidity {
+                token_id: u256(token_id),
+                liquidity: u128_(liquidity, "liquidity")?,
+                amount0: u256(amount0),
+                amount1: u256(amount1),
+            }
+        }
+        Kind::V3DecreaseLiquidity => {
+            let ([token_id], [liquidity, amount0, amount1]) = (indexed(topics)?, words(data)?);
+            EventBody::V3DecreaseLiquidity {
+                token_id: u256(token_id),
+                liquidity: u128_(liquidity, "liquidity")?,
+                amount0: u256(amount0),
+                amount1: u256(amount1),
+            }
+        }
+        Kind::V3CollectPosition => {
+            let ([token_id], [recipient, amount0, amount1]) = (indexed(topics)?, words(data)?);
+            EventBody::V3CollectPosition {
+                token_id: u256(token_id),
+                recipient: address(recipient, "recipient")?,
+                amount0: u256(amount0),
+                amount1: u256(amount1),
+            }
+        }
+        Kind::V3TransferPosition => {
+            let ([from, to, token_id], []) = (indexed(topics)?, words(data)?);
+            EventBody::V3TransferPosition { from: address(from, "from")?, to: address(to, "to")?, token_id: u256(token_id) }
         }
     })
 }

@@ -1,4 +1,5 @@
-//! Which logs are ours: those of configured factories, and of the pools that these created. Called once per block, in order.
+//! Which logs are ours: those of configured factories, of the pools that these created, and of managers of positions in them. Called once
+//! per block, in order.
 //!
 //! What only looks like a pool (anybody may emit `Swap`) is ignored. What is absent: pool state.
 
@@ -7,14 +8,14 @@ use std::{
     sync::Arc,
 };
 
-use alloy::primitives::{Address, B256, map::AddressMap};
+use alloy::primitives::{Address, B256, U256, map::AddressMap};
 
 use super::decode::{Kind, decode_as};
 use crate::domain::{
     ChainId,
     block::BlockRef,
     event::{Event, EventBody, RawLog},
-    pool::{CreatedAt, PoolId, PoolMeta, Protocol},
+    pool::{CreatedAt, PoolId, PoolMeta, Protocol, fees::Fees},
 };
 
 /// One configured exchange.
@@ -29,6 +30,8 @@ pub struct DexSpec {
     pub pools: Vec<Address>,
     /// Also what the factory created before the first block that is read.
     pub older_pools: bool,
+    /// V3: whose positions in the pools are told apart by their tokens.
+    pub position_manager: Option<Address>,
 }
 
 /// What a block had for us.
@@ -57,6 +60,17 @@ pub struct Registry {
     pools: AddressMap<Arc<PoolMeta>>,
     /// Block hash to the pools it created, so that a revert does not walk all pools.
     created_in: HashMap<B256, Vec<Address>>,
+    managers: HashSet<Address>,
+    /// Managers' tokens and the pools they are in. A token that a reorg took back stays: whoever gets its number says so again.
+    tokens: HashMap<(Address, U256), PoolId>,
+}
+
+/// A manager acted on a pool, and has not said yet for which of its tokens.
+#[derive(Debug, Clone, Copy)]
+struct Acted {
+    tx_hash: B256,
+    manager: Address,
+    pool: PoolId,
 }
 
 impl Registry {
@@ -70,8 +84,14 @@ impl Registry {
     /// From now on this exchange is watched, too.
     pub fn watch(&mut self, dex: DexSpec) {
         let only = (!dex.pools.is_empty()).then(|| dex.pools.into_iter().collect());
+        self.managers.extend(dex.position_manager);
         let entry = Dex { name: dex.name, protocol: dex.protocol, fee_pips: dex.fee_pips, only };
         self.factories.entry(dex.factory).or_default().push(entry);
+    }
+
+    /// Adds the managers' tokens of a pool, as its books have them.
+    pub fn insert_tokens(&mut self, pool: PoolId, fees: &Fees) {
+        self.tokens.extend(fees.tokens.iter().map(|(token_id, token)| ((token.manager, *token_id), pool)));
     }
 
     /// Adds a pool that is known from the store.
@@ -135,7 +155,12 @@ impl Registry {
     /// Our events of a block, from all its logs (or those with a watched topic). A pool counts from the very next log on.
     pub fn select(&mut self, chain: ChainId, block: BlockRef, logs: Vec<RawLog>) -> Selected {
         let mut selected = Selected::default();
+        let mut acted: Option<Acted> = None;
         for raw in logs {
+            if self.managers.contains(&raw.address) {
+                self.of_manager(raw, &mut acted, &mut selected);
+                continue;
+            }
             let Some(kind) = raw.topics.first().and_then(Kind::of) else { continue };
             if kind.is_creation() {
                 self.creation(chain, block, kind, raw, &mut selected);
@@ -144,9 +169,42 @@ impl Registry {
             if self.pools.get(&raw.address).is_none_or(|meta| meta.protocol != kind.protocol()) {
                 continue;
             }
-            selected.push(PoolId::Address(raw.address), decode_as(kind, &raw).map_err(|w| w.to_string()), raw);
+            let pool = PoolId::Address(raw.address);
+            let decoded = decode_as(kind, &raw);
+            if let Ok(EventBody::V3Mint { owner, .. } | EventBody::V3Burn { owner, .. } | EventBody::V3Collect { owner, .. }) =
+                &decoded
+                && self.managers.contains(owner)
+            {
+                acted = Some(Acted { tx_hash: raw.tx_hash, manager: *owner, pool });
+            }
+            selected.push(pool, decoded.map_err(|w| w.to_string()), raw);
         }
         selected
+    }
+
+    /// A manager's word on one of its tokens. Which pool that is in shows in the pool's own event right before it, in one transaction; a
+    /// token that changes hands is known from when it was made. What is about pools that are not watched is not ours.
+    fn of_manager(&mut self, raw: RawLog, acted: &mut Option<Acted>, selected: &mut Selected) {
+        let Some(kind) = raw.topics.first().and_then(Kind::of_manager) else { return };
+        let Ok(body) = decode_as(kind, &raw) else { return };
+        let just_now = acted.filter(|acted| acted.tx_hash == raw.tx_hash && acted.manager == raw.address).map(|acted| acted.pool);
+        let (pool, token_id) = match &body {
+            EventBody::V3TransferPosition { from, token_id, .. } if !from.is_zero() => {
+                (self.tokens.get(&(raw.address, *token_id)).copied(), *token_id)
+            }
+            // Made before it is filled: the word on that comes next.
+            EventBody::V3TransferPosition { token_id, .. } => (just_now, *token_id),
+            EventBody::V3IncreaseLiquidity { token_id, .. }
+            | EventBody::V3DecreaseLiquidity { token_id, .. }
+            | EventBody::V3CollectPosition { token_id, .. } => {
+                *acted = None;
+                (just_now, *token_id)
+            }
+            _ => return,
+        };
+        let Some(pool) = pool else { return };
+        self.tokens.insert((raw.address, token_id), pool);
+        selected.push(pool, Ok(body), raw);
     }
 
     fn creation(&mut self, chain: ChainId, block: BlockRef, kind: Kind, raw: RawLog, selected: &mut Selected) {

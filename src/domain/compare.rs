@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use alloy::primitives::Address;
+
 use super::pool::{
     PoolState,
     fees::{Books, Position},
@@ -35,10 +37,12 @@ pub fn compare_books(ours: &Books, chain: &Books) -> Vec<Drift> {
     drifts
 }
 
-/// What differs between a position that we hold and the contract's. What of it is principal a contract does not know.
+/// What differs between a position that we hold and the contract's, each with whose it is. What of it is principal a contract does not know.
 #[must_use]
-pub fn compare_position(name: &str, ours: &Position, chain: &Position) -> Option<Drift> {
-    let said = |position: &Position| format!("{:?}", (position.liquidity, position.inside_last, position.owed));
+pub fn compare_position(name: &str, ours: (Address, &Position), chain: (Address, &Position)) -> Option<Drift> {
+    let said = |(owner, position): (Address, &Position)| {
+        format!("{:?}", (owner, position.liquidity, position.inside_last, position.owed))
+    };
     let (ours, chain) = (said(ours), said(chain));
     (ours != chain).then(|| Drift { field: format!("position[{name}]"), ours, chain })
 }

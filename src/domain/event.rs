@@ -1,4 +1,4 @@
-//! What factories and pools emit, decoded. `chain::decode` makes these from raw logs; nothing here knows ABI.
+//! What factories, pools and position managers emit, decoded. `chain::decode` makes these from raw logs; nothing here knows ABI.
 
 use alloy::primitives::{Address, B256, Bytes, I256, U256};
 
@@ -17,7 +17,7 @@ pub struct RawLog {
     pub log_index: u64,
 }
 
-/// A watched log of one pool (or of the factory that created it), decoded.
+/// A watched log of one pool (or of the factory that created it, or of the manager of a position in it), decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// The pool that emitted it; for `PoolCreated` the pool that was created.
@@ -129,6 +129,31 @@ pub enum EventBody {
         old: u16,
         new: u16,
     },
+    /// Of a position manager, as are the next three: it put liquidity into the pool for a token of its own.
+    V3IncreaseLiquidity {
+        token_id: U256,
+        liquidity: u128,
+        amount0: U256,
+        amount1: U256,
+    },
+    V3DecreaseLiquidity {
+        token_id: U256,
+        liquidity: u128,
+        amount0: U256,
+        amount1: U256,
+    },
+    V3CollectPosition {
+        token_id: U256,
+        recipient: Address,
+        amount0: U256,
+        amount1: U256,
+    },
+    /// Minted from the zero address, burnt to it.
+    V3TransferPosition {
+        from: Address,
+        to: Address,
+        token_id: U256,
+    },
     /// The topic is one of ours, the rest does not fit it. Kept raw, counted, and changes nothing.
     Undecodable {
         reason: String,
@@ -152,10 +177,14 @@ pub enum EventKind {
     SetFeeProtocol = 10,
     IncreaseObservationCardinalityNext = 11,
     Undecodable = 12,
+    IncreaseLiquidity = 13,
+    DecreaseLiquidity = 14,
+    CollectPosition = 15,
+    TransferPosition = 16,
 }
 
 impl EventKind {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::Swap,
         Self::Mint,
         Self::Burn,
@@ -168,6 +197,10 @@ impl EventKind {
         Self::SetFeeProtocol,
         Self::IncreaseObservationCardinalityNext,
         Self::Undecodable,
+        Self::IncreaseLiquidity,
+        Self::DecreaseLiquidity,
+        Self::CollectPosition,
+        Self::TransferPosition,
     ];
 
     /// The inverse of the stored discriminant.
@@ -192,8 +225,24 @@ impl EventBody {
             Self::V3CollectProtocol { .. } => EventKind::CollectProtocol,
             Self::V3SetFeeProtocol { .. } => EventKind::SetFeeProtocol,
             Self::V3IncreaseObservationCardinalityNext { .. } => EventKind::IncreaseObservationCardinalityNext,
+            Self::V3IncreaseLiquidity { .. } => EventKind::IncreaseLiquidity,
+            Self::V3DecreaseLiquidity { .. } => EventKind::DecreaseLiquidity,
+            Self::V3CollectPosition { .. } => EventKind::CollectPosition,
+            Self::V3TransferPosition { .. } => EventKind::TransferPosition,
             Self::Undecodable { .. } => EventKind::Undecodable,
         }
+    }
+
+    /// A position manager's word about a token of its own. The pool's state is what its own events say.
+    #[must_use]
+    pub fn is_of_manager(&self) -> bool {
+        matches!(
+            self,
+            Self::V3IncreaseLiquidity { .. }
+                | Self::V3DecreaseLiquidity { .. }
+                | Self::V3CollectPosition { .. }
+                | Self::V3TransferPosition { .. }
+        )
     }
 
     /// `(amount0, amount1)` in the pool's view: positive into the pool, negative out of it. `None` where the event moves

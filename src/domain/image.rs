@@ -109,5 +109,8 @@ impl PoolImage {
     /// After the last of a block's events.
     pub fn end_block(&mut self, block: &BlockRef) {
         self.gauge.observe(&self.state, block.timestamp);
+        if let Some(fees) = self.fees.as_mut().filter(|fees| fees.is_within_block()) {
+            Arc::make_mut(fees).end_block();
+        }
     }
 }

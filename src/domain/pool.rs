@@ -274,6 +274,7 @@ impl V3State {
                 Ok(())
             }
             EventBody::V3Collect { .. } | EventBody::V3Flash { .. } | EventBody::V3CollectProtocol { .. } => Ok(()),
+            event if event.is_of_manager() => Ok(()),
             _ => Err(ApplyError::Protocol),
         }
     }

@@ -120,6 +120,10 @@ bodies! {
     13 V3CollectProtocol { sender, recipient, amount0, amount1 }
     14 V3SetFeeProtocol { fee_protocol0_old, fee_protocol1_old, fee_protocol0_new, fee_protocol1_new }
     15 V3IncreaseObservationCardinalityNext { old, new }
+    17 V3IncreaseLiquidity { token_id, liquidity, amount0, amount1 }
+    18 V3DecreaseLiquidity { token_id, liquidity, amount0, amount1 }
+    19 V3CollectPosition { token_id, recipient, amount0, amount1 }
+    20 V3TransferPosition { from, to, token_id }
 }
 
 /// The state after an event, relative to the event's log: a V3 swap carries all of it.

@@ -24,6 +24,8 @@ pub struct Setup {
     pub rpc: Vec<String>,
     pub chain_id: u64,
     pub dexes: Vec<(String, String)>,
+    /// Of every dex of V3.
+    pub position_manager: Option<String>,
     pub extra_chain: String,
     /// Further lines of every dex.
     pub extra_dex: String,
@@ -47,6 +49,7 @@ impl Setup {
             rpc: vec![devnet.ws_url.clone(), devnet.http_url.clone()],
             chain_id: devnet.chain_id,
             dexes: vec![("uniswap_v2".to_owned(), d.v2_factory.to_string()), ("uniswap_v3".to_owned(), d.v3_factory.to_string())],
+            position_manager: Some(d.nfpm.to_string()),
             extra_chain: String::new(),
             extra_dex: String::new(),
             others: Vec::new(),
@@ -70,9 +73,11 @@ impl Setup {
         let (id, rpc, extra) = (self.chain_id, rpc.join(", "), &self.extra_chain);
         let mut text = format!("[[chain]]\nid = {id}\nname = \"test\"\nrpc = [{rpc}]\n{extra}\n");
         for (i, (protocol, factory)) in self.dexes.iter().enumerate() {
+            let manager = self.position_manager.as_ref().filter(|_| protocol == "uniswap_v3");
+            let manager = manager.map(|manager| format!("position_manager = {manager:?}\n")).unwrap_or_default();
             let extra = &self.extra_dex;
             text.push_str(&format!(
-                "[[chain.dex]]\nname = \"dex-{i}\"\nprotocol = {protocol:?}\nfactory = {factory:?}\n{extra}\n"
+                "[[chain.dex]]\nname = \"dex-{i}\"\nprotocol = {protocol:?}\nfactory = {factory:?}\n{manager}{extra}\n"
             ));
         }
         text

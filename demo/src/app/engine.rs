@@ -173,6 +173,7 @@ factory = "{}"
 name = "uniswap-v3"
 protocol = "uniswap_v3"
 factory = "{}"
+position_manager = "{}"
 "#,
         devnet.chain_id,
         devnet.ws_url,
@@ -182,6 +183,7 @@ factory = "{}"
         d.weth,
         d.v2_factory,
         d.v3_factory,
+        d.nfpm,
     );
     text
 }

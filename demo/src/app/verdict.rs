@@ -66,8 +66,9 @@ fn judge(audit: &Audit, number: u64, hash: &str, pools: usize) -> Outcome<String
     if compared != pools as u64 {
         return Err(format!("the chain has {pools} pools, and the audit compared {compared}:\n{}", audit.text));
     }
-    let [ticks, positions] = ["/ticks", "/positions"].map(|what| at(report, what).as_u64().unwrap_or_default());
+    let counted = |what: &str| at(report, what).as_u64().unwrap_or_default();
+    let (ticks, positions, tokens) = (counted("/ticks"), counted("/positions"), counted("/tokens"));
     Ok(format!(
-        "the engine's state equals the contracts' at block {number} {hash}: pools compared: {compared}, ticks: {ticks}, positions: {positions}"
+        "the engine's state equals the contracts' at block {number} {hash}: pools compared: {compared}, ticks: {ticks}, positions: {positions}, their tokens: {tokens}"
     ))
 }

@@ -8,7 +8,7 @@ const PAIR: Address = Address::repeat_byte(0xa2);
 const POOL: Address = Address::repeat_byte(0xa3);
 
 fn spec(name: &str, protocol: Protocol, factory: Address, pools: Vec<Address>) -> DexSpec {
-    DexSpec { name: name.into(), protocol, factory, fee_pips: 2_500, pools, older_pools: false }
+    DexSpec { name: name.into(), protocol, factory, fee_pips: 2_500, pools, older_pools: false, position_manager: None }
 }
 
 fn registry() -> Registry {
@@ -151,4 +151,101 @@ fn with_a_list_of_pools_only_these_are_watched_also_when_two_entries_share_a_fac
     let selected = select(&mut registry, 1, logs);
     assert_eq!(selected.events.len(), 4);
     assert_eq!(selected.created.iter().map(|m| m.dex.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+}
+
+mod managers {
+    use super::*;
+    use crate::domain::event::EventKind::{
+        Burn, Collect, CollectPosition, DecreaseLiquidity, IncreaseLiquidity, Mint, TransferPosition,
+    };
+
+    const MANAGER: Address = Address::repeat_byte(0xee);
+    /// Of the same factory, and not watched.
+    const OTHER: Address = Address::repeat_byte(0xa9);
+
+    fn watching() -> Registry {
+        let dex = DexSpec { position_manager: Some(MANAGER), ..spec("three", Protocol::UniswapV3, V3, vec![POOL]) };
+        let mut registry = Registry::new(vec![dex]);
+        select(&mut registry, 1, vec![pool_created(V3, POOL), pool_created(V3, OTHER)]);
+        registry
+    }
+
+    fn key(owner: Address) -> [B256; 3] {
+        [owner.into_word(), B256::ZERO, B256::from(n(60))]
+    }
+
+    fn mint(pool: Address, owner: Address) -> RawLog {
+        let words = [owner.into_word().into(), n(7), n(1), n(1)];
+        log(pool, "Mint(address,address,int24,int24,uint128,uint256,uint256)", &key(owner), &words)
+    }
+
+    fn burn(pool: Address) -> RawLog {
+        log(pool, "Burn(address,int24,int24,uint128,uint256,uint256)", &key(MANAGER), &[n(7), n(1), n(1)])
+    }
+
+    fn collect(pool: Address) -> RawLog {
+        let words = [U256::ZERO, n(1), n(1)];
+        log(pool, "Collect(address,address,int24,int24,uint128,uint128)", &key(MANAGER), &words)
+    }
+
+    fn said(what: &str, token: u64) -> RawLog {
+        let signature = format!("{what}(uint256,uint128,uint256,uint256)");
+        log(MANAGER, &signature, &[B256::from(n(token))], &[n(7), n(1), n(1)])
+    }
+
+    fn collected(token: u64) -> RawLog {
+        log(MANAGER, "Collect(uint256,address,uint256,uint256)", &[B256::from(n(token))], &[n(9), n(1), n(1)])
+    }
+
+    fn transfer(from: u8, to: u8, token: u64) -> RawLog {
+        let topics = [Address::with_last_byte(from).into_word(), Address::with_last_byte(to).into_word(), B256::from(n(token))];
+        log(MANAGER, "Transfer(address,address,uint256)", &topics, &[])
+    }
+
+    fn in_tx(tx: u8, logs: Vec<RawLog>) -> Vec<RawLog> {
+        logs.into_iter().map(|log| RawLog { tx_hash: B256::repeat_byte(tx), ..log }).collect()
+    }
+
+    /// A token's whole life, in a pool that is watched.
+    #[test]
+    fn a_managers_words_go_to_the_pool_that_they_are_about() {
+        let mut registry = watching();
+        let of_pool = |kinds: &[crate::domain::event::EventKind]| -> Vec<_> {
+            kinds.iter().map(|kind| (PoolId::Address(POOL), *kind)).collect()
+        };
+        let made = in_tx(1, vec![mint(POOL, MANAGER), transfer(0, 5, 1), said("IncreaseLiquidity", 1)]);
+        assert_eq!(kinds(&select(&mut registry, 2, made)), of_pool(&[Mint, TransferPosition, IncreaseLiquidity]));
+        let changed_hands = in_tx(2, vec![transfer(5, 6, 1)]);
+        assert_eq!(kinds(&select(&mut registry, 3, changed_hands)), of_pool(&[TransferPosition]));
+        let emptied =
+            in_tx(3, vec![burn(POOL), said("DecreaseLiquidity", 1), burn(POOL), collect(POOL), collected(1), transfer(6, 0, 1)]);
+        let expected = of_pool(&[Burn, DecreaseLiquidity, Burn, Collect, CollectPosition, TransferPosition]);
+        assert_eq!(kinds(&select(&mut registry, 4, emptied)), expected);
+    }
+
+    /// One transaction over both pools, in any order: what is about the one that is not watched never lands in the other.
+    #[test]
+    fn words_about_a_pool_that_is_not_watched_are_not_ours() {
+        let mut registry = watching();
+        let ours = || vec![mint(POOL, MANAGER), transfer(0, 5, 1), said("IncreaseLiquidity", 1)];
+        let theirs = || vec![mint(OTHER, MANAGER), transfer(0, 5, 2), said("IncreaseLiquidity", 2)];
+        let expected = [Mint, TransferPosition, IncreaseLiquidity].map(|kind| (PoolId::Address(POOL), kind));
+        for logs in [[ours(), theirs()].concat(), [theirs(), ours()].concat()] {
+            assert_eq!(kinds(&select(&mut registry, 2, in_tx(1, logs))), expected);
+        }
+        let theirs = [burn(OTHER), said("DecreaseLiquidity", 2), collect(OTHER), collected(2), transfer(5, 6, 2)].to_vec();
+        assert_eq!(kinds(&select(&mut registry, 3, in_tx(2, theirs))), []);
+    }
+
+    #[test]
+    fn a_word_counts_in_the_transaction_of_the_pools_own_and_from_the_manager_alone() {
+        let mut registry = watching();
+        let apart = [in_tx(1, vec![mint(POOL, MANAGER)]), in_tx(2, vec![said("IncreaseLiquidity", 1)])].concat();
+        assert_eq!(kinds(&select(&mut registry, 2, apart)), [(PoolId::Address(POOL), Mint)]);
+        // Somebody's own position, a look-alike of the manager, and a token (whose transfers have the same topic).
+        let foreign = RawLog { address: OTHER, ..said("IncreaseLiquidity", 1) };
+        let erc20 = RawLog { address: Address::repeat_byte(1), ..transfer(0, 5, 1) };
+        let logs = in_tx(3, vec![mint(POOL, OTHER), said("IncreaseLiquidity", 1), mint(POOL, MANAGER), foreign, erc20]);
+        assert_eq!(kinds(&select(&mut registry, 3, logs)), [Mint, Mint].map(|kind| (PoolId::Address(POOL), kind)));
+    }
 }

@@ -1,6 +1,7 @@
 //! A chain from a seed, for tests: it forks, skips, repeats and delays heads, forgets orphans as a node does, and now and then
 //! does not answer. Whatever it does, a seed does it again.
 
+mod ticked;
 mod world;
 
 use std::{
@@ -16,6 +17,7 @@ use tokio::sync::broadcast;
 use super::{BlockTag, Call, CallOutcome, ChainError, ChainSource, HeadEvent, RangeLogs};
 use crate::domain::{ChainId, block::Header, event::RawLog, record::Enrichment};
 
+pub use ticked::MANAGER;
 use world::World;
 pub use world::{SimRng, V2_FACTORY, V3_FACTORY};
 

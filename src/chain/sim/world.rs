@@ -1,36 +1,24 @@
 //! What lives on the simulated chain: pools whose events are consistent with each other, as real ones are.
 
-use std::sync::Arc;
-
 use alloy::{
     primitives::{
-        Address, U160, U256,
+        Address, U256,
         aliases::{I24, U24, U112},
     },
     sol_types::SolEvent,
 };
 
+use super::ticked::{TERMS, Ticked};
 use crate::{
     chain::decode::abi::{v2, v3},
-    domain::{
-        dollars::Gauge,
-        event::{EventBody, RawLog},
-        image::{Held, PoolImage},
-        pool::{
-            PoolState, V3State,
-            fees::{Fees, PositionKey},
-            math::sqrt_ratio_at_tick,
-            swap::Terms,
-        },
-    },
+    domain::event::RawLog,
 };
 
 pub const V2_FACTORY: Address = Address::repeat_byte(0xf2);
 pub const V3_FACTORY: Address = Address::repeat_byte(0xf3);
-const SOMEBODY: Address = Address::repeat_byte(0x5b);
+pub(super) const SOMEBODY: Address = Address::repeat_byte(0x5b);
 const POOLS_MAX: usize = 12;
-const SPACING: i32 = 60;
-const TERMS: Terms = Terms { fee_pips: 3_000, tick_spacing: SPACING };
+pub(super) const SPACING: i32 = 60;
 
 /// splitmix64: small, seeded, and the same everywhere.
 #[derive(Debug, Clone)]
@@ -63,7 +51,7 @@ impl SimRng {
 #[derive(Debug, Clone)]
 enum Kind {
     V2 { reserve0: u64, reserve1: u64 },
-    V3 { image: Box<PoolImage>, positions: Vec<(i32, i32, u128)> },
+    V3(Ticked),
 }
 
 #[derive(Debug, Clone)]
@@ -75,17 +63,19 @@ struct SimPool {
 #[derive(Debug, Clone, Default)]
 pub(super) struct World {
     pools: Vec<SimPool>,
+    /// The position manager's next.
+    next_token: U256,
 }
 
 /// Collects the logs of one block.
-struct Out {
+pub(super) struct Out {
     logs: Vec<RawLog>,
     tx: u64,
     salt: u64,
 }
 
 impl Out {
-    fn emit(&mut self, address: Address, data: alloy::primitives::LogData) {
+    pub(super) fn emit(&mut self, address: Address, data: alloy::primitives::LogData) {
         let log_index = u64::try_from(self.logs.len()).unwrap_or(u64::MAX);
         let mut preimage = self.salt.to_be_bytes().to_vec();
         preimage.extend_from_slice(&self.tx.to_be_bytes());
@@ -135,19 +125,12 @@ impl World {
             let fee = U24::from(TERMS.fee_pips);
             let created = v3::PoolCreated { token0, token1, fee, tickSpacing: I24::unchecked_from(SPACING), pool: address };
             out.emit(V3_FACTORY, created.encode_log_data());
-            let tick = i32::try_from(rng.below(600)).unwrap_or(0) - 300;
-            let sqrt_price_x96 = sqrt_ratio_at_tick(tick).unwrap_or_default();
-            let opened = v3::Initialize { sqrtPriceX96: U160::from(sqrt_price_x96), tick: I24::unchecked_from(tick) };
-            out.emit(address, opened.encode_log_data());
-            let state = PoolState::V3(V3State { sqrt_price_x96, tick, ..V3State::default() });
-            let fees = Some(Arc::new(Fees::new(TERMS)));
-            let image = PoolImage { state, gauge: Gauge::default(), held: Held::default(), fees };
-            let kind = Kind::V3 { image: Box::new(image), positions: Vec::new() };
+            let kind = Kind::V3(Ticked::new(address, rng, out));
             self.pools.push(SimPool { address, kind });
         }
         // Created and used in one transaction.
         if let Some(pool) = self.pools.last_mut() {
-            pool.act(rng, out);
+            pool.act(&mut self.next_token, rng, out);
         }
     }
 
@@ -155,7 +138,7 @@ impl World {
         let count = u64::try_from(self.pools.len()).unwrap_or(0);
         let at = usize::try_from(rng.below(count)).unwrap_or(0);
         if let Some(pool) = self.pools.get_mut(at) {
-            pool.act(rng, out);
+            pool.act(&mut self.next_token, rng, out);
         }
     }
 
@@ -180,97 +163,13 @@ impl World {
 }
 
 impl SimPool {
-    fn act(&mut self, rng: &mut SimRng, out: &mut Out) {
+    fn act(&mut self, next_token: &mut U256, rng: &mut SimRng, out: &mut Out) {
         let address = self.address;
         match &mut self.kind {
             Kind::V2 { reserve0, reserve1 } => act_v2(address, reserve0, reserve1, rng, out),
-            Kind::V3 { image, positions } => act_v3(address, image, positions, rng, out),
+            Kind::V3(pool) => pool.act(next_token, rng, out),
         }
     }
-}
-
-/// As the contract would: the state moves with what is emitted, and a swap takes and pays what it costs.
-fn act_v3(address: Address, image: &mut PoolImage, positions: &mut Vec<(i32, i32, u128)>, rng: &mut SimRng, out: &mut Out) {
-    let event = if positions.is_empty() || rng.percent(30) {
-        let lower = (i32::try_from(rng.below(40)).unwrap_or(0) - 20) * SPACING;
-        let upper = lower + SPACING * (1 + i32::try_from(rng.below(20)).unwrap_or(0));
-        let amount = u128::from(1 + rng.below(1_000_000_000));
-        positions.push((lower, upper, amount));
-        mint(lower, upper, amount)
-    } else if rng.percent(25) {
-        let at = usize::try_from(rng.below(u64::try_from(positions.len()).unwrap_or(0))).unwrap_or(0);
-        let (lower, upper, amount) = positions.remove(at);
-        burn(lower, upper, amount)
-    } else if rng.percent(10) {
-        let owed = image.fees.as_ref().map(|fees| fees.sorted_positions()).unwrap_or_default();
-        let at = usize::try_from(rng.below(u64::try_from(owed.len()).unwrap_or(0))).unwrap_or(0);
-        let Some((PositionKey { owner, tick_lower, tick_upper }, position)) = owed.get(at) else { return };
-        let [amount0, amount1] = position.owed;
-        let (owner, tick_lower, tick_upper) = (*owner, *tick_lower, *tick_upper);
-        EventBody::V3Collect { owner, recipient: SOMEBODY, tick_lower, tick_upper, amount0, amount1: amount1 / 2 }
-    } else if rng.percent(5) {
-        let new = if rng.percent(50) { 0 } else { 10 };
-        EventBody::V3SetFeeProtocol { fee_protocol0_old: 0, fee_protocol1_old: 0, fee_protocol0_new: new, fee_protocol1_new: 4 }
-    } else {
-        let tick = i32::try_from(rng.below(1_200)).unwrap_or(0) - 600;
-        let PoolState::V3(pool) = &image.state else { return };
-        let Some(swap) = pool.swap_to(TERMS, tick) else { return };
-        swap
-    };
-    if image.apply(&event).is_err() {
-        return;
-    }
-    let data = match event {
-        EventBody::V3Mint { tick_lower, tick_upper, amount, amount0, amount1, .. } => v3::Mint {
-            sender: SOMEBODY,
-            owner: SOMEBODY,
-            tickLower: I24::unchecked_from(tick_lower),
-            tickUpper: I24::unchecked_from(tick_upper),
-            amount,
-            amount0,
-            amount1,
-        }
-        .encode_log_data(),
-        EventBody::V3Burn { tick_lower, tick_upper, amount, amount0, amount1, .. } => v3::Burn {
-            owner: SOMEBODY,
-            tickLower: I24::unchecked_from(tick_lower),
-            tickUpper: I24::unchecked_from(tick_upper),
-            amount,
-            amount0,
-            amount1,
-        }
-        .encode_log_data(),
-        EventBody::V3Swap { amount0, amount1, sqrt_price_x96, liquidity, tick, .. } => v3::Swap {
-            sender: SOMEBODY,
-            recipient: SOMEBODY,
-            amount0,
-            amount1,
-            sqrtPriceX96: U160::from(sqrt_price_x96),
-            liquidity,
-            tick: I24::unchecked_from(tick),
-        }
-        .encode_log_data(),
-        EventBody::V3Collect { owner, recipient, tick_lower, tick_upper, amount0, amount1 } => v3::Collect {
-            owner,
-            recipient,
-            tickLower: I24::unchecked_from(tick_lower),
-            tickUpper: I24::unchecked_from(tick_upper),
-            amount0,
-            amount1,
-        }
-        .encode_log_data(),
-        EventBody::V3SetFeeProtocol { fee_protocol0_old, fee_protocol1_old, fee_protocol0_new, fee_protocol1_new } => {
-            v3::SetFeeProtocol {
-                feeProtocol0Old: fee_protocol0_old,
-                feeProtocol1Old: fee_protocol1_old,
-                feeProtocol0New: fee_protocol0_new,
-                feeProtocol1New: fee_protocol1_new,
-            }
-            .encode_log_data()
-        }
-        _ => return,
-    };
-    out.emit(address, data);
 }
 
 fn act_v2(address: Address, reserve0: &mut u64, reserve1: &mut u64, rng: &mut SimRng, out: &mut Out) {
@@ -298,14 +197,4 @@ fn act_v2(address: Address, reserve0: &mut u64, reserve1: &mut u64, rng: &mut Si
             out.emit(address, swap.encode_log_data());
         }
     }
-}
-
-fn mint(tick_lower: i32, tick_upper: i32, amount: u128) -> EventBody {
-    let (amount0, amount1) = (U256::from(amount), U256::from(amount));
-    EventBody::V3Mint { sender: SOMEBODY, owner: SOMEBODY, tick_lower, tick_upper, amount, amount0, amount1 }
-}
-
-fn burn(tick_lower: i32, tick_upper: i32, amount: u128) -> EventBody {
-    let (amount0, amount1) = (U256::from(amount), U256::from(amount));
-    EventBody::V3Burn { owner: SOMEBODY, tick_lower, tick_upper, amount, amount0, amount1 }
 }

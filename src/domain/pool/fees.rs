@@ -4,15 +4,23 @@
 //! ([`super::swap`]). A pool whose events do not follow that way is no pool of v3-core, and then nothing is claimed. What is absent:
 //! dollars.
 
+mod position;
+mod token;
+
 use std::{cmp::Ordering, collections::BTreeMap};
 
-use alloy::primitives::{Address, I256, U256};
+use alloy::primitives::{I256, U256};
 use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    position::{Position, PositionKey},
+    token::Token,
+};
+
 use super::{
     V3State,
-    math::{Round, fee_on_top, mul_div, per_liquidity},
+    math::{fee_on_top, per_liquidity},
     swap::{End, StepEnd, Terms, walk},
 };
 use crate::domain::event::EventBody;
@@ -20,25 +28,8 @@ use crate::domain::event::EventBody;
 /// Token0 and token1.
 pub type Both<T> = [T; 2];
 
-/// Names a position within its pool.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct PositionKey {
-    pub owner: Address,
-    pub tick_lower: i32,
-    pub tick_upper: i32,
-}
-
-/// As `positions()` answers, raw units.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Position {
-    pub liquidity: u128,
-    /// `feeGrowthInside{0,1}LastX128`
-    pub inside_last: Both<U256>,
-    /// `tokensOwed{0,1}`
-    pub owed: Both<u128>,
-    /// How much of that was freed by burns. The rest are fees.
-    pub principal: Both<u128>,
-}
+/// The position that an event was about last, and `feeGrowthInside` as the contract put it down then: what a manager reads next.
+type Touched = (PositionKey, Both<U256>);
 
 /// What a contract says of its fees in all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +52,10 @@ pub struct Fees {
     pub outside: RedBlackTreeMapSync<i32, Both<U256>>,
     /// Those that hold or are owed something. `None`: of a pool that is older than what is read, whose positions nobody can list.
     pub positions: Option<HashTrieMapSync<PositionKey, Position>>,
+    /// Position managers' tokens in it, the burnt ones too. Of an older pool those that were made since.
+    pub tokens: HashTrieMapSync<U256, Token>,
+    /// Within a block.
+    touched: Option<Touched>,
     /// What swaps paid since then, the protocol's part included.
     pub paid: Both<U256>,
     /// Fees that owners of positions took out; what they had put in is not among them.
@@ -84,6 +79,8 @@ impl Fees {
             protocol,
             outside: outside.into_iter().collect(),
             positions: None,
+            tokens: HashTrieMapSync::new_sync(),
+            touched: None,
             paid: Both::default(),
             collected: Both::default(),
         }
@@ -101,6 +98,14 @@ impl Fees {
     pub fn sorted_positions(&self) -> Vec<(PositionKey, Position)> {
         let mut all: Vec<_> = self.positions.iter().flatten().map(|(key, position)| (*key, *position)).collect();
         all.sort_unstable_by_key(|(key, _)| *key);
+        all
+    }
+
+    /// The managers' tokens in one order.
+    #[must_use]
+    pub fn sorted_tokens(&self) -> Vec<(U256, Token)> {
+        let mut all: Vec<_> = self.tokens.iter().map(|(token_id, token)| (*token_id, *token)).collect();
+        all.sort_unstable_by_key(|(token_id, _)| *token_id);
         all
     }
 
@@ -132,8 +137,20 @@ impl Fees {
                 }
                 Some(())
             }
+            event if event.is_of_manager() => self.of_manager(event),
             _ => Some(()),
         }
+    }
+
+    /// After the last of a block's events.
+    pub fn end_block(&mut self) {
+        self.touched = None;
+    }
+
+    /// Whether [`Fees::end_block`] has anything to do.
+    #[must_use]
+    pub fn is_within_block(&self) -> bool {
+        self.touched.is_some()
     }
 
     /// `feeGrowthInside`: what a unit of liquidity between two ticks earned, while the price is at `tick` (`Tick.getFeeGrowthInside`).
@@ -151,15 +168,19 @@ impl Fees {
         })
     }
 
-    /// What a position could collect now beside what it put in: fees that are on its account and those that the next touch puts there.
+    /// What is on a position's account once it is touched, raw units: fees, and what burns freed.
     #[must_use]
-    pub fn uncollected(&self, tick: i32, key: &PositionKey, position: &Position) -> Both<U256> {
-        let inside = self.inside(tick, key.tick_lower, key.tick_upper);
-        let earned = position.earned(inside).unwrap_or_default();
-        std::array::from_fn(|side| {
-            let of = |both: Both<u128>| both.get(side).copied().unwrap_or_default();
-            U256::from(of(earned)).wrapping_add(U256::from(of(position.owed).saturating_sub(of(position.principal))))
-        })
+    pub fn owed(&self, tick: i32, key: &PositionKey, position: &Position) -> Both<u128> {
+        let mut touched = *position;
+        // What does not fit 128 bits is nothing that a contract has.
+        let _ = touched.update(self.inside(tick, key.tick_lower, key.tick_upper));
+        touched.owed
+    }
+
+    /// The fees among that.
+    #[must_use]
+    pub fn uncollected(&self, tick: i32, key: &PositionKey, position: &Position) -> Both<u128> {
+        less(self.owed(tick, key, position), position.principal)
     }
 
     fn mint(&mut self, before: &V3State, key: PositionKey, amount: u128) -> Option<()> {
@@ -175,11 +196,7 @@ impl Fees {
 
     fn burn(&mut self, before: &V3State, key: PositionKey, amount: u128, freed: Both<U256>) -> Option<()> {
         self.touch(before.tick, key, |position| {
-            for (i, freed) in freed.iter().enumerate() {
-                let freed = u128::try_from(*freed).ok()?;
-                let (owed, principal) = (position.owed.get_mut(i)?, position.principal.get_mut(i)?);
-                (*owed, *principal) = (owed.checked_add(freed)?, principal.checked_add(freed)?);
-            }
+            position.free(freed)?;
             position.liquidity.checked_sub(amount)
         })?;
         for tick in [key.tick_lower, key.tick_upper] {
@@ -193,30 +210,23 @@ impl Fees {
     /// `Position.update`: what it earned since the last time goes to its account. `change` gives the liquidity afterwards.
     fn touch(&mut self, tick: i32, key: PositionKey, change: impl FnOnce(&mut Position) -> Option<u128>) -> Option<()> {
         let inside = self.inside(tick, key.tick_lower, key.tick_upper);
+        self.touched = Some((key, inside));
         let Some(positions) = &mut self.positions else { return Some(()) };
         let mut position = positions.get(&key).copied().unwrap_or_default();
-        let earned = position.earned(inside)?;
-        for (owed, earned) in position.owed.iter_mut().zip(earned) {
-            // The contract lets it wrap, and says: collect before that.
-            *owed = owed.wrapping_add(earned);
-        }
-        position.inside_last = inside;
+        position.update(inside)?;
         position.liquidity = change(&mut position)?;
         put(positions, key, position);
         Some(())
     }
 
     fn collect(&mut self, key: PositionKey, amounts: Both<u128>) -> Option<()> {
+        if self.touched.is_none_or(|(touched, _)| touched != key) {
+            self.touched = Some((key, Both::default()));
+        }
         let Some(positions) = &mut self.positions else { return Some(()) };
         let mut position = positions.get(&key).copied().unwrap_or_default();
-        for (i, amount) in amounts.iter().enumerate() {
-            let (owed, principal) = (position.owed.get_mut(i)?, position.principal.get_mut(i)?);
-            // What was put in goes out first.
-            let back = (*principal).min(*amount);
-            (*owed, *principal) = (owed.checked_sub(*amount)?, principal.checked_sub(back)?);
-            let collected = self.collected.get_mut(i)?;
-            *collected = collected.checked_add(U256::from(amount.checked_sub(back)?))?;
-        }
+        let fees = position.collect(amounts)?;
+        add(&mut self.collected, fees)?;
         put(positions, key, position);
         Some(())
     }
@@ -276,17 +286,16 @@ impl Fees {
     }
 }
 
-impl Position {
-    /// What its liquidity earned since it was touched, raw units; cut to 128 bits, as the contract does.
-    fn earned(&self, inside: Both<U256>) -> Option<Both<u128>> {
-        let liquidity = U256::from(self.liquidity);
-        let one = |now: U256, last: U256| {
-            let earned = mul_div(now.wrapping_sub(last), liquidity, U256::ONE.wrapping_shl(128), Round::Down)?;
-            Some(earned.wrapping_to::<u128>())
-        };
-        let ([now0, now1], [last0, last1]) = (inside, self.inside_last);
-        Some([one(now0, last0)?, one(now1, last1)?])
+fn less(all: Both<u128>, part: Both<u128>) -> Both<u128> {
+    let ([all0, all1], [part0, part1]) = (all, part);
+    [all0.saturating_sub(part0), all1.saturating_sub(part1)]
+}
+
+fn add(sums: &mut Both<U256>, amounts: Both<U256>) -> Option<()> {
+    for (sum, amount) in sums.iter_mut().zip(amounts) {
+        *sum = sum.checked_add(amount)?;
     }
+    Some(())
 }
 
 /// One that holds nothing and is owed nothing needs no place: the contract finds the same in it when it is opened again.

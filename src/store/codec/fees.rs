@@ -1,11 +1,11 @@
-//! A pool's books as bytes. A position takes about a hundred.
+//! A pool's books as bytes. A position takes about a hundred, a manager's token two.
 
 use alloy::primitives::U256;
 use rpds::HashTrieMapSync;
 
 use super::parts::{CodecError, Parser, TAG, Writer, varint};
 use crate::domain::pool::{
-    fees::{Books, Both, Fees, Position, PositionKey},
+    fees::{Books, Both, Fees, Position, PositionKey, Token},
     swap::Terms,
 };
 
@@ -14,12 +14,13 @@ const UNKNOWN: u8 = 0;
 const BOOKS: u8 = 1;
 const ALL: u8 = 2;
 
+/// Whatever has no order is written in one: the same books are the same bytes.
 pub(super) fn write(writer: &mut Writer<'_>, fees: Option<&Fees>) {
     let Some(fees) = fees else {
         writer.out.push(UNKNOWN);
         return;
     };
-    let Fees { terms, growth, protocol, outside, positions, paid, collected } = fees;
+    let Fees { terms, growth, protocol, outside, positions, paid, collected, .. } = fees;
     writer.out.push(if positions.is_some() { ALL } else { BOOKS });
     writer.field(&terms.fee_pips);
     writer.field(&terms.tick_spacing);
@@ -30,19 +31,22 @@ pub(super) fn write(writer: &mut Writer<'_>, fees: Option<&Fees>) {
         writer.field(tick);
         both.iter().for_each(|value| writer.field(value));
     }
+    let sorted = fees.sorted_tokens();
+    varint(&mut writer.out, count(sorted.len()));
+    for (token_id, token) in sorted {
+        writer.field(&token_id);
+        write_token(writer, &token);
+    }
     if positions.is_none() {
         return;
     }
-    let sorted_positions = fees.sorted_positions();
-    varint(&mut writer.out, count(sorted_positions.len()));
-    for (PositionKey { owner, tick_lower, tick_upper }, Position { liquidity, inside_last, owed, principal }) in sorted_positions
-    {
+    let sorted = fees.sorted_positions();
+    varint(&mut writer.out, count(sorted.len()));
+    for (PositionKey { owner, tick_lower, tick_upper }, position) in sorted {
         writer.field(&owner);
         writer.field(&tick_lower);
         writer.field(&tick_upper);
-        writer.field(&liquidity);
-        inside_last.iter().for_each(|value| writer.field(value));
-        owed.iter().chain(&principal).for_each(|value| writer.field(value));
+        write_position(writer, &position);
     }
 }
 
@@ -60,17 +64,50 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Result<Option<Fees>, CodecError> 
     for _ in 0..parser.varint()? {
         books.outside.insert(parser.field()?, two(parser)?);
     }
-    let mut fees = Fees { paid, collected, ..Fees::seeded(terms, books) };
+    let mut fees = Fees::seeded(terms, books);
+    (fees.paid, fees.collected) = (paid, collected);
+    for _ in 0..parser.varint()? {
+        fees.tokens.insert_mut(parser.field()?, read_token(parser)?);
+    }
     if kind == ALL {
         let mut positions = HashTrieMapSync::new_sync();
         for _ in 0..parser.varint()? {
             let key = PositionKey { owner: parser.field()?, tick_lower: parser.field()?, tick_upper: parser.field()? };
-            let (liquidity, inside_last) = (parser.field()?, two(parser)?);
-            positions.insert_mut(key, Position { liquidity, inside_last, owed: both(parser)?, principal: both(parser)? });
+            positions.insert_mut(key, read_position(parser)?);
         }
         fees.positions = Some(positions);
     }
     Ok(Some(fees))
+}
+
+fn write_token(writer: &mut Writer<'_>, token: &Token) {
+    let Token { manager, owner, tick_lower, tick_upper, position, deposited, withdrawn, collected } = token;
+    writer.field(manager);
+    writer.field(owner);
+    writer.field(tick_lower);
+    writer.field(tick_upper);
+    write_position(writer, position);
+    [deposited, withdrawn, collected].into_iter().flatten().for_each(|value| writer.field(value));
+}
+
+fn read_token(parser: &mut Parser<'_>) -> Result<Token, CodecError> {
+    let (manager, owner) = (parser.field()?, parser.field()?);
+    let (tick_lower, tick_upper) = (parser.field()?, parser.field()?);
+    let position = read_position(parser)?;
+    let (deposited, withdrawn, collected) = (two(parser)?, two(parser)?, two(parser)?);
+    Ok(Token { manager, owner, tick_lower, tick_upper, position, deposited, withdrawn, collected })
+}
+
+fn write_position(writer: &mut Writer<'_>, position: &Position) {
+    let Position { liquidity, inside_last, owed, principal } = position;
+    writer.field(liquidity);
+    inside_last.iter().for_each(|value| writer.field(value));
+    owed.iter().chain(principal).for_each(|value| writer.field(value));
+}
+
+fn read_position(parser: &mut Parser<'_>) -> Result<Position, CodecError> {
+    let (liquidity, inside_last) = (parser.field()?, two(parser)?);
+    Ok(Position { liquidity, inside_last, owed: both(parser)?, principal: both(parser)? })
 }
 
 fn two(parser: &mut Parser<'_>) -> Result<Both<U256>, CodecError> {

@@ -14,7 +14,7 @@ use crate::{
         market::{Market, RawPrice, Trade},
         pool::{
             CreatedAt, PoolId, PoolMeta, PoolState, Protocol, StateAfter, Tick, V2State, V3State,
-            fees::{Books, Fees, Position, PositionKey},
+            fees::{Books, Fees, Position, PositionKey, Token},
             swap::Terms,
         },
         record::{BlockRecord, Enrichment, EventRow},
@@ -134,6 +134,10 @@ impl Rng {
                 fee_protocol1_new: 10,
             },
             14 => EventBody::V3IncreaseObservationCardinalityNext { old: 1, new: u16::MAX },
+            16 => EventBody::V3IncreaseLiquidity { token_id: x, liquidity: self.u128(), amount0: y, amount1: z },
+            17 => EventBody::V3DecreaseLiquidity { token_id: x, liquidity: self.u128(), amount0: y, amount1: z },
+            18 => EventBody::V3CollectPosition { token_id: x, recipient: a, amount0: y, amount1: z },
+            19 => EventBody::V3TransferPosition { from: a, to: b, token_id: x },
             _ => EventBody::Undecodable { reason: "data has 31 bytes, 224 are needed".to_owned() },
         }
     }
@@ -208,8 +212,18 @@ impl Rng {
             (PositionKey { owner, tick_lower, tick_upper }, position)
         };
         let positions = self.chance(80).then(|| (0..self.below(9)).map(|_| position(self)).collect());
+        let token = |rng: &mut Self| {
+            let (PositionKey { owner, tick_lower, tick_upper }, position) = position(rng);
+            let (deposited, withdrawn) = ([rng.uint(256), U256::ZERO], [rng.uint(90), rng.uint(120)]);
+            let collected = [U256::ONE, rng.uint(256)];
+            let token = Token { manager: owner, owner, tick_lower, tick_upper, position, deposited, withdrawn, collected };
+            (rng.uint(256), token)
+        };
+        let tokens = (0..self.below(5)).map(|_| token(self)).collect();
         let (paid, collected) = ([self.uint(200), U256::ZERO], [self.uint(90), self.uint(90)]);
-        Some(Fees { positions, paid, collected, ..Fees::seeded(terms, books) })
+        let mut fees = Fees::seeded(terms, books);
+        (fees.positions, fees.tokens, fees.paid, fees.collected) = (positions, tokens, paid, collected);
+        Some(fees)
     }
 
     /// Some trades of a pool, without candles of seconds: those are not kept. Now and then none, as an older version wrote it.
@@ -238,7 +252,7 @@ impl Rng {
     }
 
     pub(crate) fn row(&mut self, pool: PoolId, log_index: u64, tx: B256) -> EventRow {
-        let variant = if self.chance(70) { [2, 7, 8, 4][usize::try_from(self.below(4)).unwrap()] } else { self.below(16) };
+        let variant = if self.chance(70) { [2, 7, 8, 4][usize::try_from(self.below(4)).unwrap()] } else { self.below(20) };
         let body = self.body(variant);
         let address = match pool {
             PoolId::Address(address) if !self.chance(10) => address,

@@ -14,6 +14,7 @@ use crate::{
     domain::{
         ChainId,
         block::BlockRef,
+        event::EventKind,
         market::Candle,
         pool::{PoolId, PoolMeta},
         record::{BlockRecord, PoolSnapshot},
@@ -70,9 +71,10 @@ fn window_events_sql() -> String {
 
 /// Kind by kind, as the index has them: the order of the chain is made afterwards.
 fn replay_sql() -> String {
+    let kinds = EventKind::ALL.map(|kind| (kind as u8).to_string()).join(", ");
     format!(
         "SELECT {EVENT_COLUMNS} FROM events AS e INDEXED BY events_pool {EVENT_JOINS}
-         WHERE e.pool = ?1 AND e.kind IN (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12) AND e.number > ?2 AND e.canonical = 1"
+         WHERE e.pool = ?1 AND e.kind IN ({kinds}) AND e.number > ?2 AND e.canonical = 1"
     )
 }
 

@@ -16,7 +16,7 @@ pub(super) fn by_alloy(kind: Kind, raw: &RawLog) -> Option<EventBody> {
         // alloy takes any padding in topics and longer data; encoding again shows what was not canonical.
         (event.encode_log_data() == data).then_some(event)
     }
-    use abi::{v2, v3};
+    use abi::{manager, v2, v3};
     let int = |v: alloy::primitives::aliases::I24| v.as_i32();
     Some(match kind {
         Kind::V2PairCreated => of::<v2::PairCreated>(raw).map(|e| EventBody::V2PairCreated {
@@ -113,6 +113,27 @@ pub(super) fn by_alloy(kind: Kind, raw: &RawLog) -> Option<EventBody> {
                 old: e.observationCardinalityNextOld,
                 new: e.observationCardinalityNextNew,
             })?
+        }
+        Kind::V3IncreaseLiquidity => of::<manager::IncreaseLiquidity>(raw).map(|e| EventBody::V3IncreaseLiquidity {
+            token_id: e.tokenId,
+            liquidity: e.liquidity,
+            amount0: e.amount0,
+            amount1: e.amount1,
+        })?,
+        Kind::V3DecreaseLiquidity => of::<manager::DecreaseLiquidity>(raw).map(|e| EventBody::V3DecreaseLiquidity {
+            token_id: e.tokenId,
+            liquidity: e.liquidity,
+            amount0: e.amount0,
+            amount1: e.amount1,
+        })?,
+        Kind::V3CollectPosition => of::<manager::Collect>(raw).map(|e| EventBody::V3CollectPosition {
+            token_id: e.tokenId,
+            recipient: e.recipient,
+            amount0: e.amount0,
+            amount1: e.amount1,
+        })?,
+        Kind::V3TransferPosition => {
+            of::<manager::Transfer>(raw).map(|e| EventBody::V3TransferPosition { from: e.from, to: e.to, token_id: e.tokenId })?
         }
     })
 }
