@@ -97,8 +97,8 @@ impl StateAt {
                 .to_owned(),
                 state: view.image.state.clone(),
                 books: view.image.fees.as_ref().map(|fees| fees.books()),
-                positions: view.image.fees.as_ref().map(|fees| fees.sorted_positions()).unwrap_or_default(),
-                tokens: view.image.fees.as_ref().map(|fees| fees.sorted_tokens()).unwrap_or_default(),
+                positions: view.image.positions().collect(),
+                tokens: view.image.tokens().collect(),
             })
             .collect();
         pools.sort_by_key(|p| p.meta.id);

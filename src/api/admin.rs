@@ -164,8 +164,8 @@ fn live_state(pin: &Pin) -> Response {
             held_at: view.held_at,
             state: &view.image.state,
             books: view.image.fees.as_ref().map(|fees| fees.books()),
-            positions: view.image.fees.as_ref().map(|fees| fees.sorted_positions()).unwrap_or_default(),
-            tokens: view.image.fees.as_ref().map(|fees| fees.sorted_tokens()).unwrap_or_default(),
+            positions: view.image.positions().collect(),
+            tokens: view.image.tokens().collect(),
         })
         .collect();
     Json(LiveState { chain_id: pin.chain(), epoch: pin.head().epoch, block: pin.head().block, pools }).into_response()

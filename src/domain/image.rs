@@ -8,7 +8,11 @@ use super::{
     block::BlockRef,
     dollars::Gauge,
     event::EventBody,
-    pool::{ApplyError, PoolMeta, PoolState, fees::Fees, swap::Terms},
+    pool::{
+        ApplyError, PoolMeta, PoolState,
+        fees::{Fees, Position, PositionKey, Token},
+        swap::Terms,
+    },
 };
 
 /// A pool at the end of a block.
@@ -95,6 +99,17 @@ impl PoolImage {
             self.fees = None;
         }
         Ok(())
+    }
+
+    /// Its positions, by owner and ticks, as far as they are known.
+    pub fn positions(&self) -> impl Iterator<Item = (PositionKey, Position)> + '_ {
+        let known = self.fees.iter().filter_map(|fees| fees.positions.as_ref()).flatten();
+        known.map(|(key, position)| (*key, *position))
+    }
+
+    /// Position managers' tokens in it, by their ids.
+    pub fn tokens(&self) -> impl Iterator<Item = (U256, Token)> + '_ {
+        self.fees.iter().flat_map(|fees| &fees.tokens).map(|(token_id, token)| (*token_id, *token))
     }
 
     /// What it holds of token0 and token1, raw units. `None`: not known.

@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 use alloy::primitives::{Address, B256, U256};
 use serde::{Deserialize, Serialize};
 
+use self::math::{Round, amount0_between, amount1_between, sqrt_ratio_at_tick};
 use super::{ChainId, block::BlockRef, event::EventBody};
 
 /// Names a pool on its chain: the contract's address, or a 32-byte id (V4).
@@ -215,6 +216,15 @@ impl PoolState {
         }
     }
 
+    /// `None`: it has no ticks.
+    #[must_use]
+    pub fn v3(&self) -> Option<&V3State> {
+        match self {
+            Self::V3(state) => Some(state),
+            Self::V2(_) => None,
+        }
+    }
+
     #[must_use]
     pub fn after(&self) -> StateAfter {
         match self {
@@ -239,6 +249,22 @@ impl V2State {
 }
 
 impl V3State {
+    /// What burning so much liquidity between two ticks would free of token0 and token1, raw units (`UniswapV3Pool._modifyPosition`).
+    /// `None`: there are no such ticks.
+    #[must_use]
+    pub fn held_by(&self, lower: i32, upper: i32, liquidity: u128) -> Option<[U256; 2]> {
+        let (low, high) = (sqrt_ratio_at_tick(lower)?, sqrt_ratio_at_tick(upper)?);
+        let price = if self.tick < lower {
+            low
+        } else if self.tick < upper {
+            self.sqrt_price_x96
+        } else {
+            high
+        };
+        let amount0 = amount0_between(price, high, liquidity, Round::Down)?;
+        Some([amount0, amount1_between(low, price, liquidity, Round::Down)?])
+    }
+
     #[must_use]
     pub fn is_initialized(&self) -> bool {
         !self.sqrt_price_x96.is_zero()

@@ -18,6 +18,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     pin::Pin,
+    positions::Index,
     topics::{Topic, Topics},
     touches::Touches,
     view::{Commit, Freshness, Head, PoolView, Side},
@@ -44,6 +45,7 @@ pub struct Live {
     pub stand_in: bool,
     pools: DashMap<PoolId, Versions>,
     tokens: DashMap<Address, Arc<TokenMeta>>,
+    positions: Index,
     head: RwLock<Arc<Head>>,
     pins: Mutex<BTreeMap<u64, usize>>,
     /// Blocks taken back lately, for `Persist` and for resuming. Newest last.
@@ -76,6 +78,7 @@ impl Live {
             block: None,
             finalized_number: 0,
             at_head: false,
+            untold: false,
             current: false,
             committed_at: Instant::now(),
             reverts: 0,
@@ -90,6 +93,7 @@ impl Live {
             stand_in: false,
             pools: DashMap::new(),
             tokens: DashMap::new(),
+            positions: Index::default(),
             head: RwLock::new(Arc::new(head)),
             pins: Mutex::new(BTreeMap::new()),
             orphans: Mutex::new(Vec::new()),
@@ -165,8 +169,12 @@ impl Live {
             self.tokens.insert(token.address, token.clone());
         }
         let oldest_pinned = relock(&self.pins).keys().next().copied().unwrap_or(before.epoch).min(before.epoch);
+        commit.extended.iter().flat_map(|record| &record.rows).for_each(|row| self.positions.take(row));
         for (id, view) in &commit.views {
             let mut versions = self.pools.entry(*id).or_default();
+            if let Some(view) = view.as_ref().filter(|_| versions.0.is_empty()) {
+                self.positions.learn(*id, &view.image);
+            }
             versions.prune(oldest_pinned);
             versions.0.push((epoch, view.clone()));
         }
@@ -196,14 +204,18 @@ impl Live {
             orphans.drain(..surplus);
         }
         *self.head.write().unwrap_or_else(PoisonError::into_inner) = head.clone();
+        let arrived = head.at_head && !before.at_head;
         if commit.gap {
             self.topics.interrupt(&Topic::Blocks);
+        }
+        if arrived && before.untold {
+            // Whoever subscribed during the first catch-up was told of nothing since.
+            self.topics.interrupt_events();
         }
         if !commit.quiet {
             self.topics.publish(self.chain, &commit, &head);
         }
-        if head.at_head && !before.at_head {
-            // Whoever subscribed during the first catch-up has a state from then, and was told of nothing since.
+        if arrived {
             self.topics.publish_snapshots(self.chain, &head, |id| self.newest(id));
         }
         self.epoch_tx.send_replace(epoch);
@@ -255,6 +267,7 @@ impl Live {
             block: commit.head.or(before.block),
             finalized_number: commit.finalized_number,
             at_head: commit.at_head || before.at_head,
+            untold: before.untold || (commit.quiet && commit.head != before.block),
             current: commit.at_head,
             // A commit that only mends a pool says nothing about how new the chain is.
             committed_at: if commit.head == before.block { before.committed_at } else { Instant::now() },
@@ -289,12 +302,14 @@ impl Live {
         }
         for (id, view) in &commit.views {
             self.pools.insert(*id, Versions(vec![(1, view.clone())]));
+            view.iter().for_each(|view| self.positions.learn(*id, &view.image));
         }
         let head = Head {
             epoch: 1,
             block: commit.head,
             finalized_number: commit.finalized_number,
             at_head: false,
+            untold: false,
             current: false,
             committed_at: Instant::now(),
             reverts: 0,
@@ -328,6 +343,10 @@ impl Live {
 
     pub(super) fn pools_at(&self, epoch: u64) -> Vec<Arc<PoolView>> {
         self.pools.iter().filter_map(|v| v.at(epoch).cloned()).collect()
+    }
+
+    pub(super) fn positions(&self) -> &Index {
+        &self.positions
     }
 
     #[must_use]

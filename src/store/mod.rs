@@ -11,6 +11,7 @@ pub mod live;
 pub mod mongo;
 pub mod past;
 pub mod pin;
+pub mod positions;
 pub mod prices;
 pub mod query;
 pub mod reader;

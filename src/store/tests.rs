@@ -10,7 +10,9 @@ use std::{
 
 use alloy::primitives::{Address, B256};
 
-use super::{Commit, Live, PoolStatus, PoolView};
+use tokio::sync::broadcast::error::TryRecvError;
+
+use super::{Commit, Live, PoolStatus, PoolView, topics::Topic};
 use crate::domain::{
     block::BlockRef,
     image::{Held, PoolImage},
@@ -105,6 +107,38 @@ fn a_pin_keeps_its_versions_and_lets_them_go() {
     drop(pin);
     live.commit(commit(100, 0..1));
     assert!(live.versions_of(&id) <= 2, "and not longer: {}", live.versions_of(&id));
+}
+
+/// The first catch-up has no frames. Whoever came in its middle gets the state of his pool when it is over, and is told that blocks and swaps
+/// came without a word: he begins anew, and misses nothing in silence.
+#[test]
+fn who_subscribes_during_the_first_catch_up_is_told_that_he_missed_something() {
+    let waits = |live: &Live| {
+        let pool = PoolId::Address(Address::repeat_byte(0));
+        [Topic::Blocks, Topic::Swaps, Topic::PoolSwaps(pool), Topic::Pool(pool)].map(|topic| live.topics.subscribe(topic))
+    };
+    let step = |number: u64, quiet: bool| {
+        let update = ChainUpdate { extend: vec![block(number)], ..ChainUpdate::default() };
+        Commit { update, quiet, at_head: !quiet, ..commit(number, 0..1) }
+    };
+    let live = Live::new(1, "test", 2, Duration::from_secs(15));
+    live.commit(step(1, true));
+    let [mut blocks, mut swaps, mut of_pool, mut pool] = waits(&live);
+    live.commit(step(2, true));
+    live.commit(step(3, false));
+    for (name, topic) in [("blocks", &mut blocks), ("swaps", &mut swaps), ("its swaps", &mut of_pool)] {
+        assert_eq!(topic.try_recv().unwrap_err(), TryRecvError::Closed, "{name}");
+    }
+    assert_eq!(pool.try_recv().unwrap().block.number, 3);
+    // From then on, and where nothing was left out, they get every block.
+    let [mut blocks, ..] = waits(&live);
+    live.commit(step(4, false));
+    assert_eq!(blocks.try_recv().unwrap().block.number, 4);
+    let live = Live::new(1, "test", 2, Duration::from_secs(15));
+    live.restore(commit(1, 0..1), 1, 2);
+    let [mut blocks, ..] = waits(&live);
+    live.commit(step(2, false));
+    assert_eq!(blocks.try_recv().unwrap().block.number, 2);
 }
 
 #[test]

@@ -99,6 +99,11 @@ impl Topics {
         self.0.remove(topic);
     }
 
+    /// The same of every topic of which each frame counts: all but states.
+    pub(super) fn interrupt_events(&self) {
+        self.0.retain(|topic, _| matches!(topic, Topic::Pool(_)));
+    }
+
     /// A SNAPSHOT of every pool that somebody waits on.
     pub(super) fn publish_snapshots(&self, chain: ChainId, head: &Head, newest: impl Fn(&PoolId) -> Option<Arc<PoolView>>) {
         let Some(block) = head.block else { return };

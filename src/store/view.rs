@@ -67,6 +67,8 @@ pub struct Head {
     pub finalized_number: u64,
     /// The newest known head was reached at least once: what readiness asks.
     pub at_head: bool,
+    /// Blocks came without frames on the way there: who waited for them is told when it is reached.
+    pub untold: bool,
     /// This epoch is of the newest known head: what freshness asks.
     pub current: bool,
     /// When this epoch was committed.

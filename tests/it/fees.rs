@@ -97,7 +97,7 @@ async fn collected(devnet: &Devnet, pool: &DevPool) -> [I256; 2] {
     sums
 }
 
-fn units(raw: impl ToString, decimals: u8) -> String {
+pub fn units(raw: impl ToString, decimals: u8) -> String {
     let digits = format!("{:0>width$}", raw.to_string(), width = usize::from(decimals) + 1);
     let (whole, part) = digits.split_at(digits.len() - usize::from(decimals));
     let text = format!("{whole}.{part}");

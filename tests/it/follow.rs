@@ -15,9 +15,14 @@ use super::{
     state,
 };
 
-/// What the node says: all logs of factories and of the pools that they created, with a topic that is watched.
+/// What the node says: all logs of factories and of the pools that they created, with a topic that is watched; and of the position manager,
+/// all of whose positions are in such pools.
 pub async fn watched_logs(devnet: &Devnet) -> u64 {
-    logs(devnet, |_| true).await
+    let topics: Vec<String> = decode::manager_topics().iter().map(ToString::to_string).collect();
+    let manager = devnet.deployment.nfpm;
+    let filter = json!([{ "fromBlock": "0x0", "toBlock": "latest", "address": manager, "topics": [topics] }]);
+    let of_manager = devnet.rpc_call("eth_getLogs", filter).await.unwrap().as_array().unwrap().len();
+    logs(devnet, |_| true).await + u64::try_from(of_manager).unwrap()
 }
 
 /// Of these only swaps.

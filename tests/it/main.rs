@@ -30,6 +30,7 @@ mod mongo;
 mod node;
 mod odd;
 mod openapi;
+mod positions;
 mod prices;
 mod refuse;
 mod sources;

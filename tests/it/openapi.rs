@@ -52,6 +52,15 @@ async fn samples(engine: &Engine, chain: u64) -> Value {
     }
     assert!(!ticks.is_empty(), "a pool of V3 has ticks");
     cursors.insert("/v1/{chainId}/pools/{id}/ticks".to_owned(), json!(ticks));
+    let mut positions = Vec::new();
+    let mut owners = Vec::new();
+    for pool in &pools {
+        let page = get(engine, &at(&format!("/positions?pool={}&limit=1", pool.as_str().unwrap()))).await;
+        positions.extend(page["cursor"].as_str().map(str::to_owned));
+        owners.extend(each(&page, "owner"));
+    }
+    assert!(!positions.is_empty(), "a pool of V3 has positions");
+    cursors.insert("/v1/{chainId}/positions".to_owned(), json!(positions));
     let names = |rest: &[(&str, &str, &Vec<Value>)]| {
         let all = rest.iter().map(|(path, name, known)| {
             let names =
@@ -65,11 +74,11 @@ async fn samples(engine: &Engine, chain: u64) -> Value {
         "names": names(&[
             ("/_meta", "", &none), ("/pools", "", &none), ("/tokens", "", &none), ("/swaps", "", &none), ("/mints", "", &none),
             ("/burns", "", &none), ("/pools/{id}", "id", &pools), ("/pools/{id}/overview", "id", &pools), ("/pools/{id}/swaps", "id", &pools),
-            ("/pools/{id}/candles", "id", &pools), ("/pools/{id}/stats", "id", &pools), ("/prices", "", &none),
+            ("/pools/{id}/candles", "id", &pools), ("/pools/{id}/stats", "id", &pools), ("/prices", "", &none), ("/positions", "", &none),
             ("/tokens/{address}/price", "address", &tokens), ("/pools/{id}/ticks", "id", &pools), ("/tokens/{address}", "address", &tokens), ("/tokens/{address}/pools", "address", &tokens),
             ("/transactions/{hash}", "hash", &transactions), ("/accounts/{address}/activity", "address", &origins),
         ]),
-        "filters": { "pool": pools, "token": tokens, "origin": origins },
+        "filters": { "pool": pools, "token": tokens, "origin": origins, "owner": owners, "token_id": ["1", "2"] },
         "cursors": cursors,
     })
 }

@@ -24,6 +24,8 @@ mod money;
 mod pins;
 mod pool;
 pub(in crate::api) mod pool_price;
+pub(in crate::api) mod position;
+pub(in crate::api) mod position_value;
 pub(in crate::api) mod price;
 mod price_feed;
 mod query;

@@ -111,6 +111,13 @@ impl Money<'_> {
         self.value().protocol1.map(BigDecimal)
     }
 
+    /// How many accounts have liquidity in it, holders of managers' tokens each for himself. Null for V2, and where the pool is older than what
+    /// this server has read.
+    #[graphql(complexity = 50)]
+    async fn liquidity_provider_count(&self) -> Option<u64> {
+        self.fees()?.providers().and_then(|count| u64::try_from(count).ok())
+    }
+
     /// Fees in token0 that a unit of liquidity in range earned since the beginning, as a Q128 integer that wraps around: what
     /// `feeGrowthGlobal0X128()` answers. Null for V2.
     #[graphql(name = "feeGrowthGlobal0X128")]

@@ -16,6 +16,7 @@ use super::{
     meta::Meta,
     pins::pin,
     pool::{Pool, PoolConnection},
+    position::{self, PositionConnection, PositionWhere},
     price::{self, TokenKey, TokenPrice},
     scalars::{AddressScalar, Cursor, Timestamp},
     search::{self, ActivityConnection, SearchHit},
@@ -200,6 +201,21 @@ impl Query {
             Transaction::find(ctx, &pin, hash).await
         };
         nullable(found.await)
+    }
+
+    /// Positions of liquidity in pools with ticks, by pool and then by token; of accounts' own after those of managers' tokens. Positions
+    /// that are older than what this server has read of a pool are not known.
+    #[graphql(complexity = "page_cost(first, child_complexity).saturating_add(position::COST)")]
+    async fn positions(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "EIP-155 chain id; may be left out where one chain is configured")] chain_id: Option<u64>,
+        #[graphql(desc = "How many, 1 to 1000", default_with = "FIRST_DEFAULT")] first: i32,
+        #[graphql(desc = "Only those after this cursor")] after: Option<Cursor>,
+        #[graphql(desc = "Which positions", name = "where")] filter: PositionWhere,
+        #[graphql(desc = "The block that the answer must be of")] block: Option<BlockHeight>,
+    ) -> Result<PositionConnection> {
+        Ok(position::positions(ctx, chain_id, (first, after), filter, block).await?)
     }
 
     /// What tokens cost in dollars, in the order of `tokens`, each with its sources.

@@ -16,6 +16,7 @@ mod model;
 mod overview;
 mod params;
 mod pools;
+mod positions;
 mod prices;
 mod problem;
 mod search;
@@ -48,6 +49,7 @@ fn parts() -> (Router<Arc<Public>>, utoipa::openapi::OpenApi) {
         .routes(routes!(pools::one))
         .routes(routes!(pools::ticks))
         .routes(routes!(liquidity::distribution))
+        .routes(routes!(positions::list))
         .routes(routes!(overview::overview))
         .routes(routes!(candles::candles))
         .routes(routes!(candles::stats))

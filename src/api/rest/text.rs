@@ -45,6 +45,20 @@ impl From<PoolId> for PoolKey {
     }
 }
 
+/// `manager#tokenId`; of one without a manager `pool#owner:tickLower:tickUpper`.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(
+    pattern = "^0x[0-9a-f]{40,64}#([0-9]+|0x[0-9a-f]{40}:-?[0-9]+:-?[0-9]+)$",
+    example = "0xc36442b4a4522e871399cd717abdd847ab11fe88#1"
+)]
+pub(super) struct PositionKey(String);
+
+impl From<String> for PositionKey {
+    fn from(id: String) -> Self {
+        Self(id)
+    }
+}
+
 /// `chainId:blockHash:logIndex`: a transaction that is mined again after a reorg gets a new one.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(

@@ -89,7 +89,7 @@ async fn the_whole_state_of_one_block_can_be_read_back() {
         assert_eq!(pool.state, image.state);
         let fees = image.fees.as_ref();
         assert_eq!(pool.books, fees.map(|fees| fees.books()));
-        assert_eq!(pool.positions, fees.map(|fees| fees.sorted_positions()).unwrap_or_default());
+        assert_eq!(pool.positions, image.positions().collect::<Vec<_>>());
         assert_eq!(pool.positions.len(), usize::from(pool.meta.id == POOL.into()));
         assert_eq!(pool.status, "LIVE");
     }

@@ -7,10 +7,13 @@
 mod position;
 mod token;
 
-use std::{cmp::Ordering, collections::BTreeMap};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, HashSet},
+};
 
-use alloy::primitives::{I256, U256};
-use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
+use alloy::primitives::{Address, I256, U256};
+use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
@@ -51,9 +54,9 @@ pub struct Fees {
     pub protocol: Both<u128>,
     pub outside: RedBlackTreeMapSync<i32, Both<U256>>,
     /// Those that hold or are owed something. `None`: of a pool that is older than what is read, whose positions nobody can list.
-    pub positions: Option<HashTrieMapSync<PositionKey, Position>>,
+    pub positions: Option<RedBlackTreeMapSync<PositionKey, Position>>,
     /// Position managers' tokens in it, the burnt ones too. Of an older pool those that were made since.
-    pub tokens: HashTrieMapSync<U256, Token>,
+    pub tokens: RedBlackTreeMapSync<U256, Token>,
     /// Within a block.
     touched: Option<Touched>,
     /// What swaps paid since then, the protocol's part included.
@@ -66,7 +69,7 @@ impl Fees {
     /// Of a pool that was just created.
     #[must_use]
     pub fn new(terms: Terms) -> Self {
-        Self { positions: Some(HashTrieMapSync::new_sync()), ..Self::seeded(terms, Books::default()) }
+        Self { positions: Some(RedBlackTreeMapSync::new_sync()), ..Self::seeded(terms, Books::default()) }
     }
 
     /// Of an older pool, as its contract answered.
@@ -79,7 +82,7 @@ impl Fees {
             protocol,
             outside: outside.into_iter().collect(),
             positions: None,
-            tokens: HashTrieMapSync::new_sync(),
+            tokens: RedBlackTreeMapSync::new_sync(),
             touched: None,
             paid: Both::default(),
             collected: Both::default(),
@@ -93,20 +96,19 @@ impl Fees {
         Books { growth: self.growth, protocol: self.protocol, outside }
     }
 
-    /// The positions that are known, in one order.
+    /// Whether this is the manager of tokens here: what it has in the pool is theirs. A pool has one manager, that of its dex.
     #[must_use]
-    pub fn sorted_positions(&self) -> Vec<(PositionKey, Position)> {
-        let mut all: Vec<_> = self.positions.iter().flatten().map(|(key, position)| (*key, *position)).collect();
-        all.sort_unstable_by_key(|(key, _)| *key);
-        all
+    pub fn is_manager(&self, owner: &Address) -> bool {
+        self.tokens.values().next().is_some_and(|token| token.manager == *owner)
     }
 
-    /// The managers' tokens in one order.
+    /// How many accounts have liquidity in it. `None`: not all positions are known.
     #[must_use]
-    pub fn sorted_tokens(&self) -> Vec<(U256, Token)> {
-        let mut all: Vec<_> = self.tokens.iter().map(|(token_id, token)| (*token_id, *token)).collect();
-        all.sort_unstable_by_key(|(token_id, _)| *token_id);
-        all
+    pub fn providers(&self) -> Option<usize> {
+        let positions = self.positions.as_ref()?.iter().filter(|(key, _)| !self.is_manager(&key.owner));
+        let own = positions.filter(|(_, position)| position.liquidity > 0).map(|(key, _)| key.owner);
+        let tokens = self.tokens.values().filter(|token| token.position.liquidity > 0).map(|token| token.owner);
+        Some(own.chain(tokens).collect::<HashSet<_>>().len())
     }
 
     /// Moves the books over an event. `before` is the pool right before it. `None`: the contract cannot have done this; the books are
@@ -299,7 +301,7 @@ fn add(sums: &mut Both<U256>, amounts: Both<U256>) -> Option<()> {
 }
 
 /// One that holds nothing and is owed nothing needs no place: the contract finds the same in it when it is opened again.
-fn put(positions: &mut HashTrieMapSync<PositionKey, Position>, key: PositionKey, position: Position) {
+fn put(positions: &mut RedBlackTreeMapSync<PositionKey, Position>, key: PositionKey, position: Position) {
     if position.liquidity == 0 && position.owed == [0, 0] {
         positions.remove_mut(&key);
     } else {

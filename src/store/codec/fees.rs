@@ -1,7 +1,7 @@
 //! A pool's books as bytes. A position takes about a hundred, a manager's token two.
 
 use alloy::primitives::U256;
-use rpds::HashTrieMapSync;
+use rpds::RedBlackTreeMapSync;
 
 use super::parts::{CodecError, Parser, TAG, Writer, varint};
 use crate::domain::pool::{
@@ -14,13 +14,11 @@ const UNKNOWN: u8 = 0;
 const BOOKS: u8 = 1;
 const ALL: u8 = 2;
 
-/// Whatever has no order is written in one: the same books are the same bytes.
 pub(super) fn write(writer: &mut Writer<'_>, fees: Option<&Fees>) {
-    let Some(fees) = fees else {
+    let Some(Fees { terms, growth, protocol, outside, positions, tokens, paid, collected, .. }) = fees else {
         writer.out.push(UNKNOWN);
         return;
     };
-    let Fees { terms, growth, protocol, outside, positions, paid, collected, .. } = fees;
     writer.out.push(if positions.is_some() { ALL } else { BOOKS });
     writer.field(&terms.fee_pips);
     writer.field(&terms.tick_spacing);
@@ -31,22 +29,18 @@ pub(super) fn write(writer: &mut Writer<'_>, fees: Option<&Fees>) {
         writer.field(tick);
         both.iter().for_each(|value| writer.field(value));
     }
-    let sorted = fees.sorted_tokens();
-    varint(&mut writer.out, count(sorted.len()));
-    for (token_id, token) in sorted {
-        writer.field(&token_id);
-        write_token(writer, &token);
+    varint(&mut writer.out, count(tokens.size()));
+    for (token_id, token) in tokens {
+        writer.field(token_id);
+        write_token(writer, token);
     }
-    if positions.is_none() {
-        return;
-    }
-    let sorted = fees.sorted_positions();
-    varint(&mut writer.out, count(sorted.len()));
-    for (PositionKey { owner, tick_lower, tick_upper }, position) in sorted {
-        writer.field(&owner);
-        writer.field(&tick_lower);
-        writer.field(&tick_upper);
-        write_position(writer, &position);
+    let Some(positions) = positions else { return };
+    varint(&mut writer.out, count(positions.size()));
+    for (PositionKey { owner, tick_lower, tick_upper }, position) in positions {
+        writer.field(owner);
+        writer.field(tick_lower);
+        writer.field(tick_upper);
+        write_position(writer, position);
     }
 }
 
@@ -70,7 +64,7 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Result<Option<Fees>, CodecError> 
         fees.tokens.insert_mut(parser.field()?, read_token(parser)?);
     }
     if kind == ALL {
-        let mut positions = HashTrieMapSync::new_sync();
+        let mut positions = RedBlackTreeMapSync::new_sync();
         for _ in 0..parser.varint()? {
             let key = PositionKey { owner: parser.field()?, tick_lower: parser.field()?, tick_upper: parser.field()? };
             positions.insert_mut(key, read_position(parser)?);

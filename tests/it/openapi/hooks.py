@@ -50,8 +50,9 @@ def filter_failure(context, failure, case, response):
     foreign = any(query[name] not in known for name in ("cursor", "since") if name in query) and "cursor" in says.lower()
     inverted = {"from", "to"} <= query.keys() and int(query["from"]) >= int(query["to"]) and "must be before" in says
     ticks = {"from_tick", "to_tick"} <= query.keys() and int(query["from_tick"]) >= int(query["to_tick"]) and "must be below" in says
+    nobody = not {"owner", "pool", "token_id"} & query.keys() and "say whose or which" in says
     moments = {"block", "time"} <= query.keys() and "two ways to say a moment" in says
-    return not (alone or since or foreign or inverted or ticks or moments)
+    return not (alone or since or foreign or inverted or ticks or nobody or moments)
 
 
 SEEN = collections.defaultdict(collections.Counter)
