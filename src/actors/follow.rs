@@ -16,7 +16,7 @@ use super::{
     commit::Step,
     late::Late,
     sources,
-    table::{Snapshots, Table},
+    table::{Due, Snapshots, Table},
 };
 use crate::{
     chain::{BlockTag, ChainError, aggregator, registry::Registry},
@@ -234,13 +234,14 @@ impl Follower {
         let reconciler = &self.reconciler;
         let mut table = self.table.borrow_mut();
         table.forget_undo(|hash| reconciler.contains(hash));
-        let force = anchor.number >= self.last_snapshot_number.saturating_add(super::persist::SNAPSHOT_EVERY_BLOCKS);
-        if force {
+        let is_time = anchor.number >= self.last_snapshot_number.saturating_add(super::persist::SNAPSHOT_EVERY_BLOCKS);
+        if is_time {
             self.last_snapshot_number = anchor.number;
         }
         let later: Vec<BlockRef> =
             self.deps.live.head().window.iter().map(|r| r.block).filter(|b| b.number > anchor.number).collect();
-        let Snapshots { pools, candles } = table.snapshots(&self.deps, anchor, &later, force);
+        let Snapshots { pools, candles } =
+            table.snapshots(&self.deps, anchor, &later, if is_time { Due::Changed } else { Due::Often });
         self.deps.live.add_side(pools, candles, self.sources(anchor.number));
     }
 
@@ -249,7 +250,7 @@ impl Follower {
         let anchor = self.reconciler.anchor();
         let later: Vec<BlockRef> =
             self.deps.live.head().window.iter().map(|r| r.block).filter(|b| b.number > anchor.number).collect();
-        let Snapshots { pools, candles } = self.table.borrow_mut().snapshots(&self.deps, anchor, &later, true);
+        let Snapshots { pools, candles } = self.table.borrow_mut().snapshots(&self.deps, anchor, &later, Due::Leaving);
         self.deps.live.add_side(pools, candles, self.sources(anchor.number));
     }
 

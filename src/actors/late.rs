@@ -19,7 +19,7 @@ use super::{
     ranges::{Ranges, Wanted},
     seed::{self, SeedError, seed},
     sources,
-    table::Known,
+    table::{Due, Known},
 };
 use crate::{
     chain::{
@@ -44,8 +44,6 @@ use crate::{
 const JOIN_GAP_BLOCKS: u64 = 64;
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(60);
-/// Events of a pool between two snapshots.
-const SNAPSHOT_EVENTS: u32 = 2_000;
 
 /// A source that has caught up to `at`.
 pub(super) struct Ready {
@@ -215,7 +213,12 @@ impl Ready {
         let tokens: Vec<Arc<TokenMeta>> = fetch_tokens(deps.clone(), end, wanted).await.into_iter().map(Arc::new).collect();
         self.tokens.extend(tokens.iter().cloned());
         let (mut snapshots, mut candles) = (Vec::new(), Vec::new());
-        for (id, pool) in self.folder.pools.iter_mut().filter(|(_, pool)| pool.events_since_snapshot >= SNAPSHOT_EVENTS) {
+        for (id, pool) in self
+            .folder
+            .pools
+            .iter_mut()
+            .filter(|(_, pool)| Due::Often.holds(pool.events_since_snapshot, &pool.image, &pool.trading.market))
+        {
             pool.events_since_snapshot = 0;
             // The batch with what was given before was written, or this would have begun anew.
             pool.trading.forget_given();

@@ -25,8 +25,36 @@ use crate::{
     telemetry::ActorState,
 };
 
-/// A pool is written as a snapshot after this many events: so many at most are replayed on a restart.
+/// In a backfill a pool is written as a snapshot after this many events.
 const SNAPSHOT_EVENTS: u32 = 2_000;
+/// Of a snapshot, for each event since the last one: about what its row takes. A pool with a hundred thousand positions is so written as a
+/// snapshot no more than as rows, and a restart replays some ten thousand of them.
+const SNAPSHOT_BYTES_PER_EVENT: usize = 1_000;
+
+/// Which pools get a snapshot, of those that changed since their last one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    /// Those that changed much.
+    Often,
+    /// Also those that changed little.
+    Changed,
+    /// All, so that the next start is short.
+    Leaving,
+}
+
+impl Due {
+    pub(super) fn holds(self, events: u32, image: &PoolImage, market: &Market) -> bool {
+        let pays = || {
+            let earned = usize::try_from(events).unwrap_or(usize::MAX).saturating_mul(SNAPSHOT_BYTES_PER_EVENT);
+            earned >= image.weight().saturating_add(market.weight())
+        };
+        match self {
+            Self::Often => events >= SNAPSHOT_EVENTS && pays(),
+            Self::Changed => events > 0 && pays(),
+            Self::Leaving => events > 0,
+        }
+    }
+}
 
 /// Pools at a final block, and the candles that closed before it.
 #[derive(Default)]
@@ -206,11 +234,9 @@ impl Table {
     }
 
     /// Snapshots of pools that changed enough since their last one. `at` is final; `later` are the canonical blocks above it,
-    /// ascending. `force` takes every pool that changed at all.
-    pub(super) fn snapshots(&mut self, deps: &Deps, at: BlockRef, later: &[BlockRef], force: bool) -> Snapshots {
-        let due = |e: &Entry| {
-            e.held_at.is_none() && e.events_since_snapshot > 0 && (force || e.events_since_snapshot >= SNAPSHOT_EVENTS)
-        };
+    /// ascending.
+    pub(super) fn snapshots(&mut self, deps: &Deps, at: BlockRef, later: &[BlockRef], which: Due) -> Snapshots {
+        let due = |e: &Entry| e.held_at.is_none() && which.holds(e.events_since_snapshot, &e.image, &e.trading.market);
         for (id, interval, last) in deps.live.take_stored() {
             if let Some(entry) = self.entries.get_mut(&id) {
                 entry.trading.forget(interval, last);

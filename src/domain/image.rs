@@ -101,6 +101,19 @@ impl PoolImage {
         Ok(())
     }
 
+    /// About so many bytes it takes to write it down.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let ticks = self.state.v3().map_or(0, |state| state.ticks.len());
+        let fees = self.fees.as_deref();
+        let positions = fees.and_then(|fees| fees.positions.as_ref()).map_or(0, |positions| positions.size());
+        let tokens = fees.map_or(0, |fees| fees.tokens.size());
+        [(1, 200), (ticks, 90), (positions, 120), (tokens, 220)]
+            .iter()
+            .map(|(n, bytes): &(usize, usize)| n.saturating_mul(*bytes))
+            .sum()
+    }
+
     /// Its positions, by owner and ticks, as far as they are known.
     pub fn positions(&self) -> impl Iterator<Item = (PositionKey, Position)> + '_ {
         let known = self.fees.iter().filter_map(|fees| fees.positions.as_ref()).flatten();

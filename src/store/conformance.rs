@@ -67,6 +67,7 @@ macro_rules! history_conformance {
             what_lacks_its_enrichment_is_found_from_a_cursor_on_and_filled_in_once
             a_pool_may_be_created_on_both_branches
             a_replay_starts_at_the_newest_canonical_snapshot
+            a_pool_with_very_many_positions_comes_back
             orphans_are_purged_by_height_and_age
             candles_are_written_once_and_read_by_range
             candles_go_when_their_retention_is_over

@@ -27,6 +27,14 @@ pub struct KeptSeries {
 }
 
 impl Market {
+    /// About so many bytes it takes to write it down.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let stored = self.series.iter().filter(|series| series.interval.is_stored());
+        let candles: usize = stored.map(|series| series.closed.len().saturating_sub(series.gone).saturating_add(1)).sum();
+        candles.saturating_mul(100).saturating_add(self.seen.size().saturating_mul(30))
+    }
+
     /// Candles of seconds are left out: they are made of swaps.
     #[must_use]
     pub fn kept(&self) -> Kept {

@@ -205,25 +205,26 @@ impl Rng {
         let terms = Terms { fee_pips: 3_000, tick_spacing: 60 };
         let outside = (0..self.below(9)).map(|_| (self.tick(), [self.uint(256), self.uint(256)])).collect();
         let books = Books { growth: [self.uint(256), self.uint(256)], protocol: [self.u128(), 0], outside };
-        let position = |rng: &mut Self| {
-            let (owner, tick_lower, tick_upper) = (Address::with_last_byte(9), rng.tick(), rng.tick());
-            let (inside_last, owed) = ([rng.uint(256), U256::ZERO], [rng.u128(), rng.u128()]);
-            let position = Position { liquidity: rng.u128(), inside_last, owed, principal: [0, owed[1]] };
-            (PositionKey { owner, tick_lower, tick_upper }, position)
-        };
-        let positions = self.chance(80).then(|| (0..self.below(9)).map(|_| position(self)).collect());
-        let token = |rng: &mut Self| {
-            let (PositionKey { owner, tick_lower, tick_upper }, position) = position(rng);
-            let (deposited, withdrawn) = ([rng.uint(256), U256::ZERO], [rng.uint(90), rng.uint(120)]);
-            let collected = [U256::ONE, rng.uint(256)];
-            let token = Token { manager: owner, owner, tick_lower, tick_upper, position, deposited, withdrawn, collected };
-            (rng.uint(256), token)
-        };
-        let tokens = (0..self.below(5)).map(|_| token(self)).collect();
+        let positions = self.chance(80).then(|| (0..self.below(9)).map(|_| self.position()).collect());
+        let tokens = (0..self.below(5)).map(|_| (self.uint(256), self.token())).collect();
         let (paid, collected) = ([self.uint(200), U256::ZERO], [self.uint(90), self.uint(90)]);
         let mut fees = Fees::seeded(terms, books);
         (fees.positions, fees.tokens, fees.paid, fees.collected) = (positions, tokens, paid, collected);
         Some(fees)
+    }
+
+    fn position(&mut self) -> (PositionKey, Position) {
+        let (owner, tick_lower, tick_upper) = (Address::with_last_byte(9), self.tick(), self.tick());
+        let (inside_last, owed) = ([self.uint(256), U256::ZERO], [self.u128(), self.u128()]);
+        let position = Position { liquidity: self.u128(), inside_last, owed, principal: [0, owed[1]] };
+        (PositionKey { owner, tick_lower, tick_upper }, position)
+    }
+
+    pub(crate) fn token(&mut self) -> Token {
+        let (PositionKey { owner, tick_lower, tick_upper }, position) = self.position();
+        let (deposited, withdrawn) = ([self.uint(256), U256::ZERO], [self.uint(90), self.uint(120)]);
+        let collected = [U256::ONE, self.uint(256)];
+        Token { manager: owner, owner, tick_lower, tick_upper, position, deposited, withdrawn, collected }
     }
 
     /// Some trades of a pool, without candles of seconds: those are not kept. Now and then none, as an older version wrote it.

@@ -215,6 +215,36 @@ pub(crate) async fn a_replay_starts_at_the_newest_canonical_snapshot(database: D
     assert!(unknown[0].snapshot.is_none() && unknown[0].rows.is_empty());
 }
 
+/// More than a document of MongoDB holds: the positions of the largest pools of a main network.
+pub(crate) async fn a_pool_with_very_many_positions_comes_back(database: Database) {
+    let mut world = World::new(&database).await;
+    let base = world.grow(&genesis(), 4, 1);
+    world.extend(&base).await;
+    let image = loop {
+        let image = world.rng.image();
+        if image.fees.is_some() {
+            break image;
+        }
+    };
+    let mut large = image.clone();
+    let fees = Arc::make_mut(large.fees.as_mut().unwrap());
+    for n in 0..90_000_u64 {
+        let token = world.rng.token();
+        fees.tokens.insert_mut(U256::from(n) << 100, token);
+    }
+    // The larger one, a small one in its place, the larger one again, and others at later blocks: what is left of it says nothing.
+    for (at, image) in [(0, &large), (0, &image), (1, &large), (2, &image), (3, &image)] {
+        let market = world.rng.market();
+        let snapshot = PoolSnapshot { chain: CHAIN, pool: pool_id(0), block: base[at].block, image: image.clone(), market };
+        let batch = WriteBatch { snapshots: vec![snapshot], ..world.batch() };
+        world.write(&batch).await;
+        let replay = world.store.replay(CHAIN, vec![(*pool(0, base[0].block)).clone()]).await.unwrap();
+        let found = replay[0].snapshot.as_ref().unwrap();
+        assert_eq!(found.block, base[at].block);
+        assert!(found.image == *image, "at {at}");
+    }
+}
+
 pub(crate) async fn orphans_are_purged_by_height_and_age(database: Database) {
     let mut world = World::new(&database).await;
     let base = world.grow(&genesis(), 3, 3);

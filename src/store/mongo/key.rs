@@ -9,6 +9,7 @@ use super::error::{Result, corrupt};
 use crate::{
     domain::{
         ChainId,
+        block::BlockRef,
         event::EventKind,
         market::Interval,
         pool::{CreatedAt, PoolId},
@@ -159,6 +160,31 @@ pub(super) fn snapshots_of(chain: ChainId, pool: &PoolId) -> Document {
         "$gte": snapshot_key(chain, pool, 0, &B256::ZERO),
         "$lte": snapshot_key(chain, pool, u64::MAX, &B256::repeat_byte(0xff)),
     }
+}
+
+/// Block, pool, field, number: so that those of a block, and those of a snapshot, are each a range.
+pub(super) fn part(chain: ChainId, at: &BlockRef, pool: &PoolId, field: u8, number: u8) -> Binary {
+    let mut key = block(chain, at.number, &at.hash).bytes;
+    key.extend_from_slice(&pool_prefix(chain, pool));
+    key.extend_from_slice(&[field, number]);
+    binary(key)
+}
+
+/// One field's of a snapshot.
+pub(super) fn parts_of(chain: ChainId, at: &BlockRef, pool: &PoolId, field: u8) -> Document {
+    doc! { "$gte": part(chain, at, pool, field, 0), "$lte": part(chain, at, pool, field, u8::MAX) }
+}
+
+/// All of a snapshot.
+pub(super) fn parts_of_snapshot(chain: ChainId, at: &BlockRef, pool: &PoolId) -> Document {
+    doc! { "$gte": part(chain, at, pool, 0, 0), "$lte": part(chain, at, pool, u8::MAX, u8::MAX) }
+}
+
+/// All of a block's snapshots. Longer than the block's own key, and shorter than the next one's.
+pub(super) fn parts_of_block(chain: ChainId, at: &BlockRef) -> Document {
+    let mut end = block(chain, at.number, &at.hash).bytes;
+    end.resize(block(chain, 0, &B256::ZERO).bytes.len().saturating_add(43), 0xff);
+    doc! { "$gte": part(chain, at, &PoolId::Address(Address::ZERO), 0, 0), "$lte": binary(end) }
 }
 
 /// chain, pool, interval, where the first candle begins.

@@ -13,6 +13,7 @@ mod events;
 mod inspect;
 mod key;
 mod pages;
+mod parts;
 mod plan;
 mod query;
 mod read;

@@ -158,7 +158,10 @@ pub(super) async fn replay(store: &Store, chain: ChainId, pools: &[PoolMeta]) ->
 async fn replay_one(store: &Store, chain: ChainId, pool: PoolId, head: u64) -> Result<PoolReplay> {
     let newest = doc! { "_id": key::snapshots_of(chain, &pool), "canonical": true };
     let found: Option<RawDocumentBuf> = store.collection(SNAPSHOTS).find_one(newest).sort(doc! { "_id": -1 }).await?;
-    let snapshot = found.map(|found| row::read_snapshot(chain, pool, &found)).transpose()?;
+    let snapshot = match found {
+        Some(found) => Some(row::read_snapshot(store, chain, pool, &found).await?),
+        None => None,
+    };
     let from = snapshot.as_ref().map_or(0, |s| s.block.number.saturating_add(1));
     let filter = replay_filter(chain, &pool, from, head);
     let mut cursor = store.collection(EVENTS).find(filter).hint(hint("pool")).batch_size(BATCH).await?;

@@ -8,8 +8,10 @@ use mongodb::bson::{
 };
 
 use super::{
+    Store,
     error::{Failure, Result, corrupt},
     key::{self, binary, int},
+    parts::{self, Field},
 };
 use crate::{
     domain::{
@@ -366,23 +368,42 @@ pub(super) fn read_pool(chain: ChainId, found: &RawDocument) -> Result<PoolMeta>
     })
 }
 
-pub(super) fn snapshot(chain: ChainId, snapshot: &PoolSnapshot, canonical: bool) -> Result<RawDocumentBuf> {
+/// A snapshot, and the pieces of what is too large for it.
+pub(super) fn snapshot(
+    chain: ChainId,
+    snapshot: &PoolSnapshot,
+    canonical: bool,
+) -> Result<(RawDocumentBuf, Vec<RawDocumentBuf>)> {
     let block = &snapshot.block;
+    let of = parts::Of { chain, pool: &snapshot.pool, block };
+    let mut all = Vec::new();
     let mut out = RawDocumentBuf::new();
     out.append(cstr!("_id"), key::snapshot(chain, &snapshot.pool, block.number, &block.hash));
     out.append(cstr!("block"), key::block(chain, block.number, &block.hash));
     put_block(&mut out, block)?;
     out.append(cstr!("canonical"), canonical);
-    out.append(cstr!("state"), binary(codec::encode_image(&snapshot.image)));
-    maybe(&mut out, cstr!("market"), snapshot.market.as_deref().map(|market| binary(codec::encode_market(market))));
-    Ok(out)
+    let state = Some(codec::encode_image(&snapshot.image));
+    let market = snapshot.market.as_deref().map(codec::encode_market);
+    for (field, bytes) in [(Field::State, state), (Field::Market, market)] {
+        let Some(bytes) = bytes else { continue };
+        let parts = parts::cut(of, field, &bytes);
+        match parts::count(parts.len())? {
+            Some(count) => out.append(field.count(), count),
+            None => out.append(field.inline(), binary(bytes)),
+        }
+        all.extend(parts);
+    }
+    Ok((out, all))
 }
 
-pub(super) fn read_snapshot(chain: ChainId, pool: PoolId, found: &RawDocument) -> Result<PoolSnapshot> {
+pub(super) async fn read_snapshot(store: &Store, chain: ChainId, pool: PoolId, found: &RawDocument) -> Result<PoolSnapshot> {
     let doc = Doc(found);
     let block = doc.block()?;
-    let image = codec::decode_image(doc.bytes("state")?, block.timestamp)?;
-    let market = doc.maybe_bytes("market")?.map(|bytes| codec::decode_market(bytes, block.timestamp)).transpose()?;
+    let of = parts::Of { chain, pool: &pool, block: &block };
+    let state = parts::read(store, of, Field::State, &doc).await?.ok_or_else(|| missing("state"))?;
+    let image = codec::decode_image(&state, block.timestamp)?;
+    let market = parts::read(store, of, Field::Market, &doc).await?;
+    let market = market.map(|bytes| codec::decode_market(&bytes, block.timestamp)).transpose()?;
     Ok(PoolSnapshot { chain, pool, block, image, market: market.map(Arc::new) })
 }
 

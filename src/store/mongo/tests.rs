@@ -1,5 +1,7 @@
 //! What is particular to MongoDB: plans, migrations, refusals. The rest is the conformance suite, on a real mongod.
 
+mod snapshots;
+
 use std::sync::{
     Weak,
     atomic::{AtomicU32, Ordering},
@@ -248,7 +250,7 @@ async fn replicas_that_start_together_migrate_once_and_all_come_up() {
     }
     let history = open(&uri).await;
     let meta = history.store.meta();
-    assert_eq!(meta.find_one(doc! { "_id": "schema" }).await.unwrap().unwrap().get_i32("version").unwrap(), 2);
+    assert_eq!(meta.find_one(doc! { "_id": "schema" }).await.unwrap().unwrap().get_i32("version").unwrap(), 3);
     assert!(meta.find_one(doc! { "_id": "migration" }).await.unwrap().is_none(), "the lock is given back");
 }
 
@@ -416,34 +418,4 @@ async fn a_write_whose_caller_stops_waiting_leaves_no_transaction_open() {
         let next = tokio::time::timeout(std::time::Duration::from_secs(10), history.write(batch())).await;
         assert!(matches!(next, Ok(Ok(()))), "given up after {impatient:?}: {next:?}");
     }
-}
-
-#[tokio::test]
-async fn only_the_newest_two_snapshots_of_a_pool_stay() {
-    let server = Server::start().await;
-    let uri = server.database();
-    let history = open(&uri).await;
-    history.claim(CHAIN, GENESIS).await.unwrap();
-    let fence = history.take_fence("test").await.unwrap();
-    let mut rng = make::Rng(7);
-    let mut parent = genesis();
-    for now in 0..5 {
-        let record = rng.record(&parent, 1);
-        parent = record.block;
-        let snapshot = PoolSnapshot { chain: CHAIN, pool: pool_id(0), block: parent, image: rng.image(), market: rng.market() };
-        let purge_orphans = Some(PurgeOrphans { final_number: 0, orphaned_before: 0 });
-        let records = vec![Arc::new(record)];
-        let batch = WriteBatch {
-            chain: CHAIN,
-            fence,
-            head: Some(parent),
-            records,
-            snapshots: vec![snapshot],
-            purge_orphans,
-            now,
-            ..WriteBatch::default()
-        };
-        history.write(batch).await.unwrap();
-    }
-    assert_eq!(history.store.collection(schema::SNAPSHOTS).count_documents(doc! {}).await.unwrap(), 2);
 }

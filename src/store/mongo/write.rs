@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use mongodb::{
     ClientSession,
-    bson::{Document, RawDocumentBuf, doc},
+    bson::{Bson, Document, RawDocumentBuf, doc},
     options::{ReadConcern, WriteConcern},
 };
 
@@ -19,6 +19,7 @@ use super::{
     error::{Failure, Result},
     events::{enrichment_fields, insert_missing, insert_rows},
     key::{self, binary, bound, int},
+    parts,
     plan::Plan,
     row::{self, Doc},
     schema::{BLOCKS, CANDLES, EVENTS, HEADS, POOLS, SNAPSHOTS, SOURCES, TOKENS},
@@ -124,18 +125,24 @@ async fn steps(store: &Store, session: &mut ClientSession, batch: &WriteBatch, r
         Ok(doc! { "q": { "_id": key::token(batch.chain, &token.address) }, "u": { "$set": fields }, "upsert": true })
     });
     update(store, Some(session), TOKENS, tokens.collect::<Result<_>>()?).await?;
-    let snapshots = batch.snapshots.iter().map(|snapshot| {
-        let document = row::snapshot(batch.chain, snapshot, plan.is_canonical(&snapshot.block.hash))?;
-        let mut update = upsert(&document, &["state", "market"])?;
-        // Whoever writes it again without a market leaves none of before.
-        if snapshot.market.is_none()
-            && let Ok(change) = update.get_document_mut("u")
-        {
-            change.insert("$unset", doc! { "market": "" });
+    let mut snapshots = Vec::new();
+    for snapshot in &batch.snapshots {
+        let (document, parts) = row::snapshot(batch.chain, snapshot, plan.is_canonical(&snapshot.block.hash))?;
+        let changeable = ["state", "state_parts", "market", "market_parts"];
+        let mut update = upsert(&document, &changeable)?;
+        // Whoever writes it again leaves nothing of before that he does not have.
+        let absent: Document = changeable
+            .into_iter()
+            .filter(|name| !matches!(document.get(name), Ok(Some(_))))
+            .map(|name| (name.to_owned(), Bson::from("")))
+            .collect();
+        if let Ok(change) = update.get_document_mut("u") {
+            change.insert("$unset", absent);
         }
-        Ok(update)
-    });
-    update(store, Some(session), SNAPSHOTS, snapshots.collect::<Result<_>>()?).await?;
+        snapshots.push(update);
+        parts::write(store, session, &parts).await?;
+    }
+    update(store, Some(session), SNAPSHOTS, snapshots).await?;
     candles(store, session, batch).await?;
     let sources = batch.sources.iter().map(|(name, next)| {
         let key = doc! { "chain": batch.chain.cast_signed(), "name": name.as_str() };
@@ -283,6 +290,9 @@ async fn purge(store: &Store, session: &mut ClientSession, chain: ChainId, purge
     while cursor.advance(session).await? {
         orphans.push(Doc(cursor.current()).block()?);
     }
+    for some in orphans.chunks(DELETE_PARTS) {
+        parts::delete(store, Some(&mut *session), some.iter().map(|b| key::parts_of_block(chain, b)).collect()).await?;
+    }
     let all = |filters: &[Document]| filters.iter().map(|q| doc! { "q": q.clone(), "limit": 0 }).collect::<Vec<_>>();
     let id = |b: &BlockRef| key::block(chain, b.number, &b.hash);
     for (collection, filters) in [
@@ -307,6 +317,15 @@ async fn prune_snapshots(store: &Store, batch: &WriteBatch) -> Result<()> {
         let last = snapshots.find_one(doc! { "_id": range.clone() }).sort(doc! { "_id": -1 }).skip(skip);
         let Some(last) = last.projection(doc! { "number": 1 }).await? else { return Ok(()) };
         let older = doc! { "_id": range, "number": { "$lt": bound(Doc(&last).uint("number")?) } };
+        // First what is beside them: nobody would find it afterwards.
+        let in_parts = doc! { "$or": [{ "state_parts": { "$exists": true } }, { "market_parts": { "$exists": true } }] };
+        let mut cursor =
+            snapshots.find(doc! { "$and": [older.clone(), in_parts] }).projection(doc! { "state": 0, "market": 0 }).await?;
+        let mut ranges = Vec::new();
+        while cursor.advance().await? {
+            ranges.push(key::parts_of_snapshot(batch.chain, &Doc(cursor.current()).block()?, pool));
+        }
+        parts::delete(store, None, ranges).await?;
         snapshots.delete_many(older).await?;
         Ok(())
     };
