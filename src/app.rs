@@ -26,7 +26,7 @@ use crate::{
         dollars::{Anchors, Usd},
         pool::Protocol,
     },
-    store::{Live, Reader, mongo::MongoConfig, prices::Prices},
+    store::{Live, Reader, keep::Keep, mongo::MongoConfig, prices::Prices},
     telemetry::{Board, Metrics},
 };
 
@@ -57,9 +57,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Exit
     let nodes = try_join_all(config.chain.iter().map(|chain| node(chain, &metrics))).await?;
     let board = Board::default();
     let feeds = feeds::Feeds::open(&config)?;
-    let shared = Shared { metrics, board, nodes, prices: feeds.prices() };
+    let keep = if config.feed.is_empty() { None } else { Some(store::keep(&config).await?) };
+    let shared = Shared { metrics, board, nodes, prices: feeds.prices(), keep };
     // Whatever becomes of the store, prices from outside the chain go on.
     let _feeds = feeds.start(&shared.metrics, &shared.board, &shutdown);
+    let _recorder = feeds::record(&shared, &shutdown);
     let Some(mut opened) = store::open(&config, &shared.nodes, &shutdown).await? else { return Ok(()) };
     loop {
         shared.metrics.store_stand_in.set(i64::from(opened.stand_in.is_some()));
@@ -77,6 +79,8 @@ struct Shared {
     board: Board,
     nodes: Vec<Node>,
     prices: Arc<Prices>,
+    /// Where prices from outside the chain are recorded; `None`: there are none.
+    keep: Option<Arc<dyn Keep>>,
 }
 
 /// The public one, and the operator's.
@@ -98,7 +102,7 @@ async fn serve(
     shutdown: &CancellationToken,
 ) -> Result<Ended, Exit> {
     let store::Opened { history, fence, stand_in } = opened;
-    let Shared { metrics, board, nodes, prices } = shared;
+    let Shared { metrics, board, nodes, prices, keep } = shared;
     let (fatal_tx, mut fatal) = mpsc::channel(1);
     let live = |chain: &ChainConfig| {
         let stall_timeout = Duration::from_millis(chain.stall_timeout_ms);
@@ -130,7 +134,7 @@ async fn serve(
     let (ready_tx, ready) = watch::channel(false);
     let draining = CancellationToken::new();
     let state = Arc::new(api::ApiState {
-        reader: Reader::new(lives.iter().cloned(), history).with_prices(prices.clone()),
+        reader: Reader::new(lives.iter().cloned(), history).with_prices(prices.clone()).with_keep(keep.clone()),
         metrics: metrics.clone(),
         board: board.clone(),
         origins: config.api.origins.clone(),

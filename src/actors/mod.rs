@@ -23,6 +23,7 @@ pub mod oracle;
 pub mod persist;
 pub mod pool;
 mod ranges;
+pub mod recorder;
 mod refill;
 mod seed;
 pub mod sources;

@@ -9,6 +9,7 @@ use crate::{
     actors::{
         feed::{self, Feed, FeedDeps},
         oracle::{self, Oracle, OracleDeps},
+        recorder::{self, Recorder, RecorderDeps},
     },
     config::{Config, FeedConfig, Pair},
     domain::feed::Rules,
@@ -90,6 +91,19 @@ pub(super) fn start_oracles(
         }))
     };
     config.feed.iter().filter_map(start).collect()
+}
+
+/// What feeds say is recorded once a minute.
+pub(super) fn record(shared: &Shared, stop: &CancellationToken) -> Option<actix::Addr<Recorder>> {
+    let keep = shared.keep.clone()?;
+    Some(recorder::start(RecorderDeps {
+        keep,
+        prices: shared.prices.clone(),
+        metrics: shared.metrics.clone(),
+        board: shared.board.clone(),
+        stop: stop.clone(),
+        now_unix_ms,
+    }))
 }
 
 /// In the order of the configuration.

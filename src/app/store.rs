@@ -12,7 +12,12 @@ use tokio_util::sync::CancellationToken;
 use super::{Exit, Node, mongo_config};
 use crate::{
     config::{ChainConfig, Config},
-    store::{History, StoreError, mongo::MongoHistory, sqlite::SqliteHistory},
+    store::{
+        History, StoreError,
+        keep::Keep,
+        mongo::{MongoHistory, MongoKeep},
+        sqlite::{SqliteHistory, SqliteKeep},
+    },
 };
 
 /// How often a store that is away is asked, beside the driver's own patience.
@@ -57,6 +62,14 @@ pub(super) async fn opened(config: &Config, nodes: &[Node]) -> Opened {
             told = Some(reason);
         }
         tokio::time::sleep(ASK_AGAIN).await;
+    }
+}
+
+/// Where recorded prices are: beside the chain's database, and there whatever becomes of that. Touches nothing yet.
+pub(super) async fn keep(config: &Config) -> Result<Arc<dyn Keep>, Exit> {
+    match config.store.url.strip_prefix("sqlite:") {
+        Some(path) => Ok(Arc::new(SqliteKeep::beside(Path::new(path)))),
+        None => Ok(Arc::new(MongoKeep::open(mongo_config(&config.store)).await.map_err(told)?)),
     }
 }
 

@@ -7,6 +7,7 @@ pub mod codec;
 pub(crate) mod conformance;
 pub mod history;
 pub mod inspect;
+pub mod keep;
 pub mod live;
 pub mod mongo;
 pub mod past;

@@ -7,6 +7,7 @@ use alloy::primitives::Address;
 
 use super::{
     history::DataSource,
+    keep::RecordedPrice,
     pin::Pin,
     query::{EventQuery, Fields, Moment, Narrow, Place},
     reader::{ReadError, Reader},
@@ -22,13 +23,22 @@ use crate::domain::{
 /// Pools that one question may need.
 pub const POOLS_MAX: usize = 500;
 
+/// What one token cost then, and who said so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Then {
+    /// A feed, as it was recorded.
+    Fed(RecordedPrice),
+    /// Pools; `None`: none of them could tell.
+    Pools(Option<Priced>),
+}
+
 /// What tokens cost at a block of the past.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PastPrices {
     /// The newest block at that moment in which anything was watched.
     pub block: BlockRef,
     /// In the order asked.
-    pub prices: Vec<Option<Priced>>,
+    pub prices: Vec<Then>,
     pub source: DataSource,
 }
 
@@ -62,6 +72,31 @@ impl Reader {
     /// Also where too many pools have a say.
     pub async fn prices_at(&self, pin: &Pin, tokens: &[Address], moment: Moment) -> Result<Option<PastPrices>, ReadError> {
         let Some(block) = self.block_at(pin, moment).await? else { return Ok(None) };
+        let time = match moment {
+            Moment::Number(_) => block.timestamp,
+            Moment::Time(time) => time,
+        };
+        let (mut recorded, mut rest) = (Vec::with_capacity(tokens.len()), Vec::new());
+        for token in tokens {
+            let found = self.recorded(pin.chain(), token, time).await?;
+            if found.is_none() {
+                rest.push(*token);
+            }
+            recorded.push(found);
+        }
+        let (of_pools, source) = self.pools_at(pin, &rest, &block).await?;
+        let mut of_pools = of_pools.into_iter();
+        let then = |found: Option<RecordedPrice>| found.map_or_else(|| Then::Pools(of_pools.next().flatten()), Then::Fed);
+        Ok(Some(PastPrices { block, prices: recorded.into_iter().map(then).collect(), source }))
+    }
+
+    /// What pools said of these tokens at the end of a block, in the order asked.
+    async fn pools_at(
+        &self,
+        pin: &Pin,
+        tokens: &[Address],
+        block: &BlockRef,
+    ) -> Result<(Vec<Option<Priced>>, DataSource), ReadError> {
         let pools =
             pin.live().with_routes(|routes| tokens.iter().flat_map(|token| routes.pools_of(token)).collect::<BTreeSet<_>>());
         if pools.len() > POOLS_MAX {
@@ -101,6 +136,6 @@ impl Reader {
             let prices = routes.at(block.timestamp, gauge);
             tokens.iter().map(|token| prices.priced(token)).collect()
         });
-        Ok(Some(PastPrices { block, prices, source }))
+        Ok((prices, source))
     }
 }

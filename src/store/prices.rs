@@ -210,6 +210,13 @@ impl Prices {
         self.pairs.get(*at).map(|pair| report(pair, now_ms))
     }
 
+    /// Its name: what its prices are recorded under.
+    #[must_use]
+    pub fn pair_of(&self, chain: ChainId, token: &Address) -> Option<&str> {
+        let at = self.tokens.get(&(chain, *token))?;
+        self.pairs.get(*at).map(|pair| pair.spec.name.as_str())
+    }
+
     /// How long a price was good is known where the next one is looked at: with each report, and with each tick.
     fn remember(&self, id: SourceId, now_ms: Millis) {
         if let Some(pair) = self.pairs.get(id.pair) {

@@ -4,12 +4,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     history::{DataSource, History, StoreError},
+    keep::{HOLDS_S, Keep, RecordedPrice},
     live::Live,
     pin::Pin,
     prices::Prices,
     query::{EventQuery, Narrow, Place},
 };
-use alloy::primitives::B256;
+use alloy::primitives::{Address, B256};
 
 use crate::domain::{
     ChainId,
@@ -86,19 +87,35 @@ pub struct Reader {
     chains: Arc<BTreeMap<ChainId, Arc<Live>>>,
     history: Arc<dyn History>,
     prices: Arc<Prices>,
+    keep: Option<Arc<dyn Keep>>,
 }
 
 impl Reader {
     #[must_use]
     pub fn new(chains: impl IntoIterator<Item = Arc<Live>>, history: Arc<dyn History>) -> Self {
         let chains = chains.into_iter().map(|live| (live.chain, live)).collect();
-        Self { chains: Arc::new(chains), history, prices: Arc::new(Prices::new(Vec::new())) }
+        Self { chains: Arc::new(chains), history, prices: Arc::new(Prices::new(Vec::new())), keep: None }
     }
 
     /// With prices from outside the chain.
     #[must_use]
     pub fn with_prices(self, prices: Arc<Prices>) -> Self {
         Self { prices, ..self }
+    }
+
+    /// With prices that were recorded.
+    #[must_use]
+    pub fn with_keep(self, keep: Option<Arc<dyn Keep>>) -> Self {
+        Self { keep, ..self }
+    }
+
+    /// What the pair of a token cost at a time, where it was recorded.
+    ///
+    /// # Errors
+    /// Where the store of recorded prices fails.
+    pub async fn recorded(&self, chain: ChainId, token: &Address, time: u64) -> Result<Option<RecordedPrice>, ReadError> {
+        let (Some(keep), Some(pair)) = (&self.keep, self.prices.pair_of(chain, token)) else { return Ok(None) };
+        Ok(keep.price(pair, time.saturating_sub(HOLDS_S), time).await?)
     }
 
     #[must_use]

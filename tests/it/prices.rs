@@ -232,6 +232,49 @@ async fn an_oracle_on_the_chain_is_what_it_answers_at_the_head_through_reorgs_an
     assert!(engine.terminate().await.success());
 }
 
+/// A feed's price of a minute that is over is told for ever, also when nobody feeds it any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_feed_said_is_recorded_and_told_of_the_past_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let devnet = Devnet::start(DevnetConfig::tiny()).await.unwrap();
+    let exchange = Exchange::open(0).await;
+    exchange.say(binance("1850.25", 1));
+    let token = format!("{:#x}", devnet.deployment.weth);
+    let extra = format!(
+        "[[feed]]\npair = \"ETH/USD\"\nsource = \"binance\"\nurl = \"ws://127.0.0.1:{}\"\ntoken = \"{token}\"\nstale_after_ms = 300000\n",
+        exchange.port
+    );
+    let setup = Setup { extra, ..Setup::of(&devnet, folder.path()) };
+    let engine = Engine::start(&setup, folder.path()).await;
+    engine.at_head(&devnet).await;
+    price(&engine, &token, "it is there", |p| p["value"] == "1850.25").await;
+    // The next full minute.
+    let recorded = async { engine.says(|line| line.contains("prices from outside the chain are recorded")).await };
+    tokio::time::timeout(std::time::Duration::from_secs(90), recorded).await.expect("within a minute");
+    exchange.say(binance("1900", 2));
+    price(&engine, &token, "it went on", |p| p["value"] == "1900").await;
+    assert!(engine.terminate().await.success());
+    exchange.close().await;
+
+    let engine = Engine::start(&setup, folder.path()).await;
+    engine.at_head(&devnet).await;
+    let now = price(&engine, &token, "nobody feeds it", |_| true).await;
+    assert_eq!((&now["value"], &now["status"]), (&Value::Null, &json!("HALTED")));
+    let seconds = now_ms() / 1_000;
+    let query = format!(
+        "{{ prices(tokens: [{{ address: \"{token}\" }}], time: {seconds}) {{ value status pair updatedAt sources {{ name value weight excludedBy }} }} }}"
+    );
+    let then = engine.query(&query, json!({})).await["prices"][0].clone();
+    assert_eq!((&then["value"], &then["pair"]), (&json!("1850.25"), &json!("ETH/USD")), "{then}");
+    assert_eq!(then["sources"], json!([{ "name": "binance", "value": "1850.25", "weight": "1", "excludedBy": null }]));
+    let path = format!("/v1/{}/prices?ids={token}&time={seconds}", devnet.chain_id);
+    let rest: Value = serde_json::from_slice(&engine.api.get(&path).await.unwrap().body).unwrap();
+    assert_eq!((&rest["data"][0]["value"], &rest["data"][0]["pair"]), (&json!("1850.25"), &json!("ETH/USD")), "{rest}");
+    // Before anything was recorded pools are asked, as for every other token.
+    let before = query.replace(&seconds.to_string(), &(seconds - 86_400).to_string());
+    assert_eq!(engine.query(&before, json!({})).await["prices"][0]["pair"], Value::Null);
+}
+
 fn rfc3339(ms: u64) -> String {
     let at = time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).unwrap();
     let (hour, minute, second, milli) = at.time().as_hms_milli();

@@ -23,6 +23,8 @@ use crate::{
     },
     store::{
         Pin,
+        keep::{RecordedPrice, RecordedSource},
+        past::{PastPrices, Then},
         prices::{Health, PairReport, Prices},
         query::Moment,
     },
@@ -151,7 +153,7 @@ pub(in crate::api) fn weight(said: &feed::SourceReport) -> String {
 }
 
 /// Of [`feed::WEIGHT_ONE`].
-pub(super) fn parts_text(parts: u32) -> String {
+pub(in crate::api) fn parts_text(parts: u32) -> String {
     match parts {
         0 => "0".to_owned(),
         feed::WEIGHT_ONE => "1".to_owned(),
@@ -252,6 +254,31 @@ impl TokenPrice {
         }
     }
 
+    /// As it was recorded then; what became of a source since is not told.
+    fn of_record(chain: ChainId, token: Address, as_of: BlockRef, then: &RecordedPrice) -> Self {
+        let source = |said: &RecordedSource| PriceSource {
+            name: said.name.clone(),
+            value: dollars(said.value).map(BigDecimal),
+            age_ms: said.at_ms.map(|at_ms| then.minute.saturating_mul(1_000).saturating_sub(at_ms)),
+            weight: BigDecimal(parts_text(said.weight)),
+            excluded_by: said.excluded_by.map(Into::into),
+            connected: true,
+            ticks: 0,
+            refused: 0,
+            trouble: None,
+        };
+        Self {
+            chain,
+            token,
+            as_of: Some(as_of),
+            value: dollars(Some(then.value)).map(BigDecimal),
+            status: then.status.into(),
+            updated_at: Some(Timestamp(then.updated_ms / 1_000)),
+            pair: Some(then.pair.clone()),
+            sources: then.sources.iter().map(source).collect(),
+        }
+    }
+
     /// To 18 places: what decides whether it moved.
     pub(super) fn exact(&self) -> Option<Fixed18> {
         Fixed18::parse(&self.value.as_ref()?.0).ok()
@@ -342,9 +369,14 @@ pub(super) async fn prices(ctx: &Context<'_>, tokens: Vec<TokenKey>, moment: Opt
 
 async fn past(core: &Core, pin: &Pin, tokens: &[Address], moment: Moment) -> std::result::Result<Vec<TokenPrice>, ApiError> {
     let past = core.reader.prices_at(pin, tokens, moment).await?;
-    let block = past.as_ref().map(|past| past.block);
-    let priced = |i: usize| past.as_ref()?.prices.get(i)?.as_ref();
-    Ok(tokens.iter().enumerate().map(|(i, token)| TokenPrice::of_pools(pin, *token, block, priced(i))).collect())
+    let Some(PastPrices { block, prices, .. }) = past else {
+        return Ok(tokens.iter().map(|token| TokenPrice::of_pools(pin, *token, None, None)).collect());
+    };
+    let one = |(token, then): (&Address, &Then)| match then {
+        Then::Fed(then) => TokenPrice::of_record(pin.chain(), *token, block.into(), then),
+        Then::Pools(priced) => TokenPrice::of_pools(pin, *token, Some(block), priced.as_ref()),
+    };
+    Ok(tokens.iter().zip(&prices).map(one).collect())
 }
 
 /// Of one token, as of the request's block.

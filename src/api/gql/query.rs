@@ -224,7 +224,10 @@ impl Query {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The tokens, 1 to 100 of them")] tokens: Vec<TokenKey>,
-        #[graphql(desc = "As of this height or the newest before it: what pools said then, not feeds")] block: Option<u64>,
+        #[graphql(
+            desc = "As of this height or the newest before it: where a feed is bound to a token what was recorded of it in the five minutes before, else what pools said"
+        )]
+        block: Option<u64>,
         #[graphql(desc = "The same as of a time, seconds since 1970")] time: Option<Timestamp>,
     ) -> Result<Vec<TokenPrice>> {
         price::prices(ctx, tokens, price::moment(block, time)?).await

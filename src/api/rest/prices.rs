@@ -19,12 +19,19 @@ use crate::{
     api::{
         gql::{
             pool_price::{PoolPrice, PoolSay},
-            price::{dollars, weight},
+            price::{dollars, parts_text, weight},
         },
         router::Public,
     },
     domain::{block::BlockRef, dollars::Priced, feed::SourceReport},
-    store::{Pin, history::DataSource, prices::Health, query::Moment},
+    store::{
+        Pin,
+        history::DataSource,
+        keep::{RecordedPrice, RecordedSource},
+        past::Then,
+        prices::Health,
+        query::Moment,
+    },
 };
 
 const IDS_MAX: usize = 100;
@@ -86,6 +93,26 @@ impl TokenPrice {
         }
     }
 
+    /// As it was recorded then.
+    fn of_record(token: alloy::primitives::Address, then: &RecordedPrice) -> Self {
+        let source = |said: &RecordedSource| PriceSource {
+            name: said.name.clone(),
+            value: dollars(said.value).map(Decimal),
+            updated_at_ms: said.at_ms,
+            weight: Decimal(parts_text(said.weight)),
+            excluded_by: said.excluded_by.map(Into::into),
+            connected: true,
+        };
+        Self {
+            token: token.into(),
+            value: dollars(Some(then.value)).map(Decimal),
+            status: then.status.into(),
+            updated_at_ms: Some(then.updated_ms),
+            pair: Some(then.pair.clone()),
+            sources: then.sources.iter().map(source).collect(),
+        }
+    }
+
     fn of(public: &Public, pin: &Pin, token: alloy::primitives::Address) -> Self {
         let report = public.reader.prices().of_token(pin.chain(), &token, (public.now_unix_ms)());
         if report.is_none() {
@@ -124,7 +151,7 @@ pub(super) struct PriceParams {
     /// Addresses, separated by commas; 1 to 100 of them.
     #[param(pattern = "^0x[0-9a-fA-F]{40}(,0x[0-9a-fA-F]{40}){0,99}$", example = "0xC02aaA39b223FE8D0A0e5C4F27eAD9083C756Cc2")]
     ids: String,
-    /// As of this height, or the newest before it in which anything happened: what pools said then, not feeds.
+    /// As of this height, or the newest before it in which anything happened: where a feed is bound to a token what was recorded of it, else what pools said then.
     #[param(maximum = 9_223_372_036_854_775_807_i64)]
     block: Option<u64>,
     /// The same as of a time, seconds since 1970.
@@ -170,8 +197,13 @@ pub(super) async fn list(
     };
     let past = public.reader.prices_at(&pin, &tokens, moment).await?;
     let (block, source) = past.as_ref().map_or((None, DataSource::Memory), |past| (Some(past.block), past.source));
-    let of = |at: usize| past.as_ref().and_then(|past| past.prices.get(at)).and_then(Option::as_ref);
-    let data = tokens.iter().enumerate().map(|(at, token)| TokenPrice::of_pools(&pin, *token, block, of(at))).collect();
+    let then = |at: usize| past.as_ref().and_then(|past| past.prices.get(at));
+    let one = |(at, token): (usize, &alloy::primitives::Address)| match then(at) {
+        Some(Then::Fed(then)) => TokenPrice::of_record(*token, then),
+        Some(Then::Pools(priced)) => TokenPrice::of_pools(&pin, *token, block, priced.as_ref()),
+        None => TokenPrice::of_pools(&pin, *token, None, None),
+    };
+    let data = tokens.iter().enumerate().map(one).collect();
     Answer::new(&pin, &headers, source, &Page { data, cursor: None })
 }
 

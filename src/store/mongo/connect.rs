@@ -61,8 +61,13 @@ pub(super) async fn client(config: MongoConfig) -> Result<(Client, Database)> {
     }
     let name = options.default_database.clone().unwrap_or_else(|| DATABASE.to_owned());
     let client = Client::with_options(options).map_err(refused)?;
-    let database = client.database_with_options(&name, DatabaseOptions::builder().read_concern(ReadConcern::majority()).build());
+    let database = database(&client, &name);
     Ok((client, database))
+}
+
+/// A database of this server, read as everything here is.
+pub(super) fn database(client: &Client, name: &str) -> Database {
+    client.database_with_options(name, DatabaseOptions::builder().read_concern(ReadConcern::majority()).build())
 }
 
 /// The driver's text for a URI may repeat it: only what kind of error it is, is told.

@@ -11,6 +11,7 @@ mod connect;
 mod error;
 mod events;
 mod inspect;
+mod keep;
 mod key;
 mod pages;
 mod parts;
@@ -35,7 +36,7 @@ use mongodb::{
     options::ReturnDocument,
 };
 
-pub use self::{connect::MongoConfig, inspect::inspect};
+pub use self::{connect::MongoConfig, inspect::inspect, keep::MongoKeep};
 use self::{
     error::{Failure, Result, corrupt},
     schema::{CHAINS, HEADS, META},

@@ -1,5 +1,6 @@
 //! What is particular to MongoDB: plans, migrations, refusals. The rest is the conformance suite, on a real mongod.
 
+mod keep;
 mod snapshots;
 
 use std::sync::{

@@ -13,6 +13,7 @@
 mod connections;
 mod error;
 mod inspect;
+mod keep;
 mod open;
 mod query;
 mod read;
@@ -28,11 +29,11 @@ use std::{
 use alloy::primitives::B256;
 use futures_util::future::BoxFuture;
 
-pub use self::inspect::inspect;
 use self::{
     connections::{Connections, Memory, Writer, blocking},
     open::{Claims, Found},
 };
+pub use self::{inspect::inspect, keep::SqliteKeep};
 use super::{
     history::{Boot, CandleRange, DataSource, History, PoolReplay, StoreError, Unenriched, WriteBatch},
     query::{EventQuery, Moment},

@@ -18,7 +18,7 @@ use super::{
 use crate::{domain::ChainId, store::history::StoreError};
 
 /// How long a write waits for a writer of another process (a backup, a `sqlite3` shell) before it is told to try again.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// 16 MiB: the inner pages of the indexes that a write touches at random places.
 const WRITER_CACHE_KIB: i32 = 16 * 1024;
 /// 2 MiB for each reader: the operating system's cache has the rest.
