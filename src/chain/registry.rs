@@ -60,9 +60,10 @@ pub struct Registry {
     pools: AddressMap<Arc<PoolMeta>>,
     /// Block hash to the pools it created, so that a revert does not walk all pools.
     created_in: HashMap<B256, Vec<Address>>,
-    managers: HashSet<Address>,
-    /// Managers' tokens and the pools they are in. A token that a reorg took back stays: whoever gets its number says so again.
-    tokens: HashMap<(Address, U256), PoolId>,
+    /// Each with the factories whose pools it is the manager of.
+    managers: HashMap<Address, HashSet<Address>>,
+    /// Managers' tokens: the pools they are in, and the blocks that made them (zero: long ago).
+    tokens: HashMap<(Address, U256), (PoolId, B256)>,
 }
 
 /// A manager acted on a pool, and has not said yet for which of its tokens.
@@ -84,14 +85,16 @@ impl Registry {
     /// From now on this exchange is watched, too.
     pub fn watch(&mut self, dex: DexSpec) {
         let only = (!dex.pools.is_empty()).then(|| dex.pools.into_iter().collect());
-        self.managers.extend(dex.position_manager);
+        if let Some(manager) = dex.position_manager {
+            self.managers.entry(manager).or_default().insert(dex.factory);
+        }
         let entry = Dex { name: dex.name, protocol: dex.protocol, fee_pips: dex.fee_pips, only };
         self.factories.entry(dex.factory).or_default().push(entry);
     }
 
     /// Adds the managers' tokens of a pool, as its books have them.
     pub fn insert_tokens(&mut self, pool: PoolId, fees: &Fees) {
-        self.tokens.extend(fees.tokens.iter().map(|(token_id, token)| ((token.manager, *token_id), pool)));
+        self.tokens.extend(fees.tokens.iter().map(|(token_id, token)| ((token.manager, *token_id), (pool, B256::ZERO))));
     }
 
     /// Adds a pool that is known from the store.
@@ -145,6 +148,7 @@ impl Registry {
 
     /// Forgets the pools that this block created: on another branch they may never be, or be something else.
     pub fn revert(&mut self, block_hash: B256) {
+        self.tokens.retain(|_, (_, made_in)| *made_in != block_hash);
         for address in self.created_in.remove(&block_hash).unwrap_or_default() {
             if self.pools.get(&address).is_some_and(|meta| meta.created.block.hash == block_hash) {
                 self.pools.remove(&address);
@@ -157,8 +161,8 @@ impl Registry {
         let mut selected = Selected::default();
         let mut acted: Option<Acted> = None;
         for raw in logs {
-            if self.managers.contains(&raw.address) {
-                self.of_manager(raw, &mut acted, &mut selected);
+            if self.managers.contains_key(&raw.address) {
+                self.of_manager(raw, &block, &mut acted, &mut selected);
                 continue;
             }
             let Some(kind) = raw.topics.first().and_then(Kind::of) else { continue };
@@ -166,16 +170,18 @@ impl Registry {
                 self.creation(chain, block, kind, raw, &mut selected);
                 continue;
             }
-            if self.pools.get(&raw.address).is_none_or(|meta| meta.protocol != kind.protocol()) {
-                continue;
-            }
+            let meta = self.pools.get(&raw.address).filter(|meta| meta.protocol == kind.protocol());
+            let Some(factory) = meta.map(|meta| meta.factory) else { continue };
             let pool = PoolId::Address(raw.address);
             let decoded = decode_as(kind, &raw);
-            if let Ok(EventBody::V3Mint { owner, .. } | EventBody::V3Burn { owner, .. } | EventBody::V3Collect { owner, .. }) =
-                &decoded
-                && self.managers.contains(owner)
-            {
-                acted = Some(Acted { tx_hash: raw.tx_hash, manager: *owner, pool });
+            // Anybody may give liquidity to a manager; only what it did itself is followed by its word.
+            let by = match &decoded {
+                Ok(EventBody::V3Mint { sender, owner, .. }) => Some(*owner).filter(|owner| owner == sender),
+                Ok(EventBody::V3Burn { owner, .. } | EventBody::V3Collect { owner, .. }) => Some(*owner),
+                _ => None,
+            };
+            if let Some(manager) = by.filter(|by| self.managers.get(by).is_some_and(|of| of.contains(&factory))) {
+                acted = Some(Acted { tx_hash: raw.tx_hash, manager, pool });
             }
             selected.push(pool, decoded.map_err(|w| w.to_string()), raw);
         }
@@ -184,26 +190,29 @@ impl Registry {
 
     /// A manager's word on one of its tokens. Which pool that is in shows in the pool's own event right before it, in one transaction; a
     /// token that changes hands is known from when it was made. What is about pools that are not watched is not ours.
-    fn of_manager(&mut self, raw: RawLog, acted: &mut Option<Acted>, selected: &mut Selected) {
+    fn of_manager(&mut self, raw: RawLog, block: &BlockRef, acted: &mut Option<Acted>, selected: &mut Selected) {
         let Some(kind) = raw.topics.first().and_then(Kind::of_manager) else { return };
         let Ok(body) = decode_as(kind, &raw) else { return };
         let just_now = acted.filter(|acted| acted.tx_hash == raw.tx_hash && acted.manager == raw.address).map(|acted| acted.pool);
-        let (pool, token_id) = match &body {
+        let (pool, made) = match &body {
             EventBody::V3TransferPosition { from, token_id, .. } if !from.is_zero() => {
-                (self.tokens.get(&(raw.address, *token_id)).copied(), *token_id)
+                let known = self.tokens.get(&(raw.address, *token_id)).map(|(pool, _)| *pool);
+                (known.filter(|pool| matches!(pool, PoolId::Address(pool) if self.pools.contains_key(pool))), None)
             }
             // Made before it is filled: the word on that comes next.
-            EventBody::V3TransferPosition { token_id, .. } => (just_now, *token_id),
-            EventBody::V3IncreaseLiquidity { token_id, .. }
-            | EventBody::V3DecreaseLiquidity { token_id, .. }
-            | EventBody::V3CollectPosition { token_id, .. } => {
+            EventBody::V3TransferPosition { token_id, .. } => (just_now, Some(*token_id)),
+            EventBody::V3IncreaseLiquidity { .. }
+            | EventBody::V3DecreaseLiquidity { .. }
+            | EventBody::V3CollectPosition { .. } => {
                 *acted = None;
-                (just_now, *token_id)
+                (just_now, None)
             }
             _ => return,
         };
         let Some(pool) = pool else { return };
-        self.tokens.insert((raw.address, token_id), pool);
+        if let Some(made) = made {
+            self.tokens.insert((raw.address, made), (pool, block.hash));
+        }
         selected.push(pool, Ok(body), raw);
     }
 

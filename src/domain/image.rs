@@ -90,13 +90,15 @@ impl PoolImage {
     /// # Errors
     /// Where the event does not fit the state. Nothing is changed then.
     pub fn apply(&mut self, event: &EventBody) -> Result<(), ApplyError> {
-        let before = self.fees.is_some().then(|| self.state.clone());
+        // The books need the state before, and nobody may hold the state when it moves: or all of its ticks are copied.
+        let fees = self.fees.as_ref().zip(self.state.v3()).map(|(fees, state)| {
+            let mut fees = Fees::clone(fees);
+            fees.apply(state, event).map(|()| Arc::new(fees))
+        });
         self.state.apply(event)?;
         self.held.apply(event);
-        if let (Some(PoolState::V3(before)), Some(fees)) = (&before, &mut self.fees)
-            && Arc::make_mut(fees).apply(before, event).is_none()
-        {
-            self.fees = None;
+        if let Some(fees) = fees {
+            self.fees = fees;
         }
         Ok(())
     }

@@ -175,7 +175,11 @@ mod managers {
     }
 
     fn mint(pool: Address, owner: Address) -> RawLog {
-        let words = [owner.into_word().into(), n(7), n(1), n(1)];
+        mint_by(owner, pool, owner)
+    }
+
+    fn mint_by(sender: Address, pool: Address, owner: Address) -> RawLog {
+        let words = [sender.into_word().into(), n(7), n(1), n(1)];
         log(pool, "Mint(address,address,int24,int24,uint128,uint256,uint256)", &key(owner), &words)
     }
 
@@ -247,5 +251,39 @@ mod managers {
         let erc20 = RawLog { address: Address::repeat_byte(1), ..transfer(0, 5, 1) };
         let logs = in_tx(3, vec![mint(POOL, OTHER), said("IncreaseLiquidity", 1), mint(POOL, MANAGER), foreign, erc20]);
         assert_eq!(kinds(&select(&mut registry, 3, logs)), [Mint, Mint].map(|kind| (PoolId::Address(POOL), kind)));
+    }
+
+    /// Anybody may mint for the manager. What it then says of a pool that is not watched is no word about the one where he did.
+    #[test]
+    fn liquidity_that_a_stranger_gives_to_the_manager_leads_no_word_astray() {
+        let mut registry = watching();
+        let stranger = Address::repeat_byte(0x51);
+        let bait = mint_by(stranger, POOL, MANAGER);
+        let logs = in_tx(1, vec![bait, mint(OTHER, MANAGER), transfer(0, 5, 1), said("IncreaseLiquidity", 1), collected(1)]);
+        assert_eq!(kinds(&select(&mut registry, 2, logs)), [(PoolId::Address(POOL), Mint)]);
+        // Nor does a manager of another factory's pools have a word here.
+        let two = Address::repeat_byte(0xed);
+        registry.watch(DexSpec {
+            position_manager: Some(two),
+            ..spec("other", Protocol::UniswapV3, Address::repeat_byte(0x34), vec![])
+        });
+        let word = |log: RawLog| RawLog { address: two, ..log };
+        let logs = in_tx(2, vec![mint(POOL, two), word(transfer(0, 5, 1)), word(said("IncreaseLiquidity", 1))]);
+        assert_eq!(kinds(&select(&mut registry, 3, logs)), [(PoolId::Address(POOL), Mint)]);
+    }
+
+    /// The block that made a token is taken back; on the other branch its number may stand for a pool that nobody watches.
+    #[test]
+    fn a_token_that_a_reorg_took_back_is_in_no_pool() {
+        let mut registry = watching();
+        let made = in_tx(1, vec![mint(POOL, MANAGER), transfer(0, 5, 1), said("IncreaseLiquidity", 1)]);
+        select(&mut registry, 2, made.clone());
+        registry.revert(at(2).hash);
+        assert_eq!(kinds(&select(&mut registry, 3, in_tx(2, vec![transfer(5, 6, 1)]))), []);
+        // One that is older than what is read is nobody's either, whatever was said of it since.
+        select(&mut registry, 4, in_tx(3, vec![mint(POOL, MANAGER), said("IncreaseLiquidity", 9)]));
+        assert_eq!(kinds(&select(&mut registry, 5, in_tx(4, vec![transfer(5, 6, 9)]))), []);
+        select(&mut registry, 6, made);
+        assert_eq!(kinds(&select(&mut registry, 7, in_tx(5, vec![transfer(5, 6, 1)]))).len(), 1);
     }
 }

@@ -139,7 +139,10 @@ impl Fees {
                 }
                 Some(())
             }
-            event if event.is_of_manager() => self.of_manager(event),
+            event if event.is_of_manager() => {
+                self.of_manager(event);
+                Some(())
+            }
             _ => Some(()),
         }
     }
@@ -198,7 +201,7 @@ impl Fees {
 
     fn burn(&mut self, before: &V3State, key: PositionKey, amount: u128, freed: Both<U256>) -> Option<()> {
         self.touch(before.tick, key, |position| {
-            position.free(freed)?;
+            position.free(freed);
             position.liquidity.checked_sub(amount)
         })?;
         for tick in [key.tick_lower, key.tick_upper] {
@@ -245,7 +248,7 @@ impl Fees {
         let part = u8::checked_shr(fee_protocol, u32::try_from(side).ok()?.checked_mul(4)?)? & 0x0f;
         let taken = if part == 0 { U256::ZERO } else { fee.checked_div(U256::from(part))? };
         let protocol = self.protocol.get_mut(side)?;
-        *protocol = protocol.wrapping_add(u128::try_from(taken).ok()?);
+        *protocol = protocol.wrapping_add(taken.wrapping_to::<u128>());
         if liquidity > 0 {
             let growth = self.growth.get_mut(side)?;
             *growth = growth.wrapping_add(per_liquidity(fee.checked_sub(taken)?, liquidity)?);

@@ -39,12 +39,13 @@ impl Position {
     }
 
     /// What a burn gives back is on its account until it is collected.
-    pub(super) fn free(&mut self, amounts: Both<U256>) -> Option<()> {
+    pub(super) fn free(&mut self, amounts: Both<U256>) {
         for ((owed, principal), freed) in self.owed.iter_mut().zip(&mut self.principal).zip(amounts) {
-            let freed = u128::try_from(freed).ok()?;
-            (*owed, *principal) = (owed.checked_add(freed)?, principal.checked_add(freed)?);
+            // Cut to 128 bits and let wrap, as the contract does.
+            let freed = freed.wrapping_to::<u128>();
+            *owed = owed.wrapping_add(freed);
+            *principal = principal.saturating_add(freed).min(*owed);
         }
-        Some(())
     }
 
     /// Takes from its account, what was put in first. Gives how much of it were fees.

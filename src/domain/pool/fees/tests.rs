@@ -223,3 +223,39 @@ fn a_swap_that_the_contract_cannot_have_done_is_refused() {
         assert_eq!(pool.try_apply(&bad), None, "{why}");
     }
 }
+
+/// What a manager says of a position that is not in this pool spoils that token, and nothing of the pool.
+#[test]
+fn a_word_that_does_not_fit_costs_the_token_and_not_the_pools_books() {
+    let mut pool = Pool::at_one();
+    let said = |token_id: u64, liquidity| EventBody::V3IncreaseLiquidity {
+        token_id: U256::from(token_id),
+        liquidity,
+        amount0: U256::ONE,
+        amount1: U256::ONE,
+    };
+    let made = |token_id: u64| EventBody::V3TransferPosition {
+        from: Address::ZERO,
+        to: Address::repeat_byte(5),
+        token_id: U256::from(token_id),
+    };
+    for (token_id, lower) in [(1, -600), (2, -540)] {
+        pool.apply(&mint(9, lower, 600, 1 << 70));
+        pool.apply(&made(token_id));
+        pool.apply(&said(token_id, 1 << 70));
+    }
+    assert_eq!(pool.fees.tokens.size(), 2);
+    // The position that was touched last is the second one's.
+    pool.apply(&said(1, 7));
+    assert_eq!(pool.fees.tokens.keys().collect::<Vec<_>>(), [&U256::from(2)]);
+    let takes =
+        EventBody::V3DecreaseLiquidity { token_id: U256::from(2), liquidity: 1 << 71, amount0: U256::ZERO, amount1: U256::ZERO };
+    pool.apply(&takes);
+    assert!(pool.fees.tokens.is_empty(), "more than it had");
+    pool.swap_to(300);
+    assert_eq!(pool.fees.positions.as_ref().unwrap().size(), 2);
+    // Of one that is older than what was read nothing is known, and nothing is claimed.
+    pool.apply(&mint(9, -600, 600, 1));
+    pool.apply(&said(3, 1));
+    assert!(pool.fees.tokens.is_empty());
+}

@@ -39,7 +39,10 @@ impl Fees {
     pub fn uncollected_of(&self, tick: i32, token: &Token) -> Both<u128> {
         let key = token.key();
         let asked = self.owed(tick, &key, &token.position);
-        let had = self.positions.as_ref().and_then(|positions| positions.get(&key)).map(|all| self.owed(tick, &key, all));
+        // Where the token has no liquidity the manager does not touch the pool's position before.
+        let is_touched = token.position.liquidity > 0;
+        let had = self.positions.as_ref().and_then(|positions| positions.get(&key));
+        let had = had.map(|all| if is_touched { self.owed(tick, &key, all) } else { all.owed });
         let given = had.map_or(asked, |had| {
             let ([asked0, asked1], [had0, had1]) = (asked, had);
             [asked0.min(had0), asked1.min(had1)]
@@ -47,15 +50,27 @@ impl Fees {
         less(given, token.position.principal)
     }
 
-    /// A manager's own books. Its word comes right after the pool's on the same position, in one transaction.
-    pub(super) fn of_manager(&mut self, event: &EventBody) -> Option<()> {
+    /// A manager's own books. Its word comes right after the pool's on the same position, in one transaction. A token whose words do not fit
+    /// is no position of this pool: it is forgotten, and the pool's own books, which stand on its own events, go on.
+    pub(super) fn of_manager(&mut self, event: &EventBody) {
         let (EventBody::V3IncreaseLiquidity { token_id, .. }
         | EventBody::V3DecreaseLiquidity { token_id, .. }
         | EventBody::V3CollectPosition { token_id, .. }
         | EventBody::V3TransferPosition { token_id, .. }) = event
         else {
-            return Some(());
+            return;
         };
+        match self.changed(event, token_id) {
+            Some(Some(token)) => self.tokens.insert_mut(*token_id, token),
+            Some(None) => {}
+            None => {
+                self.tokens.remove_mut(token_id);
+            }
+        }
+    }
+
+    /// `Some(None)`: one that is older than what was read; what is behind it nobody said. `None`: it does not fit.
+    fn changed(&self, event: &EventBody, token_id: &U256) -> Option<Option<Token>> {
         let made = match event {
             EventBody::V3TransferPosition { from, to, .. } if from.is_zero() => {
                 let (key, _) = self.touched?;
@@ -72,8 +87,7 @@ impl Fees {
             }
             _ => None,
         };
-        // One that is older than what was read: what is behind it nobody said.
-        let Some(mut token) = made.or(self.tokens.get(token_id).copied()) else { return Some(()) };
+        let Some(mut token) = made.or(self.tokens.get(token_id).copied()) else { return Some(None) };
         let inside = self.touched.filter(|(key, _)| *key == token.key()).map(|(_, inside)| inside);
         match event {
             EventBody::V3TransferPosition { to, .. } => token.owner = *to,
@@ -84,7 +98,7 @@ impl Fees {
             }
             EventBody::V3DecreaseLiquidity { liquidity, amount0, amount1, .. } => {
                 token.position.update(inside?)?;
-                token.position.free([*amount0, *amount1])?;
+                token.position.free([*amount0, *amount1]);
                 token.position.liquidity = token.position.liquidity.checked_sub(*liquidity)?;
                 add(&mut token.withdrawn, [*amount0, *amount1])?;
             }
@@ -97,7 +111,6 @@ impl Fees {
             }
             _ => {}
         }
-        self.tokens.insert_mut(*token_id, token);
-        Some(())
+        Some(Some(token))
     }
 }
