@@ -32,6 +32,8 @@ use crate::{
     },
 };
 
+/// Blocks that are folded at once where nothing of before them is kept: bounds the memory of a restart.
+const SETTLED_AT_ONCE: usize = 64;
 /// Pools whose rows are read from the store at once: bounds the memory of a restart.
 const REPLAY_POOLS: usize = 256;
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -176,7 +178,7 @@ async fn restore_pools(deps: &Arc<Deps>, table: &Rc<RefCell<Table>>, boot: &Boot
                 mend::mend(deps, &meta, &mut replay).await?;
                 Ok(replay)
             };
-            let replayed = replayed(&meta, insist(deps, mended).await?, |_| true);
+            let replayed = replayed(&meta, insist(deps, mended).await?, anchor.number, |_| true);
             let Traded { trading, before } = replayed.trading(|block| block.number > anchor.number);
             let Replayed { image, updated, blocks, applied, .. } = replayed;
             let mut table = table.borrow_mut();
@@ -234,7 +236,9 @@ impl Replayed {
 }
 
 /// Folds what the store has of a pool; rows of blocks that `counts` denies are left out.
-pub(super) fn replayed(meta: &PoolMeta, replay: PoolReplay, counts: impl Fn(&BlockRef) -> bool) -> Replayed {
+///
+/// Blocks up to `settled` cannot be taken back: nothing is kept of what was before them, however many there are.
+pub(super) fn replayed(meta: &PoolMeta, replay: PoolReplay, settled: u64, counts: impl Fn(&BlockRef) -> bool) -> Replayed {
     let since = replay.snapshot.as_ref().map_or(meta.created.block, |s| s.block);
     // Without a snapshot nothing was traded before the rows.
     let (base, market) = match replay.snapshot {
@@ -242,11 +246,21 @@ pub(super) fn replayed(meta: &PoolMeta, replay: PoolReplay, counts: impl Fn(&Blo
         None => (PoolImage::new(meta), Market::none()),
     };
     let rows: Vec<EventAt> = replay.rows.into_iter().filter(|row| counts(&row.block)).collect();
-    let blocks = group(rows.iter());
-    let picks: Vec<(usize, usize)> =
-        blocks.iter().enumerate().flat_map(|(b, block)| (0..block.events.len()).map(move |e| (b, e))).collect();
-    let applied = fold(0, base, &blocks, &picks);
+    let mut blocks = group(rows.iter());
     let updated = blocks.last().map_or(since, |b| b.block);
+    let all = |blocks: &[DecodedBlock]| -> Vec<(usize, usize)> {
+        blocks.iter().enumerate().flat_map(|(b, block)| (0..block.events.len()).map(move |e| (b, e))).collect()
+    };
+    let rest = blocks.split_off(blocks.partition_point(|b| b.block.number <= settled));
+    let (mut base, mut misfits) = (base, Vec::new());
+    for some in blocks.chunks(SETTLED_AT_ONCE) {
+        let applied = fold(0, base, some, &all(some));
+        misfits.extend(applied.misfits);
+        base = applied.image;
+    }
+    let blocks = rest;
+    let mut applied = fold(0, base, &blocks, &all(&blocks));
+    applied.misfits.extend(misfits);
     Replayed { image: applied.image.clone(), updated, blocks, applied, market, rows }
 }
 

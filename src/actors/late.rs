@@ -151,6 +151,7 @@ async fn begin(deps: &Arc<Deps>, spec: &DexSpec) -> Result<Ready, SeedError> {
     let mut folder = Folder::new(deps.chain, Registry::new(vec![spec.clone()]));
     let cursor = boot.sources.iter().find(|(name, next)| *name == late_name && *next > 0).map(|(_, next)| *next);
     let metas: Vec<_> = super::boot::unique(boot.pools).filter(|meta| sources::covers(spec, meta)).collect();
+    let known: Vec<PoolId> = metas.iter().map(|meta| meta.id).collect();
     let stored = match cursor {
         Some(next) => stored(deps, metas, next).await?.map(|pools| (next, pools)),
         None => None,
@@ -161,6 +162,9 @@ async fn begin(deps: &Arc<Deps>, spec: &DexSpec) -> Result<Ready, SeedError> {
         tracing::info!(dex = spec.name, from = anchor.number.saturating_add(1), "a source was added: it is read back alone");
         let from = anchor.number.saturating_add(1);
         let mark = super::enrich::mark(&sources::name(spec));
+        // What was kept of them is of another reading: without a position manager, or of rows that are not all there.
+        let forget = WriteBatch { forget_snapshots: known, ..seed::batch(deps, anchor) };
+        deps.history.write(forget).await?;
         let done = WriteBatch { sources: vec![(late_name, from), (mark, from)], ..seed::batch(deps, anchor) };
         let seeded = seed(deps, std::slice::from_ref(spec), anchor, done).await?;
         for (meta, image) in &seeded.pools {
@@ -174,7 +178,7 @@ async fn begin(deps: &Arc<Deps>, spec: &DexSpec) -> Result<Ready, SeedError> {
     for (meta, replay) in pools {
         // Above its cursor there may be rows of a time when it was followed, and not all of them.
         let meta = Arc::new(meta);
-        let replayed = replayed(&meta, replay, |block| block.number < next);
+        let replayed = replayed(&meta, replay, u64::MAX, |block| block.number < next);
         let Traded { trading, .. } = replayed.trading(|_| false);
         folder.insert(&meta, Known { image: replayed.image, trading, updated: replayed.updated });
     }

@@ -52,6 +52,8 @@ pub struct WriteBatch {
     /// Canonical blocks with rows, ascending. Where a row exists already, a missing `after` is filled in.
     pub records: Vec<Arc<BlockRecord>>,
     pub tokens: Vec<Arc<TokenMeta>>,
+    /// Snapshots of these pools are deleted before anything of the batch is written: they are of another reading of the chain.
+    pub forget_snapshots: Vec<PoolId>,
     pub snapshots: Vec<PoolSnapshot>,
     /// Each is written once and never changes; a second time changes nothing.
     pub candles: Vec<PoolChunk>,

@@ -201,3 +201,43 @@ async fn every_token_says_what_its_manager_says_also_after_it_changed_hands_in_a
     all_are_equal(&engine, &devnet).await;
     compare(&engine, &devnet).await;
 }
+
+/// The manager is named later: its dex is read back with it, and what was kept without it counts no more, not after a kill either.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manager_that_is_added_later_has_all_of_its_past() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut devnet = Devnet::start(DevnetConfig { seed: 29, ..DevnetConfig::default() }).await.unwrap();
+    let extra_chain = "finality = 4".to_owned();
+    let with = Setup { extra_chain, ..Setup::of(&devnet, folder.path()) };
+    let without = Setup { position_manager: None, extra_chain: with.extra_chain.clone(), ..Setup::of(&devnet, folder.path()) };
+    let trade = async |devnet: &mut Devnet| {
+        for _ in 0..6 {
+            devnet.trader.push_random(30).await.unwrap();
+            devnet.mine().await.unwrap();
+        }
+    };
+    trade(&mut devnet).await;
+    let engine = Engine::start(&without, folder.path()).await;
+    engine.at_head(&devnet).await;
+    assert_eq!(positions(&engine, "tokenId: 1").await, Vec::<Value>::new());
+    let manager = devnet.deployment.nfpm;
+    assert!(!positions(&engine, &format!("owner: \"{manager}\"")).await.is_empty(), "all that is known: it is the manager's");
+    // A stop leaves snapshots.
+    engine.terminate().await;
+
+    trade(&mut devnet).await;
+    let engine = Engine::start(&with, folder.path()).await;
+    engine.says(|line| line.contains("has caught up, and is followed from now on")).await;
+    engine.at_head(&devnet).await;
+    all_are_equal(&engine, &devnet).await;
+    trade(&mut devnet).await;
+    engine.at_head(&devnet).await;
+    all_are_equal(&engine, &devnet).await;
+    engine.kill().await;
+
+    let engine = Engine::start(&with, folder.path()).await;
+    engine.at_head(&devnet).await;
+    all_are_equal(&engine, &devnet).await;
+    compare(&engine, &devnet).await;
+    assert_eq!(positions(&engine, &format!("owner: \"{manager}\"")).await, Vec::<Value>::new(), "each token has its owner");
+}

@@ -214,7 +214,7 @@ impl Rng {
     }
 
     fn position(&mut self) -> (PositionKey, Position) {
-        let (owner, tick_lower, tick_upper) = (Address::with_last_byte(9), self.tick(), self.tick());
+        let (owner, tick_lower, tick_upper) = (Address::repeat_byte(9), self.tick(), self.tick());
         let (inside_last, owed) = ([self.uint(256), U256::ZERO], [self.u128(), self.u128()]);
         let position = Position { liquidity: self.u128(), inside_last, owed, principal: [0, owed[1]] };
         (PositionKey { owner, tick_lower, tick_upper }, position)

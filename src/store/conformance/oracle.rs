@@ -70,6 +70,7 @@ impl Oracle {
         for token in &batch.tokens {
             self.tokens.insert(token.address, (**token).clone());
         }
+        self.snapshots.retain(|snapshot| !batch.forget_snapshots.contains(&snapshot.pool));
         self.snapshots.extend(batch.snapshots.iter().cloned());
         if let Some(head) = batch.head {
             self.canonical(&head, batch.now);

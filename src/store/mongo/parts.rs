@@ -16,10 +16,12 @@ use super::{
 };
 use crate::domain::{ChainId, block::BlockRef, pool::PoolId};
 
+/// A quarter of a document; in tests so little that there are many pieces.
+const UNIT: usize = if cfg!(test) { 16 * 1024 } else { 4 * 1024 * 1024 };
 /// Of one field of a snapshot: two of them leave half a document.
-const INLINE_BYTES: usize = 4 * 1024 * 1024;
+const INLINE_BYTES: usize = UNIT;
 /// Of one piece: half a document.
-const PART_BYTES: usize = 8 * 1024 * 1024;
+const PART_BYTES: usize = 2 * UNIT;
 /// A field has fewer: two gigabytes.
 const PARTS_MAX: usize = 256;
 

@@ -25,7 +25,7 @@ use super::{
     schema::{BLOCKS, CANDLES, EVENTS, HEADS, POOLS, SNAPSHOTS, SOURCES, TOKENS},
 };
 use crate::{
-    domain::{ChainId, block::BlockRef},
+    domain::{ChainId, block::BlockRef, pool::PoolId},
     store::history::{PurgeOrphans, StoreError, WriteBatch},
 };
 
@@ -125,6 +125,13 @@ async fn steps(store: &Store, session: &mut ClientSession, batch: &WriteBatch, r
         Ok(doc! { "q": { "_id": key::token(batch.chain, &token.address) }, "u": { "$set": fields }, "upsert": true })
     });
     update(store, Some(session), TOKENS, tokens.collect::<Result<_>>()?).await?;
+    for pool in &batch.forget_snapshots {
+        let all = doc! { "_id": key::snapshots_of(batch.chain, pool) };
+        delete_snapshots(store, session, batch.chain, pool, all).await?;
+    }
+    // Of one that is written again, with fewer pieces or none.
+    let pieces = batch.snapshots.iter().map(|s| key::parts_of_snapshot(batch.chain, &s.block, &s.pool)).collect();
+    parts::delete(store, Some(&mut *session), pieces).await?;
     let mut snapshots = Vec::new();
     for snapshot in &batch.snapshots {
         let (document, parts) = row::snapshot(batch.chain, snapshot, plan.is_canonical(&snapshot.block.hash))?;
@@ -272,6 +279,24 @@ async fn flip(store: &Store, session: &mut ClientSession, batch: &WriteBatch, fl
     let snapshots =
         flips.iter().map(|(block, canonical)| many(doc! { "block": key::block(chain, block.number, &block.hash) }, *canonical));
     update(store, Some(session), SNAPSHOTS, snapshots.collect()).await
+}
+
+/// And what is beside them: nobody would find it afterwards.
+async fn delete_snapshots(
+    store: &Store,
+    session: &mut ClientSession,
+    chain: ChainId,
+    pool: &PoolId,
+    which: Document,
+) -> Result<()> {
+    let fields = doc! { "state": 0, "market": 0 };
+    let mut cursor = store.collection(SNAPSHOTS).find(which.clone()).projection(fields).session(&mut *session).await?;
+    let mut ranges = Vec::new();
+    while cursor.advance(session).await? {
+        ranges.push(key::parts_of_snapshot(chain, &Doc(cursor.current()).block()?, pool));
+    }
+    parts::delete(store, Some(&mut *session), ranges).await?;
+    command(store, Some(session), doc! { "delete": SNAPSHOTS, "deletes": [{ "q": which, "limit": 0 }] }).await
 }
 
 async fn purge(store: &Store, session: &mut ClientSession, chain: ChainId, purge: PurgeOrphans) -> Result<()> {

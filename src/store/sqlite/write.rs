@@ -50,6 +50,10 @@ pub(super) fn apply(tx: &Transaction<'_>, memory: &mut Memory, batch: &WriteBatc
         )?
         .execute(params![chain, token.address.as_slice(), meta])?;
     }
+    for pool in &batch.forget_snapshots {
+        let key = writing.pool(pool)?;
+        writing.sql("DELETE FROM snapshots WHERE pool = ?1")?.execute([key])?;
+    }
     for snapshot in &batch.snapshots {
         writing.snapshot(snapshot)?;
     }
