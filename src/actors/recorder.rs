@@ -21,6 +21,8 @@ use crate::{
 const WAITING_MAX: usize = 10_080;
 /// Of one write.
 const WRITE_MAX: usize = 500;
+/// Half a minute: what is not written then waits for the next.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a recorder is made of.
 pub struct RecorderDeps {
@@ -70,6 +72,10 @@ async fn run(deps: &RecorderDeps) {
     let mut done = 0;
     loop {
         let now_ms = (deps.now_unix_ms)();
+        if done > now_ms / 1_000 + 2 * EVERY_S {
+            // The clock was put back.
+            done = 0;
+        }
         // A timer may be a little early: no minute comes twice.
         let next = minute_of(now_ms / 1_000).max(done).saturating_add(EVERY_S);
         let rest = Duration::from_millis(next.saturating_mul(1_000).saturating_sub(now_ms));
@@ -84,7 +90,9 @@ async fn run(deps: &RecorderDeps) {
         let lost = waiting.len().saturating_sub(WAITING_MAX);
         waiting.drain(..lost);
         deps.metrics.recorded_prices_total.with_label_values(&["lost"]).inc_by(u64::try_from(lost).unwrap_or(0));
-        let outcome = write(deps, &mut waiting).await;
+        // The next minute is not missed, whatever the store does.
+        let written = tokio::time::timeout(WRITE_TIMEOUT, write(deps, &mut waiting)).await;
+        let outcome = written.unwrap_or_else(|_| Err(StoreError::Unavailable("it does not answer".to_owned())));
         deps.metrics.recorded_prices_waiting.set(i64::try_from(waiting.len()).unwrap_or(i64::MAX));
         match outcome {
             Err(error) if told != Some(false) => {

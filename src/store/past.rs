@@ -72,13 +72,17 @@ impl Reader {
     /// Also where too many pools have a say.
     pub async fn prices_at(&self, pin: &Pin, tokens: &[Address], moment: Moment) -> Result<Option<PastPrices>, ReadError> {
         let Some(block) = self.block_at(pin, moment).await? else { return Ok(None) };
+        // Of a height whose block had nothing for us the time is not known: pools, which did not move either, answer then.
         let time = match moment {
-            Moment::Number(_) => block.timestamp,
-            Moment::Time(time) => time,
+            Moment::Number(number) => Some(block.timestamp).filter(|_| block.number == number),
+            Moment::Time(time) => Some(time),
         };
         let (mut recorded, mut rest) = (Vec::with_capacity(tokens.len()), Vec::new());
         for token in tokens {
-            let found = self.recorded(pin.chain(), token, time).await?;
+            let found = match time {
+                Some(time) => self.recorded(pin.chain(), token, time).await?,
+                None => None,
+            };
             if found.is_none() {
                 rest.push(*token);
             }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use alloy::primitives::{Address, U256};
-use dashmap::DashMap;
+use dashmap::{DashMap, DashSet};
 
 use super::{pin::Pin, view::PoolView};
 use crate::domain::{
@@ -94,20 +94,31 @@ pub struct PositionAt {
     pub held: Both<U256>,
 }
 
+/// Places that one question looks at: about 20 ms.
+const LOOK_MAX: usize = 50_000;
+
+/// A question would have to look at too much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("there are too many positions to look through: narrow it, by pool or by owner, or leave out whether they have liquidity")]
+pub struct TooMany;
+
 /// Where to look.
 #[derive(Default)]
 pub(super) struct Index {
     owners: DashMap<Address, BTreeSet<PositionPlace>>,
     tokens: DashMap<U256, BTreeSet<PoolId>>,
+    /// What they have is their tokens'.
+    managers: DashSet<Address>,
 }
 
 impl Index {
     /// A pool that is new to memory.
     pub(super) fn learn(&self, pool: PoolId, image: &PoolImage) {
         for (token_id, token) in image.tokens() {
+            self.managers.insert(token.manager);
             self.add(token.owner, (pool, PositionId::Token(token_id)));
         }
-        for (key, _) in image.positions() {
+        for (key, _) in image.positions().filter(|(key, _)| !self.managers.contains(&key.owner)) {
             self.add(key.owner, (pool, PositionId::Own(key)));
         }
     }
@@ -115,8 +126,11 @@ impl Index {
     /// What a row may have given to somebody.
     pub(super) fn take(&self, row: &EventRow) {
         match row.event.body {
-            EventBody::V3TransferPosition { to, token_id, .. } => self.add(to, (row.event.pool, PositionId::Token(token_id))),
-            EventBody::V3Mint { owner, tick_lower, tick_upper, .. } => {
+            EventBody::V3TransferPosition { to, token_id, .. } => {
+                self.managers.insert(row.event.raw.address);
+                self.add(to, (row.event.pool, PositionId::Token(token_id)));
+            }
+            EventBody::V3Mint { owner, tick_lower, tick_upper, .. } if !self.managers.contains(&owner) => {
                 self.add(owner, (row.event.pool, PositionId::Own(PositionKey { owner, tick_lower, tick_upper })));
             }
             _ => {}
@@ -134,7 +148,7 @@ impl Index {
 
     fn of_owner(&self, owner: &Address, after: Option<PositionPlace>) -> Vec<PositionPlace> {
         let Some(places) = self.owners.get(owner) else { return Vec::new() };
-        places.range((after.map_or(Unbounded, Excluded), Unbounded)).copied().collect()
+        places.range((after.map_or(Unbounded, Excluded), Unbounded)).take(LOOK_MAX.saturating_add(1)).copied().collect()
     }
 
     fn of_token(&self, token_id: U256) -> Vec<PositionPlace> {
@@ -145,25 +159,34 @@ impl Index {
 
 impl Pin {
     /// The first `limit` positions after a place, by pool and id.
-    #[must_use]
-    pub fn positions(&self, query: &PositionQuery, after: Option<PositionPlace>, limit: usize) -> Vec<PositionAt> {
+    ///
+    /// # Errors
+    /// Where too many would have to be looked at.
+    pub fn positions(
+        &self,
+        query: &PositionQuery,
+        after: Option<PositionPlace>,
+        limit: usize,
+    ) -> Result<Vec<PositionAt>, TooMany> {
         let mut found = Vec::new();
         self.walk(query, after, &mut |pool, id| {
             found.extend(position(pool, id));
             found.len() < limit
-        });
-        found
+        })?;
+        Ok(found)
     }
 
     /// How many there are; it stops at `cap`.
-    #[must_use]
-    pub fn count_positions(&self, query: &PositionQuery, cap: usize) -> usize {
+    ///
+    /// # Errors
+    /// As [`Pin::positions`].
+    pub fn count_positions(&self, query: &PositionQuery, cap: usize) -> Result<usize, TooMany> {
         let mut count = 0_usize;
         self.walk(query, None, &mut |_, _| {
             count = count.saturating_add(1);
             count < cap
-        });
-        count
+        })?;
+        Ok(count)
     }
 
     /// Every position that the query admits, until one is enough.
@@ -172,7 +195,7 @@ impl Pin {
         query: &PositionQuery,
         after: Option<PositionPlace>,
         take: &mut dyn FnMut(&Arc<PoolView>, PositionId) -> bool,
-    ) {
+    ) -> Result<(), TooMany> {
         let index = self.live().positions();
         let places = match (query.token_id, query.owner, query.pool) {
             (Some(token_id), ..) => index.of_token(token_id),
@@ -181,13 +204,18 @@ impl Pin {
             (None, None, None) => Vec::new(),
         };
         let places = places.into_iter().filter(|place| after.is_none_or(|after| *place > after));
-        for (pool, id) in places.filter(|(pool, _)| query.pool.is_none_or(|wanted| wanted == *pool)) {
+        let wanted = places.filter(|(pool, _)| query.pool.is_none_or(|wanted| wanted == *pool));
+        for (looked, (pool, id)) in wanted.enumerate() {
+            if looked >= LOOK_MAX {
+                return Err(TooMany);
+            }
             let Some(view) = self.pool(&pool) else { continue };
             let known = known(&view, &id).is_some_and(|(owner, position)| query.admits(owner, &position));
             if known && !take(&view, id) {
-                return;
+                break;
             }
         }
+        Ok(())
     }
 
     /// All of one pool, without looking at those before.
@@ -197,20 +225,28 @@ impl Pin {
         query: &PositionQuery,
         after: Option<PositionPlace>,
         take: &mut dyn FnMut(&Arc<PoolView>, PositionId) -> bool,
-    ) {
-        let Some(view) = self.pool(&pool) else { return };
-        let Some(fees) = view.image.fees.as_deref() else { return };
+    ) -> Result<(), TooMany> {
+        let Some(view) = self.pool(&pool) else { return Ok(()) };
+        let Some(fees) = view.image.fees.as_deref() else { return Ok(()) };
         let (first_token, first_own) = match after.map(|(_, id)| id) {
             None => (Some(Unbounded), Unbounded),
             Some(PositionId::Token(token_id)) => (Some(Excluded(token_id)), Unbounded),
             Some(PositionId::Own(key)) => (None, Excluded(key)),
         };
         let tokens = first_token.into_iter().flat_map(|first| fees.tokens.range((first, Unbounded)));
-        let tokens = tokens.filter(|(_, token)| query.admits(token.owner, &token.position));
+        let tokens = tokens.map(|(id, token)| (PositionId::Token(*id), query.admits(token.owner, &token.position)));
         let own = fees.positions.iter().flat_map(|all| all.range((first_own, Unbounded)));
-        let own = own.filter(|(key, position)| !fees.is_manager(&key.owner) && query.admits(key.owner, position));
-        let mut ids = tokens.map(|(token_id, _)| PositionId::Token(*token_id)).chain(own.map(|(key, _)| PositionId::Own(*key)));
-        while ids.next().is_some_and(|id| take(&view, id)) {}
+        let own =
+            own.map(|(key, position)| (PositionId::Own(*key), !fees.is_manager(&key.owner) && query.admits(key.owner, position)));
+        for (looked, (id, admitted)) in tokens.chain(own).enumerate() {
+            if looked >= LOOK_MAX {
+                return Err(TooMany);
+            }
+            if admitted && !take(&view, id) {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

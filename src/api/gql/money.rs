@@ -113,7 +113,7 @@ impl Money<'_> {
 
     /// How many accounts have liquidity in it, holders of managers' tokens each for himself. Null for V2, and where the pool is older than what
     /// this server has read.
-    #[graphql(complexity = 50)]
+    #[graphql(complexity = 2_000)]
     async fn liquidity_provider_count(&self) -> Option<u64> {
         self.fees()?.providers().and_then(|count| u64::try_from(count).ok())
     }

@@ -149,7 +149,7 @@ pub(super) async fn list(
     };
     check(&query, "token_id").map_err(Problem::bad)?;
     let after = asked.cursor.as_ref().map(|text| place(&Cursor(text.clone()))).transpose()?;
-    let mut found = pin.positions(&query, after, limit.saturating_add(1));
+    let mut found = pin.positions(&query, after, limit.saturating_add(1)).map_err(|e| Problem::bad(e.to_string()))?;
     let more = found.len() > limit;
     found.truncate(limit);
     let cursor = found.last().filter(|_| more).map(|at| cursor::encode_key("position", &key(at)).0);

@@ -32,7 +32,7 @@ async fn a_list_in_place_equals_the_engines() {
         let guarded = fields.iter().map(|name| format!("{name} @include(if: true)")).collect::<Vec<_>>().join(" ");
         let guarded = format!("__typename again: __typename first: {} @include(if: true) {guarded}", fields[0]);
         let ask = async |selection: &str| {
-            let answer = world.ask(&format!("{{ {list}(first: 50) {{ nodes {{ {selection} }} }} }}")).await;
+            let answer = world.ask(&format!("{{ {list}(first: 10) {{ nodes {{ {selection} }} }} }}")).await;
             assert_eq!(answer.get("errors"), None, "{answer}");
             answer["data"][list]["nodes"].clone()
         };
