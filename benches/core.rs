@@ -27,8 +27,9 @@ use swaptide::{
         block::BlockRef,
         dollars::{Anchors, Gauge, Routes, Usd},
         event::{EventBody, RawLog},
+        image::{Held, PoolImage},
         market::{Market, RawPrice, Trade, Window},
-        pool::{CreatedAt, PoolId, PoolMeta, PoolState, Protocol, Tick, V2State, V3State},
+        pool::{CreatedAt, PoolId, PoolMeta, PoolState, Protocol, Tick, V2State, V3State, fees::Fees, swap::Terms},
         reconcile::{Advice, Reconciler},
     },
 };
@@ -43,6 +44,30 @@ fn swap_v3() -> RawLog {
         tx_hash: B256::ZERO,
         tx_index: 0,
         log_index: 0,
+    }
+}
+
+/// A pool with its fees and positions, over a swap that stays between two ticks, and over one that crosses ten.
+fn books(c: &mut Criterion) {
+    let terms = Terms { fee_pips: 3_000, tick_spacing: 60 };
+    let state = PoolState::V3(V3State { sqrt_price_x96: U256::ONE << 96, ..V3State::default() });
+    let held = Held::default();
+    let mut image = PoolImage { state, gauge: Gauge::default(), held, fees: Some(Arc::new(Fees::new(terms))) };
+    for n in 1..=50 {
+        let (owner, amount) = (Address::with_last_byte(n), 1_u128 << 70);
+        let (tick_lower, tick_upper) = (-60 * i32::from(n), 60 * i32::from(n));
+        let (amount0, amount1) = (U256::from(amount), U256::from(amount));
+        let mint = EventBody::V3Mint { sender: owner, owner, tick_lower, tick_upper, amount, amount0, amount1 };
+        image.apply(&mint).unwrap();
+    }
+    for (name, tick) in [("a V3 swap with its fees", 30), ("a V3 swap over ten ticks with its fees", 615)] {
+        let swap = image.state.v3().and_then(|state| state.swap_to(terms, tick)).unwrap();
+        c.bench_function(name, |b| {
+            b.iter_batched(|| image.clone(), |mut image| image.apply(black_box(&swap)), BatchSize::SmallInput)
+        });
+        let mut after = image.clone();
+        after.apply(&swap).unwrap();
+        assert!(after.fees.is_some(), "it went the contract's way");
     }
 }
 
@@ -68,6 +93,8 @@ fn core(c: &mut Criterion) {
             b.iter_batched(|| state.clone(), |mut state| state.apply(black_box(event)), BatchSize::SmallInput)
         });
     }
+
+    books(c);
 
     let sim = Sim::new(1, Weather::CALM);
     (0..100).for_each(|_| sim.step());

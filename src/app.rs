@@ -266,12 +266,15 @@ async fn check_chain(source: &dyn ChainSource, chain: &ChainConfig) -> Result<B2
             )));
         }
         for dex in &chain.dex {
-            let code = source.code(dex.factory).await.map_err(|e| unreachable(e.to_string()))?;
-            if code.is_empty() {
-                return Err(Exit(format!(
-                    "dex \"{}\": there is no contract at `factory` {:#x} on chain {id}; check the address",
-                    dex.name, dex.factory
-                )));
+            let contracts = [("factory", Some(dex.factory)), ("position_manager", dex.position_manager)];
+            for (key, address) in contracts.into_iter().filter_map(|(key, address)| Some((key, address?))) {
+                let code = source.code(address).await.map_err(|e| unreachable(e.to_string()))?;
+                if code.is_empty() {
+                    return Err(Exit(format!(
+                        "dex \"{}\": there is no contract at `{key}` {address:#x} on chain {id}; check the address",
+                        dex.name
+                    )));
+                }
             }
         }
         let genesis = source.header(BlockTag::Number(0)).await.map_err(|e| unreachable(e.to_string()))?;

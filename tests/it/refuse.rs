@@ -44,6 +44,8 @@ async fn what_is_wrong_with_a_configuration_is_said_in_one_line() {
     let factory = devnet.deployment.v2_factory.to_string();
     refused(folder, &toml.replace(&factory, "0x1234"), &["bad.toml:15", "`0x1234` is no address", "40 hexadecimal digits"]).await;
     refused(folder, &toml.replace(&factory, "0x000000000000000000000000000000000000dEaD"), &["factory", "no contract"]).await;
+    let nobody = Setup { position_manager: Some("0x000000000000000000000000000000000000dEaD".to_owned()), ..good() };
+    refused(folder, &nobody.toml(), &["position_manager", "no contract", "check the address"]).await;
     refused(folder, &toml.replace("id = 31337", "id = 1"), &["31337", "id = 1"]).await;
     refused(
         folder,
