@@ -33,6 +33,8 @@ minutes on 2 cores and 4 GB below the cache folder; after a change of the source
 const PACKAGES: [&str; 2] = ["buildah", "debootstrap"];
 const IMAGE: &str = "localhost/swaptide";
 const BASE: &str = "localhost/swaptide-base";
+/// Of root within a build: where cargo and npm look for how the host reaches their registries.
+const BUILD_HOME: &str = "/root";
 
 /// As a step of `ci`: only where it can run.
 pub(crate) fn step() -> Outcome {
@@ -94,7 +96,7 @@ fn bud(buildah: &Buildah, bases: &[(&str, String)], tag: &str) -> Command {
     }
     for file in [".cargo/config.toml", ".npmrc"] {
         if let Some(host) = home().map(|home| home.join(file)).filter(|path| path.is_file()) {
-            bud.arg("--volume").arg(format!("{}:/root/{file}:ro", host.display()));
+            bud.arg("--volume").arg(format!("{}:{BUILD_HOME}/{file}:ro", host.display()));
         }
     }
     bud

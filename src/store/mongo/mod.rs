@@ -20,6 +20,7 @@ mod query;
 mod read;
 mod row;
 mod schema;
+mod snapshot;
 mod write;
 
 use std::{

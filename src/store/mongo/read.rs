@@ -16,6 +16,7 @@ use super::{
     query::hint,
     row::{self, Doc},
     schema::{self, BLOCKS, CANDLES, EVENTS, HEADS, POOLS, SNAPSHOTS, SOURCES, TOKENS},
+    snapshot,
     write::not_claimed,
 };
 use crate::{
@@ -159,7 +160,7 @@ async fn replay_one(store: &Store, chain: ChainId, pool: PoolId, head: u64) -> R
     let newest = doc! { "_id": key::snapshots_of(chain, &pool), "canonical": true };
     let found: Option<RawDocumentBuf> = store.collection(SNAPSHOTS).find_one(newest).sort(doc! { "_id": -1 }).await?;
     let snapshot = match found {
-        Some(found) => Some(row::read_snapshot(store, chain, pool, &found).await?),
+        Some(found) => Some(snapshot::read(store, chain, pool, &found).await?),
         None => None,
     };
     let from = snapshot.as_ref().map_or(0, |s| s.block.number.saturating_add(1));

@@ -1,17 +1,13 @@
 //! Between documents and domain values.
 
-use std::sync::Arc;
-
 use alloy::primitives::{Address, B256, U256};
 use mongodb::bson::{
     Binary, Document, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, cstr, raw::CStr, spec::BinarySubtype,
 };
 
 use super::{
-    Store,
     error::{Failure, Result, corrupt},
     key::{self, binary, int},
-    parts::{self, Field},
 };
 use crate::{
     domain::{
@@ -21,7 +17,7 @@ use crate::{
         event::{Event, RawLog},
         market::Candle,
         pool::{CreatedAt, PoolId, PoolMeta, Protocol},
-        record::{DERIVE_VERSION, Enrichment, EventAt, EventRow, PoolChunk, PoolSnapshot},
+        record::{DERIVE_VERSION, Enrichment, EventAt, EventRow, PoolChunk},
     },
     store::{codec, query::Fields},
 };
@@ -51,7 +47,7 @@ pub(super) fn projection(fields: Fields) -> Document {
     names.map(|name| ((*name).to_owned(), 1.into())).collect()
 }
 
-fn missing(name: &str) -> Failure {
+pub(super) fn missing(name: &str) -> Failure {
     corrupt(format!("a document without a good `{name}`"))
 }
 
@@ -123,7 +119,7 @@ impl<'a> Doc<'a> {
     }
 }
 
-fn put_block(out: &mut RawDocumentBuf, block: &BlockRef) -> Result<()> {
+pub(super) fn put_block(out: &mut RawDocumentBuf, block: &BlockRef) -> Result<()> {
     out.append(cstr!("number"), int(block.number)?);
     put_rest_of_block(out, block)
 }
@@ -366,45 +362,6 @@ pub(super) fn read_pool(chain: ChainId, found: &RawDocument) -> Result<PoolMeta>
         tick_spacing,
         created: CreatedAt { block: doc.block()?, tx_hash: doc.maybe_hash("tx")?, log_index: doc.uint("log_index")? },
     })
-}
-
-/// A snapshot, and the pieces of what is too large for it.
-pub(super) fn snapshot(
-    chain: ChainId,
-    snapshot: &PoolSnapshot,
-    canonical: bool,
-) -> Result<(RawDocumentBuf, Vec<RawDocumentBuf>)> {
-    let block = &snapshot.block;
-    let of = parts::Of { chain, pool: &snapshot.pool, block };
-    let mut all = Vec::new();
-    let mut out = RawDocumentBuf::new();
-    out.append(cstr!("_id"), key::snapshot(chain, &snapshot.pool, block.number, &block.hash));
-    out.append(cstr!("block"), key::block(chain, block.number, &block.hash));
-    put_block(&mut out, block)?;
-    out.append(cstr!("canonical"), canonical);
-    let state = Some(codec::encode_image(&snapshot.image));
-    let market = snapshot.market.as_deref().map(codec::encode_market);
-    for (field, bytes) in [(Field::State, state), (Field::Market, market)] {
-        let Some(bytes) = bytes else { continue };
-        let parts = parts::cut(of, field, &bytes);
-        match parts::count(parts.len())? {
-            Some(count) => out.append(field.count(), count),
-            None => out.append(field.inline(), binary(bytes)),
-        }
-        all.extend(parts);
-    }
-    Ok((out, all))
-}
-
-pub(super) async fn read_snapshot(store: &Store, chain: ChainId, pool: PoolId, found: &RawDocument) -> Result<PoolSnapshot> {
-    let doc = Doc(found);
-    let block = doc.block()?;
-    let of = parts::Of { chain, pool: &pool, block: &block };
-    let state = parts::read(store, of, Field::State, &doc).await?.ok_or_else(|| missing("state"))?;
-    let image = codec::decode_image(&state, block.timestamp)?;
-    let market = parts::read(store, of, Field::Market, &doc).await?;
-    let market = market.map(|bytes| codec::decode_market(&bytes, block.timestamp)).transpose()?;
-    Ok(PoolSnapshot { chain, pool, block, image, market: market.map(Arc::new) })
 }
 
 /// `None`: it has no candles.

@@ -23,6 +23,7 @@ use super::{
     plan::Plan,
     row::{self, Doc},
     schema::{BLOCKS, CANDLES, EVENTS, HEADS, POOLS, SNAPSHOTS, SOURCES, TOKENS},
+    snapshot,
 };
 use crate::{
     domain::{ChainId, block::BlockRef, pool::PoolId},
@@ -134,7 +135,7 @@ async fn steps(store: &Store, session: &mut ClientSession, batch: &WriteBatch, r
     parts::delete(store, Some(&mut *session), pieces).await?;
     let mut snapshots = Vec::new();
     for snapshot in &batch.snapshots {
-        let (document, parts) = row::snapshot(batch.chain, snapshot, plan.is_canonical(&snapshot.block.hash))?;
+        let (document, parts) = snapshot::write(batch.chain, snapshot, plan.is_canonical(&snapshot.block.hash))?;
         let changeable = ["state", "state_parts", "market", "market_parts"];
         let mut update = upsert(&document, &changeable)?;
         // Whoever writes it again leaves nothing of before that he does not have.
