@@ -30,13 +30,13 @@ use swaptide::{
         block::BlockRef,
         dollars::Usd,
         event::{Event, EventBody, EventKind, RawLog},
-        market::{Interval, Market, Trade},
+        market::{Interval, Market, Subject, Track, Trade},
         pool::{CreatedAt, PoolId, PoolMeta, Protocol, StateAfter},
-        record::{BlockRecord, EventRow, PoolChunk},
+        record::{BlockRecord, ChunkOf, EventRow},
     },
     store::{
         History,
-        history::{CandleRange, WriteBatch},
+        history::{SeriesRange, WriteBatch},
         mongo::{MongoConfig, MongoHistory},
         query::{EventQuery, Fields, Narrow, Place},
         sqlite::SqliteHistory,
@@ -124,7 +124,7 @@ async fn ask(history: &dyn History, blocks: u64) -> Result<()> {
     for _ in 0..ASKED {
         let from = GENESIS_TIME + rng.below(blocks) * BLOCK_SECONDS;
         let pool = pool_id(busy(&mut rng));
-        let range = CandleRange { chain: CHAIN, pool, interval: Interval::M1, from, to: from + 86_400 };
+        let range = SeriesRange { chain: CHAIN, of: Subject::Pool(pool), interval: Interval::M1, from, to: from + 86_400 };
         let began = Instant::now();
         found += history.candles(range).await?.len();
         times.push(began.elapsed());
@@ -198,16 +198,16 @@ async fn fill(history: &dyn History, rows: u64) -> Result<u64> {
 }
 
 /// What the store is given of a pool, each once, and memory forgets.
-fn take_chunks(markets: &mut HashMap<PoolId, (Market, HashMap<Interval, u64>)>, pool: PoolId) -> Vec<PoolChunk> {
+fn take_chunks(markets: &mut HashMap<PoolId, (Market, HashMap<Track, u64>)>, pool: PoolId) -> Vec<ChunkOf> {
     let Some((market, given)) = markets.get_mut(&pool) else { return Vec::new() };
-    let chunks = market.chunks(|interval| given.get(&interval).copied());
+    let chunks = market.chunks(|track| given.get(&track).copied());
     for chunk in &chunks {
-        given.insert(chunk.interval, chunk.span().unwrap_or_default().1);
+        given.insert(chunk.track(), chunk.span().unwrap_or_default().1);
     }
-    for (interval, last) in given.iter() {
-        market.forget_stored(*interval, *last);
+    for (track, last) in given.iter() {
+        market.forget_stored(*track, *last);
     }
-    chunks.into_iter().map(|chunk| PoolChunk { pool, chunk }).collect()
+    chunks.into_iter().map(|chunk| ChunkOf { of: Subject::Pool(pool), chunk }).collect()
 }
 
 type Make = fn(&mut SimRng, u64) -> EventQuery;
@@ -302,7 +302,7 @@ fn pool(n: u64) -> PoolMeta {
 
 fn record(rng: &mut SimRng, number: u64) -> BlockRecord {
     let rows = (0..SWAPS_PER_BLOCK).map(|index| swap(rng, number, index)).collect();
-    BlockRecord { chain: CHAIN, block: block(number), rows, created: Vec::new() }
+    BlockRecord::new(CHAIN, block(number), rows)
 }
 
 /// With the log that a pool would emit.

@@ -170,7 +170,7 @@ fn blk(n: u64, salt: u8, parent: B256) -> BlockRef {
     BlockRef { number: n, hash: B256::from(h), parent_hash: parent, timestamp: n }
 }
 fn rec(b: BlockRef) -> Arc<BlockRecord> {
-    Arc::new(BlockRecord { chain: CHAIN, block: b, rows: vec![], created: vec![] })
+    Arc::new(BlockRecord::new(CHAIN, b, Vec::new()))
 }
 
 /// A rebuilt pool amends a block; a reorg takes that block before the store took the amendment.
@@ -353,7 +353,7 @@ fn fat(b: BlockRef) -> Arc<BlockRecord> {
         gauge: None,
         enrichment: None,
     };
-    Arc::new(BlockRecord { chain: CHAIN, block: b, rows: (0..6_000).map(row).collect(), created: vec![] })
+    Arc::new(BlockRecord::new(CHAIN, b, (0..6_000).map(row).collect()))
 }
 
 /// A backlog of two transactions; the first is held up until its block was reverted and the height became final.

@@ -13,6 +13,9 @@
     reason = "a test that cannot go on says so by a panic"
 )]
 
+#[path = "sim/book.rs"]
+mod book;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Write as _,
@@ -22,6 +25,7 @@ use std::{
 };
 
 use alloy::primitives::{Address, B256};
+use book::BookOracle;
 use swaptide::{
     actors::{Deps, Finality, Plan, StartBlock, tree::ChainTree},
     chain::{
@@ -33,7 +37,7 @@ use swaptide::{
         dollars::{Anchors, Routes, Usd},
         event::EventKind,
         image::PoolImage,
-        market::{Kept, Market, Trade},
+        market::{Kept, Market},
         pool::{PoolId, PoolMeta, PoolState, Protocol, StateAfter},
         record::{EventAt, PoolSnapshot, rows},
     },
@@ -93,6 +97,7 @@ fn whatever_the_chain_does_memory_store_and_subscribers_end_equal_to_it() {
                 && totals.restarts > 0
                 && totals.whole > 0
                 && totals.valued > totals.seeds
+                && totals.priced > totals.seeds
                 && totals.added > 0
                 && totals.events > 100 * totals.seeds,
             "{totals:?}"
@@ -120,6 +125,8 @@ struct Story {
     /// Every dex was followed all the time.
     whole: u64,
     valued: u64,
+    /// Token trades with a price that were compared.
+    priced: u64,
 }
 
 #[derive(Debug, Default)]
@@ -132,6 +139,7 @@ struct Totals {
     whole: u64,
     /// Rows that were compared in dollars.
     valued: u64,
+    priced: u64,
 }
 
 impl Totals {
@@ -143,6 +151,7 @@ impl Totals {
         self.events += story.events;
         self.whole += story.whole;
         self.valued += story.valued;
+        self.priced += story.priced;
     }
 }
 
@@ -199,8 +208,9 @@ async fn simulate(seed: u64) -> Story {
     engine.settle(&sim).await;
     story.reorgs += engine.reorgs();
     engine.enriched().await;
-    let (events, valued) = check(&sim, &engine, whole).await;
+    let (events, valued, priced) = check(&sim, &engine, whole).await;
     (story.events, story.valued) = (story.events + events, story.valued + valued);
+    story.priced += priced;
     story.whole += u64::from(whole);
     engine.stop().await;
     // What a cold start makes of the store is the same again.
@@ -209,6 +219,17 @@ async fn simulate(seed: u64) -> Story {
     engine.enriched().await;
     check(&sim, &engine, whole).await;
     engine.stop().await;
+    if whole {
+        // And so is what a version makes of it that is newer than the one that wrote it.
+        let old = rusqlite::Connection::open(&file).unwrap();
+        let older = "UPDATE blocks SET told = NULL; UPDATE heads SET book_hour = NULL; DELETE FROM books; UPDATE snapshots SET market = NULL";
+        old.execute_batch(older).unwrap();
+        drop(old);
+        let engine = Engine::start(&sim, &file, 0, dexes()).await;
+        engine.settle(&sim).await;
+        check(&sim, &engine, whole).await;
+        engine.stop().await;
+    }
     story
 }
 
@@ -398,6 +419,7 @@ fn dexes() -> Vec<DexSpec> {
 struct Oracle {
     pools: BTreeMap<PoolId, (Arc<PoolMeta>, PoolImage)>,
     markets: BTreeMap<PoolId, Market>,
+    book: BookOracle,
     rows: Vec<Expected>,
     logs: u64,
 }
@@ -419,6 +441,9 @@ fn oracle(sim: &Sim) -> Oracle {
     for (header, logs) in sim.canonical() {
         let block: BlockRef = header.block;
         let selected = registry.select(CHAIN, block, logs);
+        if !selected.events.is_empty() {
+            oracle.book.before(&block, &oracle.pools, &routes);
+        }
         for meta in &selected.created {
             routes.add(meta);
             oracle.pools.insert(meta.id, (meta.clone(), PoolImage::new(meta)));
@@ -439,9 +464,9 @@ fn oracle(sim: &Sim) -> Oracle {
         let mut of_block = rows(&selected.events, &after);
         for row in &mut of_block {
             row.usd = prices.worth(&oracle.pools[&row.event.pool].0, &row.event.body);
-            if let Some(trade) = Trade::of(block.timestamp, row) {
-                oracle.markets.get_mut(&row.event.pool).unwrap().trade(&trade);
-            }
+            let meta = &oracle.pools[&row.event.pool].0;
+            oracle.markets.get_mut(&row.event.pool).unwrap().take(block.timestamp, row, meta.fee_pips);
+            oracle.book.take(&block, meta, row, |token| prices.price(token));
         }
         oracle.rows.extend(of_block.iter().map(|row| Expected {
             kind: row.kind(),
@@ -457,7 +482,7 @@ fn oracle(sim: &Sim) -> Oracle {
 
 /// `whole`: every source was followed from the beginning. Otherwise some rows are from a time when their pools were not seen, and say
 /// other dollars, or none.
-async fn check(sim: &Sim, engine: &Engine, whole: bool) -> (u64, u64) {
+async fn check(sim: &Sim, engine: &Engine, whole: bool) -> (u64, u64, u64) {
     let mut oracle = oracle(sim);
     if !whole {
         oracle.rows.iter_mut().for_each(|row| row.usd = None);
@@ -474,6 +499,12 @@ async fn check(sim: &Sim, engine: &Engine, whole: bool) -> (u64, u64) {
         let (ours, theirs) = (view.market.kept(), oracle.markets[&view.meta.id].kept());
         let comparable = |kept: Kept| if whole { kept } else { without_dollars(kept) };
         assert_eq!(comparable(ours), comparable(theirs), "what {} traded", view.meta.id);
+    }
+
+    let mut priced = 0;
+    if whole {
+        oracle.book.check(&pin.head().book);
+        priced = oracle.book.priced();
     }
 
     let reader = Reader::new([engine.live.clone()], engine.history.clone());
@@ -504,10 +535,12 @@ async fn check(sim: &Sim, engine: &Engine, whole: bool) -> (u64, u64) {
     let untold = end.filter(|swap| told.next_if(|next| next == swap).is_none()).count();
     assert!(told.next().is_none(), "a subscriber has the chain's swaps in their order: {} of {}", folded.len(), swaps.len());
     assert!(untold == 0 || engine.waits_for_some, "a subscriber has the end of the chain: {untold} are missing");
-    (oracle.rows.len() as u64, oracle.rows.iter().filter(|row| row.usd.is_some()).count() as u64)
+    (oracle.rows.len() as u64, oracle.rows.iter().filter(|row| row.usd.is_some()).count() as u64, priced)
 }
 
 fn without_dollars(mut kept: Kept) -> Kept {
+    let periods = kept.periods.iter_mut().flat_map(|series| series.closed.iter_mut().chain(&mut series.open));
+    periods.for_each(|period| (period.usd, period.unvalued, period.fees) = (0, 0, 0));
     let candles = kept.series.iter_mut().flat_map(|series| series.closed.iter_mut().chain(&mut series.open));
     let sides = candles.flat_map(|candle| [&mut candle.buys, &mut candle.sells]).chain(&mut kept.totals);
     sides.for_each(|side| (side.usd, side.unvalued) = (0, 0));

@@ -8,7 +8,7 @@ use super::{
     commit::Step,
     follow::{FollowError, Follower},
     ranges::{Ranges, Wanted},
-    table::{Due, Snapshots},
+    table::Due,
 };
 use crate::{
     chain::RangeLogs,
@@ -73,8 +73,8 @@ impl Follower {
         }
         events_total = events_total.saturating_add(events);
         self.commit_piece(piece, created, range.end, quiet).await;
-        let Snapshots { pools, candles } = self.table.borrow_mut().snapshots(&self.deps, range.end, &[], Due::Often);
-        self.deps.live.add_side(pools, candles, self.sources(range.end.number));
+        let snapshots = self.table.borrow_mut().snapshots(&self.deps, range.end, &[], Due::Often);
+        self.deps.live.add_side(snapshots, self.sources(range.end.number));
         self.reconciler = Reconciler::new(range.end);
         events_total
     }

@@ -6,6 +6,7 @@ use alloy::primitives::B256;
 
 use super::{
     Deps, Finality, StartBlock,
+    books::{self, Books},
     follow::{Follower, Halt},
     markets::Trading,
     mend,
@@ -18,6 +19,7 @@ use crate::{
     chain::{BlockTag, ChainError, ChainSource, registry::Registry, tokens},
     domain::{
         block::{BlockRef, Header},
+        book::Book,
         dollars::Routes,
         image::PoolImage,
         market::Market,
@@ -58,12 +60,17 @@ impl Follower {
             registry.insert(Arc::new(meta.clone()));
         }
         restore_pools(&deps, &table, &boot, &reconciler).await?;
+        let metas = table.borrow().entries.iter().map(|(id, entry)| (*id, entry.meta.clone())).collect();
+        let books = insist(&deps, async || Ok(books::restore(&deps, &metas, &boot, reconciler.anchor()).await?)).await?;
+        let book = Arc::new(books.book.clone());
+        table.borrow_mut().books = books;
         table.borrow().tell_tokens(&mut registry);
         let floor = reconciler.anchor().number.saturating_add(1);
         let commit = Commit {
             extended: boot.window.into_iter().filter(|r| r.block.number >= floor).map(Arc::new).collect(),
             views: views(&table),
             tokens: boot.tokens.into_iter().map(Arc::new).collect(),
+            book: Some(book),
             head: Some(head),
             finalized_number: reconciler.anchor().number,
             ..Commit::default()
@@ -87,6 +94,7 @@ impl Follower {
             seeded = insist(&deps, async || seed::seed(&deps, &deps.plan.dexes, anchor, done.clone()).await).await?;
         }
         let mut registry = Registry::new(deps.plan.dexes.clone());
+        table.borrow_mut().books = Books::new(Book::default(), cursors.iter().map(|(name, _)| name.clone()).collect());
         for (meta, image) in seeded.pools {
             registry.insert(meta.clone());
             table.borrow_mut().start(&deps, &meta, Some(Known::new(image, anchor)));
@@ -99,7 +107,7 @@ impl Follower {
             ..Commit::default()
         };
         deps.live.restore(commit, anchor.number, anchor.number.saturating_add(1));
-        deps.live.add_side(Vec::new(), Vec::new(), cursors);
+        deps.live.add_side(crate::store::view::Snapshots::default(), cursors);
         Ok(Self::new(deps, table, registry, Reconciler::new(anchor)))
     }
 
@@ -179,7 +187,7 @@ async fn restore_pools(deps: &Arc<Deps>, table: &Rc<RefCell<Table>>, boot: &Boot
                 Ok(replay)
             };
             let replayed = replayed(&meta, insist(deps, mended).await?, anchor.number, |_| true);
-            let Traded { trading, before } = replayed.trading(|block| block.number > anchor.number);
+            let Traded { trading, before } = replayed.trading(meta.fee_pips, |block| block.number > anchor.number);
             let Replayed { image, updated, blocks, applied, .. } = replayed;
             let mut table = table.borrow_mut();
             table.start(deps, &meta, Some(Known { image, trading, updated }));
@@ -221,7 +229,7 @@ pub(super) struct Traded {
 
 impl Replayed {
     /// Its trading: as of the snapshot, then row by row.
-    pub(super) fn trading(&self, can_be_taken_back: impl Fn(&BlockRef) -> bool) -> Traded {
+    pub(super) fn trading(&self, fee_pips: u32, can_be_taken_back: impl Fn(&BlockRef) -> bool) -> Traded {
         let mut trading = Trading::new(self.market.clone());
         let mut before: Vec<(B256, Arc<Market>)> = Vec::new();
         for event in &self.rows {
@@ -229,7 +237,7 @@ impl Replayed {
             if can_be_taken_back(block) && before.last().is_none_or(|(hash, _)| *hash != block.hash) {
                 before.push((block.hash, trading.market.clone()));
             }
-            trading.take(block.timestamp, &event.row);
+            trading.take(block.timestamp, &event.row, fee_pips);
         }
         Traded { trading, before }
     }

@@ -13,12 +13,13 @@ use super::{
     Deps,
     barrier::{self, Job, Outcome},
     follow::Follower,
-    value::{Absorbed, Gauges},
+    value::{Absorbed, Marks},
 };
 use crate::{
     chain::{BlockTag, ChainError, tokens},
     domain::{
         block::BlockRef,
+        image::PoolImage,
         pool::{PoolId, PoolMeta, StateAfter},
         reconcile::ChainUpdate,
         record::{BlockRecord, DecodedBlock},
@@ -94,6 +95,7 @@ impl Follower {
             extended,
             views,
             tokens,
+            book: Some(Arc::new(self.table.borrow().books.book.clone())),
             head: Some(step.head),
             finalized_number: step.finalized_number,
             at_head: step.at_head,
@@ -115,15 +117,15 @@ impl Follower {
         keep_undo: bool,
     ) -> Absorbed {
         let mut states: Vec<Vec<Option<StateAfter>>> = blocks.iter().map(|b| vec![None; b.events.len()]).collect();
-        let mut gauges = HashMap::with_capacity(outcomes.len());
+        let mut marks = HashMap::with_capacity(outcomes.len());
         let mut touched = Vec::with_capacity(outcomes.len());
         let mut table = self.table.borrow_mut();
         for (id, outcome) in outcomes {
             touched.push(id);
             let before = outcome.base.as_ref().or(table.entries.get(&id).map(|entry| &entry.image));
-            let (before, before_fees) = (before.map(|image| image.gauge), before.is_some_and(|image| image.fees.is_some()));
+            let (before, before_fees) = (before.map(PoolImage::mark), before.is_some_and(|image| image.fees.is_some()));
             let Some(applied) = outcome.applied else {
-                gauges.insert(id, Gauges { before, ends: Vec::new() });
+                marks.insert(id, Marks { before, ends: Vec::new() });
                 table.hold(deps, &id, outcome.base, fallback);
                 continue;
             };
@@ -148,14 +150,14 @@ impl Follower {
             }
             let broken = applied.misfits.iter().any(|(_, _, error)| error.is_drift());
             let updated = outcome.picks.last().and_then(|(b, _)| blocks.get(*b)).map(|b| b.block);
-            gauges.insert(id, Gauges { before, ends: applied.gauges.clone() });
+            marks.insert(id, Marks { before, ends: applied.marks.clone() });
             table.acknowledge(&id, &applied, updated.or(outcome.base.is_some().then_some(fallback)));
             if broken {
                 tracing::error!(pool = %id, "FAULTED: its events do not fit its state, so the state is not the contract's");
                 table.fault(&id, fallback);
             }
         }
-        Absorbed { states, touched, gauges }
+        Absorbed { states, touched, marks }
     }
 
     pub(super) fn views(&self, ids: &[PoolId]) -> Vec<(PoolId, Option<Arc<PoolView>>)> {

@@ -30,6 +30,12 @@ pub(super) struct Folded {
     pub(super) events_since_snapshot: u32,
 }
 
+impl Folded {
+    pub(super) fn weight(&self) -> usize {
+        self.image.weight().saturating_add(self.trading.market.weight())
+    }
+}
+
 /// What one block came to.
 pub(super) struct Block {
     pub(super) record: BlockRecord,
@@ -107,10 +113,10 @@ impl Folder {
         }
         for row in &rows {
             if let Some(pool) = self.pools.get_mut(&row.event.pool) {
-                pool.trading.take(block.timestamp, row);
+                pool.trading.take(block.timestamp, row, pool.meta.fee_pips);
             }
         }
-        let record = BlockRecord { chain: self.chain, block, rows, created: selected.created };
+        let record = BlockRecord { created: selected.created, ..BlockRecord::new(self.chain, block, rows) };
         Block { record, pre_images, traded_before, malformed: selected.malformed }
     }
 }

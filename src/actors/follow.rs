@@ -16,7 +16,7 @@ use super::{
     commit::Step,
     late::Late,
     sources,
-    table::{Due, Snapshots, Table},
+    table::{Due, Table},
 };
 use crate::{
     chain::{BlockTag, ChainError, aggregator, registry::Registry},
@@ -240,9 +240,8 @@ impl Follower {
         }
         let later: Vec<BlockRef> =
             self.deps.live.head().window.iter().map(|r| r.block).filter(|b| b.number > anchor.number).collect();
-        let Snapshots { pools, candles } =
-            table.snapshots(&self.deps, anchor, &later, if is_time { Due::Changed } else { Due::Often });
-        self.deps.live.add_side(pools, candles, self.sources(anchor.number));
+        let snapshots = table.snapshots(&self.deps, anchor, &later, if is_time { Due::Changed } else { Due::Often });
+        self.deps.live.add_side(snapshots, self.sources(anchor.number));
     }
 
     /// Before a stop: what changed since its last snapshot, at the finalized block, so that the next start is short.
@@ -250,8 +249,8 @@ impl Follower {
         let anchor = self.reconciler.anchor();
         let later: Vec<BlockRef> =
             self.deps.live.head().window.iter().map(|r| r.block).filter(|b| b.number > anchor.number).collect();
-        let Snapshots { pools, candles } = self.table.borrow_mut().snapshots(&self.deps, anchor, &later, Due::Leaving);
-        self.deps.live.add_side(pools, candles, self.sources(anchor.number));
+        let snapshots = self.table.borrow_mut().snapshots(&self.deps, anchor, &later, Due::Leaving);
+        self.deps.live.add_side(snapshots, self.sources(anchor.number));
     }
 
     /// The cursors of what is followed, after everything up to `done`.

@@ -128,7 +128,7 @@ impl Follower {
         let mut amended = Vec::new();
         for (b, block) in blocks.iter().enumerate() {
             let states: Vec<_> = block.events.iter().map(|e| (e.raw.log_index, after.next().copied().flatten())).collect();
-            let gauge = applied.gauges.iter().find(|(at, _)| *at == b).map(|(_, gauge)| *gauge);
+            let gauge = applied.marks.iter().find(|(at, _)| *at == b).map(|(_, mark)| mark.gauge);
             amended.extend(amend(&self.deps.live, block, id, &states, gauge));
         }
         amended

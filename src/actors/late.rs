@@ -179,7 +179,7 @@ async fn begin(deps: &Arc<Deps>, spec: &DexSpec) -> Result<Ready, SeedError> {
         // Above its cursor there may be rows of a time when it was followed, and not all of them.
         let meta = Arc::new(meta);
         let replayed = replayed(&meta, replay, u64::MAX, |block| block.number < next);
-        let Traded { trading, .. } = replayed.trading(|_| false);
+        let Traded { trading, .. } = replayed.trading(meta.fee_pips, |_| false);
         folder.insert(&meta, Known { image: replayed.image, trading, updated: replayed.updated });
     }
     Ok(Ready { spec: spec.clone(), folder, at, tokens: Vec::new() })
@@ -217,11 +217,8 @@ impl Ready {
         let tokens: Vec<Arc<TokenMeta>> = fetch_tokens(deps.clone(), end, wanted).await.into_iter().map(Arc::new).collect();
         self.tokens.extend(tokens.iter().cloned());
         let (mut snapshots, mut candles) = (Vec::new(), Vec::new());
-        for (id, pool) in self
-            .folder
-            .pools
-            .iter_mut()
-            .filter(|(_, pool)| Due::Often.holds(pool.events_since_snapshot, &pool.image, &pool.trading.market))
+        for (id, pool) in
+            self.folder.pools.iter_mut().filter(|(_, pool)| Due::Often.holds(pool.events_since_snapshot, || pool.weight()))
         {
             pool.events_since_snapshot = 0;
             // The batch with what was given before was written, or this would have begun anew.
@@ -354,7 +351,7 @@ impl Follower {
             ..Commit::default()
         });
         // After the commit, so that the cursor is never stored without what it stands for.
-        deps.live.add_side(Vec::new(), Vec::new(), cursors);
+        deps.live.add_side(crate::store::view::Snapshots::default(), cursors);
     }
 }
 

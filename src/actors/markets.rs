@@ -10,19 +10,47 @@ use alloy::primitives::B256;
 
 use crate::domain::{
     block::BlockRef,
-    market::{Interval, Market, Trade},
+    market::{Chunk, Market, Subject, Track},
     pool::PoolId,
-    record::{EventRow, PoolChunk},
+    record::{ChunkOf, EventRow},
 };
+
+/// How much of a market was given to the store.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Shelf {
+    /// Where the last piece begins that the store has …
+    stored: BTreeMap<Track, u64>,
+    /// … and the last one that it was given. What is given may be lost: it is given again until the store has it.
+    given: BTreeMap<Track, u64>,
+}
+
+impl Shelf {
+    /// The chunks of a market that is final, as far as the store does not have them.
+    pub(super) fn give(&mut self, market: &Market) -> Vec<Chunk> {
+        let chunks = market.chunks(|track| self.stored.get(&track).copied());
+        for (track, last) in chunks.iter().filter_map(|chunk| Some((chunk.track(), chunk.span()?.1))) {
+            self.given.insert(track, last);
+        }
+        chunks
+    }
+
+    pub(super) fn stored(&mut self, track: Track, last: u64) {
+        self.stored.insert(track, last);
+    }
+
+    /// The store has everything that it was given: that is.
+    pub(super) fn take_given(&mut self) -> BTreeMap<Track, u64> {
+        let given = std::mem::take(&mut self.given);
+        self.stored.extend(&given);
+        given
+    }
+}
 
 /// A pool's trading, and how much of it was given to the store.
 #[derive(Debug, Clone)]
 pub(super) struct Trading {
     pub(super) market: Arc<Market>,
-    /// Where the last candle begins that the store has …
-    stored: BTreeMap<Interval, u64>,
-    /// … and the last one that it was given. What is given may be lost: it is given again until the store has it.
-    given: BTreeMap<Interval, u64>,
+    shelf: Shelf,
 }
 
 impl Default for Trading {
@@ -33,36 +61,31 @@ impl Default for Trading {
 
 impl Trading {
     pub(super) fn new(market: Arc<Market>) -> Self {
-        Self { market, stored: BTreeMap::new(), given: BTreeMap::new() }
+        Self { market, shelf: Shelf::default() }
     }
 
-    /// Takes a row, if it is a swap.
-    pub(super) fn take(&mut self, timestamp: u64, row: &EventRow) {
-        if let Some(trade) = Trade::of(timestamp, row) {
-            Arc::make_mut(&mut self.market).trade(&trade);
-        }
+    /// Takes the pool's next row.
+    pub(super) fn take(&mut self, timestamp: u64, row: &EventRow, fee_pips: u32) {
+        Arc::make_mut(&mut self.market).take(timestamp, row, fee_pips);
     }
 
     /// The chunks of a market that is final, as far as the store does not have them.
-    pub(super) fn give(&mut self, pool: PoolId, market: &Market) -> Vec<PoolChunk> {
-        let chunks = market.chunks(|interval| self.stored.get(&interval).copied());
-        for (interval, last) in chunks.iter().filter_map(|chunk| Some((chunk.interval, chunk.span()?.1))) {
-            self.given.insert(interval, last);
-        }
-        chunks.into_iter().map(|chunk| PoolChunk { pool, chunk }).collect()
+    pub(super) fn give(&mut self, pool: PoolId, market: &Market) -> Vec<ChunkOf> {
+        let of = Subject::Pool(pool);
+        self.shelf.give(market).into_iter().map(|chunk| ChunkOf { of, chunk }).collect()
     }
 
     /// The store has it.
-    pub(super) fn forget(&mut self, interval: Interval, last: u64) {
-        self.stored.insert(interval, last);
-        Arc::make_mut(&mut self.market).forget_stored(interval, last);
+    pub(super) fn forget(&mut self, track: Track, last: u64) {
+        self.shelf.stored(track, last);
+        Arc::make_mut(&mut self.market).forget_stored(track, last);
     }
 
     /// The store has everything that it was given.
     pub(super) fn forget_given(&mut self) {
-        for (interval, last) in self.given.clone() {
-            self.forget(interval, last);
-        }
+        let given = self.shelf.take_given();
+        let market = Arc::make_mut(&mut self.market);
+        given.into_iter().for_each(|(track, last)| market.forget_stored(track, last));
     }
 }
 
@@ -94,7 +117,7 @@ mod tests {
     use alloy::primitives::{Address, I256};
 
     use super::*;
-    use crate::domain::market::{CHUNK, RawPrice};
+    use crate::domain::market::{CHUNK, Interval, RawPrice, Trade};
 
     /// What was given may never arrive: whoever asks again gets it again, until the store said that it has it.
     #[test]
@@ -109,24 +132,25 @@ mod tests {
             trader: Address::ZERO,
         };
         let chunk = u64::try_from(CHUNK).unwrap();
-        let spans = |trading: &mut Trading| -> Vec<(Interval, u64, u64)> {
+        let spans = |trading: &mut Trading| -> Vec<(Track, u64, u64)> {
             let market = trading.market.clone();
             let given = trading.give(PoolId::Address(Address::ZERO), &market);
             given
                 .iter()
-                .map(|one| (one.chunk.interval, one.chunk.span().unwrap().0 / 60, one.chunk.span().unwrap().1 / 60))
+                .map(|one| (one.chunk.track(), one.chunk.span().unwrap().0 / 60, one.chunk.span().unwrap().1 / 60))
                 .collect()
         };
         (0..=chunk).for_each(|minute| Arc::make_mut(&mut trading.market).trade(&trade(minute)));
-        let first = (Interval::M1, 0, chunk - 1);
+        let minutes = Track::Candles(Interval::M1);
+        let first = (minutes, 0, chunk - 1);
         assert_eq!(spans(&mut trading), [first]);
         assert_eq!(spans(&mut trading), [first], "it was lost");
         (chunk + 1..=2 * chunk).for_each(|minute| Arc::make_mut(&mut trading.market).trade(&trade(minute)));
-        let second = (Interval::M1, chunk, 2 * chunk - 1);
+        let second = (minutes, chunk, 2 * chunk - 1);
         assert_eq!(spans(&mut trading), [first, second], "both, so that the store's word for the second is one for the first");
-        trading.forget(Interval::M1, 60 * first.2);
+        trading.forget(minutes, 60 * first.2);
         assert_eq!(spans(&mut trading), [second]);
-        trading.forget(Interval::M1, 60 * second.2);
+        trading.forget(minutes, 60 * second.2);
         assert_eq!(spans(&mut trading), []);
     }
 }

@@ -1,6 +1,6 @@
 //! What a snapshot of an older version lacks is made of the rows that are stored. No node is asked.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use super::{Deps, markets::Trading};
 use crate::{
@@ -8,6 +8,7 @@ use crate::{
         block::BlockRef,
         event::EventKind,
         image::{Held, PoolImage},
+        market::Market,
         pool::{PoolMeta, PoolState},
         record::EventAt,
     },
@@ -63,18 +64,11 @@ async fn refold(deps: &Deps, pool: &PoolMeta, to: &BlockRef, held: bool) -> Resu
         return Ok(PoolImage { held: Held::Unknown, fees: None, ..image });
     }
     tracing::info!(pool = %pool.id, "its fees are made of the events that are stored");
-    let mut pages = Vec::with_capacity(MOVES.len());
-    for kind in MOVES {
-        pages.push(Pages::new(deps, EventQuery { kind, ..rows_of(deps, pool, to) }).await?);
-    }
+    let mut rows = Rows::new(deps, pool, to, &MOVES).await?;
     while held || image.fees.is_some() {
-        let Some(first) = pages.iter_mut().filter(|pages| pages.first().is_some()).min_by_key(|pages| pages.first()) else {
-            break;
-        };
-        if let Some(event) = first.take(deps).await? {
-            // One that did not fit then does not fit now.
-            let _ = image.apply(&event.row.event.body);
-        }
+        let Some(event) = rows.next(deps).await? else { break };
+        // One that did not fit then does not fit now.
+        let _ = image.apply(&event.row.event.body);
     }
     image.end_block(to);
     Ok(image)
@@ -134,14 +128,39 @@ fn rows_of(deps: &Deps, pool: &PoolMeta, to: &BlockRef) -> EventQuery {
     }
 }
 
-/// Candles and windows out of all stored swaps up to a block. Chunks are stored as they come.
+/// A pool's stored rows of some kinds up to a block, in the order of the chain.
+struct Rows(Vec<Pages>);
+
+impl Rows {
+    async fn new(deps: &Deps, pool: &PoolMeta, to: &BlockRef, kinds: &[EventKind]) -> Result<Self, StoreError> {
+        let mut pages = Vec::with_capacity(kinds.len());
+        for kind in kinds {
+            pages.push(Pages::new(deps, EventQuery { kind: *kind, ..rows_of(deps, pool, to) }).await?);
+        }
+        Ok(Self(pages))
+    }
+
+    async fn next(&mut self, deps: &Deps) -> Result<Option<EventAt>, StoreError> {
+        let first = self.0.iter_mut().filter(|pages| pages.first().is_some()).min_by_key(|pages| pages.first());
+        match first {
+            Some(pages) => pages.take(deps).await,
+            None => Ok(None),
+        }
+    }
+}
+
+/// Candles, windows, hours and days out of all stored rows up to a block. Chunks are stored as they come.
 async fn market(deps: &Deps, pool: &PoolMeta, to: &BlockRef) -> Result<Trading, StoreError> {
-    tracing::info!(pool = %pool.id, "candles are made of the swaps that are stored");
+    tracing::info!(pool = %pool.id, "candles are made of the events that are stored");
     let mut trading = Trading::default();
-    let mut pages = Pages::new(deps, rows_of(deps, pool, to)).await?;
+    if pool.creation().is_none() {
+        // What it held before is not among the rows.
+        trading = Trading::new(Arc::new(Market::standing(None, Held::Unknown)));
+    }
+    let mut rows = Rows::new(deps, pool, to, &EventKind::ALL).await?;
     let mut taken = 0_usize;
-    while let Some(event) = pages.take(deps).await? {
-        trading.take(event.block.timestamp, &event.row);
+    while let Some(event) = rows.next(deps).await? {
+        trading.take(event.block.timestamp, &event.row, pool.fee_pips);
         taken = taken.saturating_add(1);
         if !taken.is_multiple_of(PAGE) {
             continue;

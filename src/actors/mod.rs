@@ -6,6 +6,7 @@
 
 mod backfill;
 mod barrier;
+mod books;
 mod boot;
 mod commit;
 pub mod enrich;

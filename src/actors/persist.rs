@@ -20,7 +20,7 @@ use super::{
 use crate::{
     domain::{
         block::BlockRef,
-        record::{BlockRecord, PoolChunk},
+        record::{BlockRecord, ChunkOf},
     },
     store::{
         Head, StoreError,
@@ -261,7 +261,8 @@ impl Writer {
             last.head = Some(tip);
             last.tokens = side.tokens.into_values().collect();
             last.snapshots = side.snapshots.into_values().collect();
-            last.candles = side.candles.into_iter().map(|((pool, ..), chunk)| PoolChunk { pool, chunk }).collect();
+            last.candles = side.candles.into_iter().map(|((of, ..), chunk)| ChunkOf { of, chunk }).collect();
+            last.book = side.book;
             last.sources = sources;
             last.purge_orphans = purge;
         }
@@ -350,8 +351,9 @@ fn side_of(batch: &WriteBatch) -> Side {
         candles: batch
             .candles
             .iter()
-            .filter_map(|c| Some(((c.pool, c.chunk.interval, c.chunk.span()?.0), c.chunk.clone())))
+            .filter_map(|c| Some(((c.of, c.chunk.track(), c.chunk.span()?.0), c.chunk.clone())))
             .collect(),
+        book: batch.book.clone(),
         sources: batch.sources.iter().cloned().collect(),
         amended: batch.records.iter().map(|r| (r.block.hash, r.clone())).collect(),
     }

@@ -8,9 +8,8 @@ use std::sync::Arc;
 use actix::{Actor, Context, Handler, Message, Supervised};
 
 use crate::domain::{
-    dollars::Gauge,
     event::EventBody,
-    image::PoolImage,
+    image::{Mark, PoolImage},
     pool::{ApplyError, PoolId, PoolMeta, StateAfter},
     record::DecodedBlock,
 };
@@ -39,8 +38,8 @@ pub struct Applied {
     pub after: Vec<Option<StateAfter>>,
     /// Before each block that has picks: (index of block, image).
     pub pre_images: Vec<(usize, PoolImage)>,
-    /// The gauge at the end of each of these blocks.
-    pub gauges: Vec<(usize, Gauge)>,
+    /// What others want to know of it at the end of each of these blocks.
+    pub marks: Vec<(usize, Mark)>,
     /// Events that did not fit the state: the pool is not what its factory promised.
     pub misfits: Vec<(usize, usize, ApplyError)>,
 }
@@ -108,7 +107,7 @@ impl Handler<Apply> for Pool {
 #[must_use]
 pub fn fold(seq: u64, mut image: PoolImage, blocks: &[DecodedBlock], picks: &[(usize, usize)]) -> Applied {
     let mut after = Vec::with_capacity(picks.len());
-    let (mut pre_images, mut gauges, mut misfits) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut pre_images, mut marks, mut misfits) = (Vec::new(), Vec::new(), Vec::new());
     for of_block in picks.chunk_by(|a, b| a.0 == b.0) {
         let Some((at, block)) = of_block.first().and_then(|(at, _)| Some((*at, blocks.get(*at)?))) else {
             after.extend(of_block.iter().map(|_| None));
@@ -129,9 +128,9 @@ pub fn fold(seq: u64, mut image: PoolImage, blocks: &[DecodedBlock], picks: &[(u
             }
         }
         image.end_block(&block.block);
-        gauges.push((at, image.gauge));
+        marks.push((at, image.mark()));
     }
-    Applied { seq, image, after, pre_images, gauges, misfits }
+    Applied { seq, image, after, pre_images, marks, misfits }
 }
 
 fn stateful(body: &EventBody) -> bool {

@@ -99,7 +99,7 @@ async fn created_before(deps: &Arc<Deps>, spec: &DexSpec, anchor: BlockRef) -> R
             metas.extend(selected.created);
             let rows = rows(&selected.events, &[]);
             // That the pool exists is stored with its state, never before.
-            records.push(Arc::new(BlockRecord { chain: deps.chain, block, rows, created: Vec::new() }));
+            records.push(Arc::new(BlockRecord::new(deps.chain, block, rows)));
         }
         if !records.is_empty() {
             deps.history.write(WriteBatch { records, ..batch(deps, anchor) }).await?;
@@ -142,10 +142,10 @@ async fn read(deps: &Arc<Deps>, metas: &[Arc<PoolMeta>], anchor: BlockRef, seede
         pool: meta.id,
         block: anchor,
         image: image.clone(),
-        market: Some(Market::none()),
+        market: Some(Arc::new(Market::seeded(image))),
     };
     let snapshots = found.iter().map(snapshot).collect();
-    let records = vec![Arc::new(BlockRecord { chain: deps.chain, block: anchor, rows: Vec::new(), created })];
+    let records = vec![Arc::new(BlockRecord { created, ..BlockRecord::new(deps.chain, anchor, Vec::new()) })];
     seeded.tokens.extend(tokens.iter().cloned());
     seeded.pools.extend(found);
     Ok(WriteBatch { records, snapshots, tokens, ..batch(deps, anchor) })

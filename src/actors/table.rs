@@ -7,6 +7,7 @@ use alloy::primitives::B256;
 
 use super::{
     Deps,
+    books::Books,
     markets::{Before, Trading},
     pool::{Applied, Pool, actor_name},
     supervise::{Restart, Spec, supervise},
@@ -15,13 +16,12 @@ use crate::{
     chain::registry::Registry,
     domain::{
         block::BlockRef,
-        event::EventKind,
-        image::PoolImage,
-        market::Market,
+        image::{Held, PoolImage},
+        market::{Market, RawPrice, Subject},
         pool::{PoolId, PoolMeta},
-        record::{EventRow, PoolChunk, PoolSnapshot},
+        record::{EventRow, PoolSnapshot},
     },
-    store::{PoolStatus, PoolView},
+    store::{PoolStatus, PoolView, view::Snapshots},
     telemetry::ActorState,
 };
 
@@ -43,24 +43,16 @@ pub(super) enum Due {
 }
 
 impl Due {
-    pub(super) fn holds(self, events: u32, image: &PoolImage, market: &Market) -> bool {
-        let pays = || {
-            let earned = usize::try_from(events).unwrap_or(usize::MAX).saturating_mul(SNAPSHOT_BYTES_PER_EVENT);
-            earned >= image.weight().saturating_add(market.weight())
-        };
+    /// `weight`: about so many bytes it takes to write it.
+    pub(super) fn holds(self, events: u32, weight: impl FnOnce() -> usize) -> bool {
+        let earned = usize::try_from(events).unwrap_or(usize::MAX).saturating_mul(SNAPSHOT_BYTES_PER_EVENT);
+        let pays = || earned >= weight();
         match self {
             Self::Often => events >= SNAPSHOT_EVENTS && pays(),
             Self::Changed => events > 0 && pays(),
             Self::Leaving => events > 0,
         }
     }
-}
-
-/// Pools at a final block, and the candles that closed before it.
-#[derive(Default)]
-pub(super) struct Snapshots {
-    pub(super) pools: Vec<PoolSnapshot>,
-    pub(super) candles: Vec<PoolChunk>,
 }
 
 pub(super) struct Entry {
@@ -90,7 +82,9 @@ pub(super) struct Known {
 impl Known {
     /// One that has not traded.
     pub(super) fn new(image: PoolImage, updated: BlockRef) -> Self {
-        Self { image, trading: Trading::default(), updated }
+        let is_older = image.held != Held::Nothing || RawPrice::of(&image.state.after()).is_some();
+        let market = if is_older { Arc::new(Market::seeded(&image)) } else { Market::none() };
+        Self { image, trading: Trading::new(market), updated }
     }
 }
 
@@ -101,9 +95,14 @@ pub(super) struct Table {
     /// By block: the state of each pool before the block changed it.
     undo: HashMap<B256, Vec<(PoolId, PoolImage)>>,
     markets_before: Before,
+    pub(super) books: Books,
 }
 
 impl Entry {
+    fn weight(&self) -> usize {
+        self.image.weight().saturating_add(self.trading.market.weight())
+    }
+
     pub(super) fn view(&self) -> Arc<PoolView> {
         let status = match (self.faulted, self.held_at) {
             (true, _) => PoolStatus::Faulted,
@@ -152,6 +151,11 @@ impl Table {
         self.entries.insert(meta.id, entry);
     }
 
+    /// Pools to look at, and books to write.
+    pub(super) fn parts(&mut self) -> (&HashMap<PoolId, Entry>, &mut Books) {
+        (&self.entries, &mut self.books)
+    }
+
     /// The state of every pool that these blocks (newest first) changed, before they did.
     pub(super) fn bases(&self, reverted: &[BlockRef]) -> HashMap<PoolId, PoolImage> {
         // Oldest last: its pre-image is the one that holds.
@@ -168,11 +172,12 @@ impl Table {
 
     /// A row of a block, in the order of the chain.
     pub(super) fn trade(&mut self, block: &BlockRef, row: &EventRow, keep_undo: bool) {
-        let Some(entry) = self.entries.get_mut(&row.event.pool).filter(|_| row.kind() == EventKind::Swap) else { return };
+        let counts = !row.event.body.is_of_manager();
+        let Some(entry) = self.entries.get_mut(&row.event.pool).filter(|_| counts) else { return };
         if keep_undo {
             self.markets_before.remember(block.hash, row.event.pool, &entry.trading.market);
         }
-        entry.trading.take(block.timestamp, row);
+        entry.trading.take(block.timestamp, row, entry.meta.fee_pips);
     }
 
     /// What a pool had traded before a block.
@@ -183,6 +188,7 @@ impl Table {
     /// Trading is as it was before these blocks, newest first. Which pools' it is: also of such as do not answer.
     pub(super) fn take_back_trades(&mut self, reverted: &[BlockRef]) -> Vec<PoolId> {
         let mut changed = Vec::new();
+        self.books.take_back(reverted);
         for (id, market) in self.markets_before.all(reverted) {
             if let Some(entry) = self.entries.get_mut(&id) {
                 entry.trading.market = market;
@@ -194,6 +200,7 @@ impl Table {
 
     pub(super) fn forget_undo(&mut self, keep: impl Fn(&B256) -> bool) {
         self.undo.retain(|hash, _| keep(hash));
+        self.books.forget_undo(&keep);
         self.markets_before.forget(keep);
     }
 
@@ -236,17 +243,23 @@ impl Table {
     /// Snapshots of pools that changed enough since their last one. `at` is final; `later` are the canonical blocks above it,
     /// ascending.
     pub(super) fn snapshots(&mut self, deps: &Deps, at: BlockRef, later: &[BlockRef], which: Due) -> Snapshots {
-        let due = |e: &Entry| e.held_at.is_none() && which.holds(e.events_since_snapshot, &e.image, &e.trading.market);
-        for (id, interval, last) in deps.live.take_stored() {
-            if let Some(entry) = self.entries.get_mut(&id) {
-                entry.trading.forget(interval, last);
+        let due = |e: &Entry| e.held_at.is_none() && which.holds(e.events_since_snapshot, || e.weight());
+        for (of, track, last) in deps.live.take_stored() {
+            match of {
+                Subject::Pool(id) => {
+                    if let Some(entry) = self.entries.get_mut(&id) {
+                        entry.trading.forget(track, last);
+                    }
+                }
+                Subject::Token(_) | Subject::Factory(_) => self.books.forget(of, track, last),
             }
         }
         let mut snapshots = Snapshots::default();
+        let newest_first: Vec<BlockRef> = later.iter().rev().copied().collect();
+        self.books.snapshot(at, &newest_first, which, &mut snapshots);
         if !self.entries.values().any(due) {
             return snapshots;
         }
-        let newest_first: Vec<BlockRef> = later.iter().rev().copied().collect();
         let mut before_later = self.bases(&newest_first);
         let mut markets_before_later = self.markets_before.all(&newest_first);
         for (id, entry) in self.entries.iter_mut().filter(|(_, e)| due(e)) {
@@ -271,6 +284,7 @@ impl Table {
 
     /// After a restart of `Ingest`: what was not committed is forgotten.
     pub(super) fn resync(&mut self, deps: &Deps) {
+        self.books.book = deps.live.head().book.as_ref().clone();
         self.entries.retain(|id, entry| match deps.live.newest(id) {
             Some(view) => {
                 entry.image = view.image.clone();

@@ -2,12 +2,14 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::follow::Follower;
+use super::{books::Books, follow::Follower, table::Entry};
 use crate::{
     domain::{
-        dollars::Gauge,
+        book::{Closing, Told},
+        dollars::{Gauge, Routes},
+        image::Mark,
         pool::{PoolId, PoolMeta, StateAfter},
-        record::{BlockRecord, DecodedBlock, rows, set_gauges},
+        record::{BlockRecord, DecodedBlock, EventRow, rows, set_gauges},
     },
     store::Live,
 };
@@ -18,30 +20,31 @@ pub(super) struct Absorbed {
     pub(super) states: Vec<Vec<Option<StateAfter>>>,
     pub(super) touched: Vec<PoolId>,
     /// Of pools that the step touched.
-    pub(super) gauges: HashMap<PoolId, Gauges>,
+    pub(super) marks: HashMap<PoolId, Marks>,
 }
 
-/// A pool's gauge over the blocks of one step.
-pub(super) struct Gauges {
-    pub(super) before: Option<Gauge>,
+/// A pool over the blocks of one step.
+pub(super) struct Marks {
+    pub(super) before: Option<Mark>,
     /// At the ends of blocks that changed it, ascending.
-    pub(super) ends: Vec<(usize, Gauge)>,
+    pub(super) ends: Vec<(usize, Mark)>,
 }
 
-impl Gauges {
+impl Marks {
     /// At the end of just this block.
-    fn of(&self, block: usize) -> Option<Gauge> {
-        self.ends.iter().find(|(at, _)| *at == block).map(|(_, gauge)| *gauge)
+    fn of(&self, block: usize) -> Option<Mark> {
+        self.ends.iter().find(|(at, _)| *at == block).map(|(_, mark)| *mark)
     }
 
-    fn at(&self, block: usize) -> Option<Gauge> {
-        let later = self.ends.partition_point(|(at, _)| *at <= block);
-        later.checked_sub(1).and_then(|i| self.ends.get(i)).map(|(_, gauge)| *gauge).or(self.before)
+    /// When so many blocks were over.
+    fn after(&self, blocks: usize) -> Option<Mark> {
+        let later = self.ends.partition_point(|(at, _)| *at < blocks);
+        later.checked_sub(1).and_then(|i| self.ends.get(i)).map(|(_, mark)| *mark).or(self.before)
     }
 }
 
 impl Follower {
-    /// The rows of a step, with what each moved in dollars; every pool has traded them.
+    /// The rows of a step, with what each moved in dollars; every pool, token and factory has traded them.
     pub(super) fn records(
         &self,
         blocks: &[DecodedBlock],
@@ -50,30 +53,70 @@ impl Follower {
         keep_undo: bool,
     ) -> Vec<Arc<BlockRecord>> {
         let live: &Live = &self.deps.live;
+        let mut table = self.table.borrow_mut();
         let records: Vec<Arc<BlockRecord>> = live.with_routes(|routes| {
-            let table = self.table.borrow();
+            let (entries, books) = table.parts();
+            let step = StepView { routes, entries, after };
             let parts = blocks.iter().enumerate().zip(&after.states).zip(created);
-            let record = |at: usize, block: &DecodedBlock, states: &[Option<StateAfter>], created: &[Arc<PoolMeta>]| {
-                let gauge = |id: &PoolId| match after.gauges.get(id) {
-                    Some(touched) => touched.at(at),
-                    // One that was given up stands where it was; it prices nothing.
-                    None => table.entries.get(id).filter(|entry| !entry.faulted).map(|entry| entry.image.gauge),
-                };
-                let prices = routes.at(block.block.timestamp, &gauge);
-                let mut rows = rows(&block.events, states);
-                for row in &mut rows {
-                    row.usd = table.entries.get(&row.event.pool).and_then(|entry| prices.worth(&entry.meta, &row.event.body));
-                }
-                // Of a pool that did not answer there is none until it is back.
-                set_gauges(&mut rows, |id| after.gauges.get(id).and_then(|touched| touched.of(at)));
-                Arc::new(BlockRecord { chain: self.deps.chain, block: block.block, rows, created: created.to_vec() })
+            let mut record = |at: usize, block: &DecodedBlock, states: &[Option<StateAfter>], created: &[Arc<PoolMeta>]| {
+                let (rows, told) = step.rows(at, block, states, books);
+                let created = created.to_vec();
+                let record = BlockRecord { created, told, ..BlockRecord::new(self.deps.chain, block.block, rows) };
+                books.fold(&record, |row| step.meta(row), keep_undo);
+                Arc::new(record)
             };
             parts.map(|(((at, block), states), created)| record(at, block, states, created)).collect()
         });
-        let mut table = self.table.borrow_mut();
         for record in &records {
             record.rows.iter().for_each(|row| table.trade(&record.block, row, keep_undo));
         }
         records
+    }
+}
+
+/// All pools over the blocks of a step.
+struct StepView<'a> {
+    routes: &'a Routes,
+    entries: &'a HashMap<PoolId, Entry>,
+    after: &'a Absorbed,
+}
+
+impl<'a> StepView<'a> {
+    fn meta(&self, row: &EventRow) -> Option<&'a PoolMeta> {
+        self.entries.get(&row.event.pool).map(|entry| entry.meta.as_ref())
+    }
+
+    /// A pool when so many blocks were over. One that was given up stands where it was, and is nothing to others.
+    fn mark(&self, id: &PoolId, blocks: usize) -> Option<Mark> {
+        match self.after.marks.get(id) {
+            Some(touched) => touched.after(blocks),
+            None => self.entries.get(id).filter(|entry| !entry.faulted).map(|entry| entry.image.mark()),
+        }
+    }
+
+    fn rows(
+        &self,
+        at: usize,
+        block: &DecodedBlock,
+        states: &[Option<StateAfter>],
+        books: &Books,
+    ) -> (Vec<EventRow>, Option<Arc<Told>>) {
+        let gauge = |blocks: usize| move |id: &PoolId| -> Option<Gauge> { self.mark(id, blocks).map(|mark| mark.gauge) };
+        let prices = self.routes.at(block.block.timestamp, gauge(at.saturating_add(1)));
+        let mut rows = rows(&block.events, states);
+        for row in &mut rows {
+            row.usd = self.meta(row).and_then(|meta| prices.worth(meta, &row.event.body));
+        }
+        // Of a pool that did not answer there is none until it is back.
+        set_gauges(&mut rows, |id| self.after.marks.get(id).and_then(|touched| touched.of(at)).map(|mark| mark.gauge));
+        if rows.is_empty() {
+            return (rows, None);
+        }
+        let closing = books.book.due(block.block.timestamp).map(|due| {
+            let pools = self.entries.iter().filter_map(|(id, entry)| Some((entry.meta.as_ref(), self.mark(id, at)?)));
+            Closing::new(&due, &self.routes.at(due.at, gauge(at)), pools)
+        });
+        let told = Told::new(&rows, |row| self.meta(row), &prices, closing);
+        (rows, Some(Arc::new(told)))
     }
 }

@@ -86,6 +86,8 @@ impl Dollars {
             // The price is root² / 2^192: in two steps, each of which fits.
             (RawPrice::Root(root), Which::Token1) => ratio(ratio(self.0, root, X96)?, root, X96)?,
             (RawPrice::Root(root), Which::Token0) => ratio(ratio(self.0, X96, root)?, X96, root)?,
+            // No pool says such.
+            (RawPrice::Dollars(_) | RawPrice::Unknown, _) => return None,
         };
         (!found.is_zero()).then_some(Self(found))
     }
@@ -104,6 +106,18 @@ impl Dollars {
         // 128 bits and at most as many: the root of 2^160 is 2^80.
         let product = U256::from(both).wrapping_mul(self.0.root(2)).wrapping_shr(PLACES / 2);
         u128::try_from(product).unwrap_or(u128::MAX)
+    }
+
+    /// Times 2^160.
+    #[must_use]
+    pub fn raw(self) -> U256 {
+        self.0
+    }
+
+    /// The inverse of [`Dollars::raw`].
+    #[must_use]
+    pub fn from_raw(raw: U256) -> Self {
+        Self(raw)
     }
 
     /// Dollars for one whole token, at most 18 significant digits.

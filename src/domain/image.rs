@@ -28,6 +28,14 @@ pub struct PoolImage {
     pub fees: Option<Arc<Fees>>,
 }
 
+/// What others want to know of a pool at the end of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    pub gauge: Gauge,
+    /// What it holds of token0 and token1, raw units; `None`: not known.
+    pub locked: Option<(U256, U256)>,
+}
+
 /// Tokens that a pool holds. Of a pair its reserves say it; of a pool with ticks all that came in, less what went out: its balances, less
 /// what was given to it outside of its own functions. Raw units.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,7 +48,9 @@ pub enum Held {
 }
 
 impl Held {
-    fn amounts(self) -> Option<(U256, U256)> {
+    /// Raw units; `None` where it is not known.
+    #[must_use]
+    pub fn amounts(self) -> Option<(U256, U256)> {
         match self {
             Self::Unknown => None,
             Self::Nothing => Some((U256::ZERO, U256::ZERO)),
@@ -134,6 +144,11 @@ impl PoolImage {
             PoolState::V2(pair) => Some((U256::from(pair.reserve0), U256::from(pair.reserve1))),
             PoolState::V3(_) => self.held.amounts(),
         }
+    }
+
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        Mark { gauge: self.gauge, locked: self.locked() }
     }
 
     /// After the last of a block's events.

@@ -1,4 +1,4 @@
-//! Candles and windows of one pool, folded swap by swap.
+//! Candles and windows of a pool, or of a token in all of its pools, folded swap by swap; and what hours and days came to ([`period`]).
 //!
 //! Closed candles are stored in chunks of [`CHUNK`], each once and for good, counted from the pool's first; what is not stored yet rides
 //! with the market. Of minutes a day stays in memory anyway, for windows.
@@ -9,6 +9,8 @@
 mod candle;
 mod interval;
 mod kept;
+mod period;
+mod series;
 #[cfg(test)]
 mod tests;
 
@@ -18,15 +20,24 @@ use std::{
 };
 
 use alloy::primitives::Address;
-use rpds::{HashTrieMapSync, RedBlackTreeMapSync, VectorSync};
+use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
 
 pub use candle::{Candle, RawPrice, Side, Trade};
 pub use interval::{Interval, Window};
 pub use kept::{Kept, KeptSeries};
+pub use period::{End, Happened, Period, Periods};
+pub use series::Piece;
+use series::Series;
+
+use super::{
+    image::{Held, PoolImage},
+    pool::{PoolId, StateAfter},
+    record::EventRow,
+};
 
 /// Closed candles that memory keeps of each interval that is not stored.
 const KEPT: usize = 512;
-/// Candles that are stored as one.
+/// Candles, or periods, that are stored as one.
 pub const CHUNK: usize = 256;
 
 /// When an address traded last, in the minutes that windows count; 0: never.
@@ -43,38 +54,106 @@ struct LastSeen {
     sellers: u32,
 }
 
-/// One interval's candles, oldest first.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Series {
-    interval: Interval,
-    /// Later trades have left them alone. The first `gone` are let go of, and stay until it is worth to copy the rest.
-    closed: VectorSync<Candle>,
-    gone: usize,
-    /// Candles that begin here or later are all known: 0, where nothing was let go of.
-    known_from: u64,
-    open: Option<Candle>,
-}
-
-/// Closed candles of one interval that are stored as one; oldest first, [`CHUNK`] of them.
+/// Closed pieces of one track that are stored as one; oldest first, [`CHUNK`] of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunk {
     pub interval: Interval,
-    pub candles: Vec<Candle>,
+    pub closed: Closed,
 }
 
-impl Chunk {
-    /// Where its first and its last candle begin. `None`: it has none.
+/// What is in a chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Closed {
+    Candles(Vec<Candle>),
+    Periods(Vec<Period>),
+}
+
+/// Which series of a market.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Track {
+    Candles(Interval),
+    Periods(Interval),
+}
+
+impl Track {
     #[must_use]
-    pub fn span(&self) -> Option<(u64, u64)> {
-        Some((self.candles.first()?.start, self.candles.last()?.start))
+    pub fn interval(self) -> Interval {
+        match self {
+            Self::Candles(interval) | Self::Periods(interval) => interval,
+        }
+    }
+
+    /// What a store calls it.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Candles(interval) => interval.code(),
+            Self::Periods(interval) => interval.code() | 0x20,
+        }
     }
 }
 
-/// Everything that is known of a pool's trading, as of its last swap.
+impl Chunk {
+    #[must_use]
+    pub fn track(&self) -> Track {
+        match self.closed {
+            Closed::Candles(_) => Track::Candles(self.interval),
+            Closed::Periods(_) => Track::Periods(self.interval),
+        }
+    }
+
+    /// Where its first and its last piece begin. `None`: it has none.
+    #[must_use]
+    pub fn span(&self) -> Option<(u64, u64)> {
+        fn of<C: Piece>(pieces: &[C]) -> Option<(u64, u64)> {
+            Some((pieces.first()?.start(), pieces.last()?.start()))
+        }
+        match &self.closed {
+            Closed::Candles(candles) => of(candles),
+            Closed::Periods(periods) => of(periods),
+        }
+    }
+}
+
+/// Whose market.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    Pool(PoolId),
+    /// In all pools together, in dollars.
+    Token(Address),
+    /// All pools of a factory together.
+    Factory(Address),
+}
+
+impl Subject {
+    /// What a store calls it: a pool's id as it is; the others have a length that no pool's has.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        let tagged = |tag: u8, address: &Address| [&[tag], address.as_slice()].concat();
+        match self {
+            Self::Pool(id) => id.as_slice().to_vec(),
+            Self::Token(address) => tagged(b't', address),
+            Self::Factory(address) => tagged(b'f', address),
+        }
+    }
+
+    /// The inverse of [`Subject::bytes`].
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            [b't', address @ ..] if address.len() == 20 => Some(Self::Token(Address::from_slice(address))),
+            [b'f', address @ ..] if address.len() == 20 => Some(Self::Factory(Address::from_slice(address))),
+            _ => PoolId::from_slice(bytes).map(Self::Pool),
+        }
+    }
+}
+
+/// Everything that is known of the trading of a pool, a token or a factory, as of its last event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Market {
-    series: [Series; Interval::ALL.len()],
-    /// Since the pool's first trade: bought, sold. Traders are not counted.
+    series: [Series<Candle>; Interval::ALL.len()],
+    pub periods: Periods,
+    /// Since the first trade: bought, sold. Traders are not counted.
     totals: [Side; 2],
     /// Who traded since the week began, or within a day.
     seen: HashTrieMapSync<Address, Seen>,
@@ -97,6 +176,7 @@ impl Default for Market {
     fn default() -> Self {
         Self {
             series: Interval::ALL.map(Series::new),
+            periods: Periods::default(),
             totals: [Side::default(); 2],
             seen: HashTrieMapSync::new_sync(),
             last_seen: RedBlackTreeMapSync::new_sync(),
@@ -128,7 +208,34 @@ impl Market {
         self.forget(trade.timestamp, is_new_day);
     }
 
-    /// Everything since the pool's first trade: bought, sold. Traders are not counted.
+    /// A pool's next event, in the order of the chain.
+    pub fn take(&mut self, timestamp: u64, row: &EventRow, fee_pips: u32) {
+        // What a position manager says of a token of its own, the pool has said before.
+        if row.event.body.is_of_manager() {
+            return;
+        }
+        self.periods.take(timestamp, row, fee_pips);
+        if let Some(trade) = Trade::of(timestamp, row) {
+            self.trade(&trade);
+        }
+    }
+
+    /// Of a pool that is older than what is read.
+    #[must_use]
+    pub fn seeded(image: &PoolImage) -> Self {
+        let after = RawPrice::of(&image.state.after()).map(|_| image.state.after());
+        // Of a pair its reserves say what it holds.
+        let held = if image.state.v3().is_some() { image.held } else { Held::Nothing };
+        Self::standing(after, held)
+    }
+
+    /// A pool that did not trade yet, and stands so.
+    #[must_use]
+    pub fn standing(after: Option<StateAfter>, held: Held) -> Self {
+        Self { periods: Periods::seeded(after, held), ..Self::default() }
+    }
+
+    /// Everything since the first trade: bought, sold. Traders are not counted.
     #[must_use]
     pub fn totals(&self) -> (&Side, &Side) {
         let [buys, sells] = &self.totals;
@@ -156,28 +263,27 @@ impl Market {
         series.newest_first().find(|candle| candle.start < start).map(|candle| candle.close)
     }
 
-    /// Whole chunks of closed candles that begin after `stored`, which is where the last stored one begins.
+    /// Whole chunks of what is closed that begin after `stored`, which is where the last stored piece begins.
     #[must_use]
-    pub fn chunks(&self, stored: impl Fn(Interval) -> Option<u64>) -> Vec<Chunk> {
+    pub fn chunks(&self, stored: impl Fn(Track) -> Option<u64>) -> Vec<Chunk> {
         let mut chunks = Vec::new();
         for series in self.series.iter().filter(|series| series.interval.is_stored()) {
-            let stored = stored(series.interval);
-            let mut rest = series.closed.iter().skip(series.gone).copied();
-            loop {
-                let candles: Vec<Candle> = rest.by_ref().take(CHUNK).collect();
-                if candles.len() < CHUNK {
-                    break;
-                }
-                if candles.last().map(|last| last.start) > stored {
-                    chunks.push(Chunk { interval: series.interval, candles });
-                }
-            }
+            let new = series.chunks(stored(Track::Candles(series.interval)));
+            chunks.extend(new.into_iter().map(|c| Chunk { interval: series.interval, closed: Closed::Candles(c) }));
+        }
+        for series in self.periods.series() {
+            let new = series.chunks(stored(Track::Periods(series.interval)));
+            chunks.extend(new.into_iter().map(|p| Chunk { interval: series.interval, closed: Closed::Periods(p) }));
         }
         chunks
     }
 
-    /// The store has every candle up to the one that begins here: memory lets go of whole chunks, but of no minute of the last day.
-    pub fn forget_stored(&mut self, interval: Interval, last: u64) {
+    /// The store has every piece up to the one that begins here: memory lets go of whole chunks, but of no minute of the last day.
+    pub fn forget_stored(&mut self, track: Track, last: u64) {
+        let interval = match track {
+            Track::Candles(interval) => interval,
+            Track::Periods(interval) => return self.periods.forget_stored(interval, last),
+        };
         let Some(newest) = self.series(Interval::M1).and_then(|series| series.open.as_ref()).map(|open| open.start) else {
             return;
         };
@@ -211,7 +317,7 @@ impl Market {
         stats
     }
 
-    fn series(&self, interval: Interval) -> Option<&Series> {
+    fn series(&self, interval: Interval) -> Option<&Series<Candle>> {
         self.series.iter().find(|series| series.interval == interval)
     }
 
@@ -255,64 +361,6 @@ impl Market {
             let kept = self.seen.iter().filter(|(_, seen)| seen.buy.max(seen.sell) >= keep_from);
             self.seen = kept.map(|(address, seen)| (*address, *seen)).collect();
         }
-    }
-}
-
-impl Series {
-    fn new(interval: Interval) -> Self {
-        Self { interval, closed: VectorSync::new_sync(), gone: 0, known_from: 0, open: None }
-    }
-
-    /// `last`: when the address traded in this direction before. `true`: a candle began.
-    fn trade(&mut self, trade: &Trade, last: u64) -> bool {
-        let start = self.interval.start_of(trade.timestamp);
-        let began = self.open.as_ref().is_none_or(|open| open.start < start);
-        if began {
-            let price = self.open.as_ref().map_or(trade.price, |before| before.close);
-            if let Some(before) = self.open.replace(Candle::empty(start, price)) {
-                self.close(before);
-            }
-        }
-        if let Some(open) = &mut self.open {
-            open.add(trade, last == 0 || last < start);
-        }
-        began
-    }
-
-    fn close(&mut self, candle: Candle) {
-        self.closed.push_back_mut(candle);
-        if self.interval.is_stored() {
-            return;
-        }
-        if self.closed.len().saturating_sub(self.gone) > KEPT {
-            self.gone = self.gone.saturating_add(1);
-            self.known_from = self.closed.get(self.gone).map_or(self.known_from, |first| first.start);
-        }
-        if self.gone > KEPT {
-            self.closed = self.closed.iter().skip(self.gone).copied().collect();
-            self.gone = 0;
-        }
-    }
-
-    /// Up to the one that begins at `last`, chunk by chunk, each only if all of it is before `keep_from`.
-    fn forget_chunks(&mut self, last: u64, keep_from: u64) {
-        let goes = |candle: &Candle| candle.start <= last && candle.start < keep_from;
-        let chunks = (1..).take_while(|n: &usize| self.closed.get(n.saturating_mul(CHUNK).saturating_sub(1)).is_some_and(goes));
-        let gone = chunks.count().saturating_mul(CHUNK);
-        if gone > 0 {
-            self.closed = self.closed.iter().skip(gone).copied().collect();
-            let first = self.closed.first().or(self.open.as_ref());
-            self.known_from = first.map_or(self.known_from, |first| first.start);
-        }
-    }
-
-    fn all(&self) -> impl Iterator<Item = Candle> + '_ {
-        self.closed.iter().skip(self.gone).copied().chain(self.open)
-    }
-
-    fn newest_first(&self) -> impl Iterator<Item = Candle> + '_ {
-        let closed = (self.gone..self.closed.len()).rev().filter_map(|i| self.closed.get(i).copied());
-        self.open.into_iter().chain(closed)
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`event`] (what pools emit), [`pool`] (how state follows from events), [`record`] (what is kept of a block).
 
 pub mod block;
+pub mod book;
 pub mod compare;
 pub mod cursor;
 pub mod dollars;

@@ -70,6 +70,8 @@ pub fn scaled(price: RawPrice, decimals0: u8, decimals1: u8) -> Option<Ratio> {
             let root = Wide::from(root);
             (root.checked_mul(root)?, Wide::ONE.checked_shl(192)?)
         }
+        // Of a token, in dollars: it has no other side.
+        RawPrice::Dollars(_) | RawPrice::Unknown => return None,
     };
     Ratio::new(raw_num.checked_mul(power_of_ten(decimals0)?)?, raw_den.checked_mul(power_of_ten(decimals1)?)?)
 }
@@ -94,6 +96,7 @@ pub fn change_percent(before: RawPrice, after: RawPrice) -> Option<String> {
         (RawPrice::Reserves { reserve0: o0, reserve1: o1 }, RawPrice::Reserves { reserve0: n0, reserve1: n1 }) => {
             (product(o1, n0)?, product(n1, o0)?)
         }
+        (RawPrice::Dollars(old), RawPrice::Dollars(new)) => (Wide::from(old.raw()), Wide::from(new.raw())),
         _ => return None,
     };
     let moved = decimal(new.abs_diff(old).checked_mul(Wide::from(100))?, old)?;

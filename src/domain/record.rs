@@ -1,7 +1,7 @@
 //! What is kept of a block: its rows. The same value is committed to memory, sent to subscribers and written to the store.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -10,10 +10,11 @@ use alloy::primitives::{B256, U256};
 use super::{
     ChainId,
     block::BlockRef,
+    book::Told,
     dollars::{Gauge, Usd},
     event::{Event, EventBody, EventKind, RawLog},
     image::PoolImage,
-    market::{Chunk, Market},
+    market::{Chunk, Market, Subject},
     pool::{PoolId, PoolMeta, StateAfter},
 };
 
@@ -59,6 +60,16 @@ pub struct BlockRecord {
     pub rows: Vec<EventRow>,
     /// Pools that this block created.
     pub created: Vec<Arc<PoolMeta>>,
+    /// What hangs on several pools. `None`: it was read back alone, or a version wrote it that did not tell.
+    pub told: Option<Arc<Told>>,
+}
+
+impl BlockRecord {
+    /// Its rows alone.
+    #[must_use]
+    pub fn new(chain: ChainId, block: BlockRef, rows: Vec<EventRow>) -> Self {
+        Self { chain, block, rows, created: Vec::new(), told: None }
+    }
 }
 
 /// One event with the block it is in: what queries and subscriptions hand out.
@@ -81,11 +92,22 @@ pub struct PoolSnapshot {
     pub market: Option<Arc<Market>>,
 }
 
-/// Closed candles of a pool, to be stored for good.
+/// Closed candles or periods of a market, to be stored for good.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PoolChunk {
-    pub pool: PoolId,
+pub struct ChunkOf {
+    pub of: Subject,
     pub chunk: Chunk,
+}
+
+/// Markets of tokens and factories at a final block: those that are others than in the snapshot before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BookSnapshot {
+    pub block: BlockRef,
+    /// [`super::book::Book::hour`]
+    pub hour: u64,
+    /// Sources whose pools are in it from the beginning on.
+    pub sources: BTreeSet<String>,
+    pub markets: BTreeMap<Subject, Arc<Market>>,
 }
 
 impl EventRow {

@@ -9,10 +9,16 @@ use alloy::primitives::B256;
 use futures_util::future::BoxFuture;
 
 use super::{
-    history::{Boot, CandleRange, DataSource, History, PoolReplay, StoreError, Unenriched, WriteBatch},
+    history::{Boot, DataSource, History, PoolReplay, SeriesRange, StoreError, Unenriched, WriteBatch},
     query::{EventQuery, Moment},
 };
-use crate::domain::{ChainId, block::BlockRef, market::Candle, pool::PoolMeta, record::EventAt};
+use crate::domain::{
+    ChainId,
+    block::BlockRef,
+    market::{Candle, Period},
+    pool::PoolMeta,
+    record::{BlockRecord, EventAt},
+};
 
 /// Hands every write to `write`, which may delay it, refuse it, or lose its answer; everything else goes straight through.
 pub struct Between<W> {
@@ -96,8 +102,16 @@ where
         self.inner.block_at(chain, moment)
     }
 
-    fn candles(&self, range: CandleRange) -> BoxFuture<'_, Result<Vec<Candle>, StoreError>> {
+    fn candles(&self, range: SeriesRange) -> BoxFuture<'_, Result<Vec<Candle>, StoreError>> {
         self.inner.candles(range)
+    }
+
+    fn periods(&self, range: SeriesRange) -> BoxFuture<'_, Result<Vec<Period>, StoreError>> {
+        self.inner.periods(range)
+    }
+
+    fn records(&self, chain: ChainId, from: u64, limit: usize) -> BoxFuture<'_, Result<Vec<BlockRecord>, StoreError>> {
+        self.inner.records(chain, from, limit)
     }
 
     fn log_counts(&self, chain: ChainId) -> BoxFuture<'_, Result<(u64, u64), StoreError>> {

@@ -2,14 +2,14 @@
 //! them (seconds of long ago, minutes whose retention is over) they are made of swaps, and so the stretch is bounded.
 
 use super::{
-    history::{CandleRange, DataSource},
+    history::{DataSource, SeriesRange},
     pin::Pin,
     query::{EventQuery, Fields, Narrow, Place},
     reader::{Events, ReadError, Reader},
 };
 use crate::domain::{
     event::EventKind,
-    market::{Candle, Interval, RawPrice, Trade, filled, fold},
+    market::{Candle, Interval, RawPrice, Subject, Trade, filled, fold},
     pool::PoolId,
     record::EventAt,
 };
@@ -61,7 +61,8 @@ impl Reader {
         let (candles, before, source) = if from >= known_from && (known_from == 0 || !query.fill || from > known_from) {
             (market.candles(interval, from, to), market.price_before(interval, from), DataSource::Memory)
         } else if interval.is_stored() && is_kept {
-            let range = CandleRange { chain: pin.chain(), pool: query.pool, interval, from, to: to.min(known_from) };
+            let of = Subject::Pool(query.pool);
+            let range = SeriesRange { chain: pin.chain(), of, interval, from, to: to.min(known_from) };
             let mut candles = self.history().candles(range).await?;
             let before = candles.first().filter(|candle| candle.start < from).map(|candle| candle.close);
             candles.retain(|candle| candle.start >= from);

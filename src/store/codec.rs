@@ -10,6 +10,7 @@
 mod fees;
 mod market;
 mod parts;
+mod told;
 
 use std::sync::Arc;
 
@@ -17,8 +18,9 @@ use alloy::primitives::{B256, Bytes};
 
 use self::parts::{CUT, Parser, RANGE, TAG, Words, Writer, literal, varint};
 pub use self::{
-    market::{decode_candles, decode_market, encode_candles, encode_market},
+    market::{decode_candles, decode_market, decode_periods, encode_closed, encode_market},
     parts::{CodecError, sortable},
+    told::{decode_told, encode_told},
 };
 
 use crate::domain::{
@@ -129,20 +131,23 @@ bodies! {
 /// The state after an event, relative to the event's log: a V3 swap carries all of it.
 #[must_use]
 pub fn encode_after(after: &StateAfter, raw: &RawLog) -> Vec<u8> {
-    let words = Words::new(&raw.topics, &raw.data);
+    let mut writer = Writer { out: Vec::with_capacity(64), words: Words::new(&raw.topics, &raw.data) };
+    write_after(&mut writer, after);
+    writer.out
+}
+
+fn write_after(writer: &mut Writer<'_>, after: &StateAfter) {
     match after {
         StateAfter::V2 { reserve0, reserve1 } => {
-            let mut writer = Writer::new(words, 2);
+            writer.out.push(2);
             writer.field(reserve0);
             writer.field(reserve1);
-            writer.out
         }
         StateAfter::V3 { sqrt_price_x96, tick, liquidity } => {
-            let mut writer = Writer::new(words, 3);
+            writer.out.push(3);
             writer.field(sqrt_price_x96);
             writer.field(tick);
             writer.field(liquidity);
-            writer.out
         }
     }
 }
@@ -150,13 +155,17 @@ pub fn encode_after(after: &StateAfter, raw: &RawLog) -> Vec<u8> {
 /// The inverse of [`encode_after`], with topics and data of the same log.
 pub fn decode_after(bytes: &[u8], topics: &[B256], data: &[u8]) -> Result<StateAfter, CodecError> {
     let mut parser = Parser { rest: bytes, words: Words::new(topics, data) };
-    let after = match parser.byte()? {
-        2 => StateAfter::V2 { reserve0: parser.field()?, reserve1: parser.field()? },
-        3 => StateAfter::V3 { sqrt_price_x96: parser.field()?, tick: parser.field()?, liquidity: parser.field()? },
-        _ => return Err(TAG),
-    };
+    let after = read_after(&mut parser)?;
     parser.end()?;
     Ok(after)
+}
+
+fn read_after(parser: &mut Parser<'_>) -> Result<StateAfter, CodecError> {
+    match parser.byte()? {
+        2 => Ok(StateAfter::V2 { reserve0: parser.field()?, reserve1: parser.field()? }),
+        3 => Ok(StateAfter::V3 { sqrt_price_x96: parser.field()?, tick: parser.field()?, liquidity: parser.field()? }),
+        _ => Err(TAG),
+    }
 }
 
 /// What a row keeps of its pool's gauge; the rest follows from the state after the row.
@@ -197,7 +206,14 @@ fn read_gauge(parser: &mut Parser<'_>) -> Result<(Depth, u64), CodecError> {
 pub fn encode_image(image: &PoolImage) -> Vec<u8> {
     let mut writer = Writer::new(Words::NONE, IMAGE_VERSIONS[2]);
     write_gauge(&mut writer, &image.gauge);
-    match &image.held {
+    write_held(&mut writer, &image.held);
+    state(&mut writer, &image.state);
+    fees::write(&mut writer, image.fees.as_deref());
+    writer.out
+}
+
+fn write_held(writer: &mut Writer<'_>, held: &Held) {
+    match held {
         Held::Unknown => writer.out.push(0),
         Held::Nothing => writer.out.push(1),
         Held::Amounts(amount0, amount1) => {
@@ -206,9 +222,6 @@ pub fn encode_image(image: &PoolImage) -> Vec<u8> {
             writer.field(amount1);
         }
     }
-    state(&mut writer, &image.state);
-    fees::write(&mut writer, image.fees.as_deref());
-    writer.out
 }
 
 fn state(writer: &mut Writer<'_>, state: &PoolState) {

@@ -71,6 +71,7 @@ macro_rules! history_conformance {
             orphans_are_purged_by_height_and_age
             candles_are_written_once_and_read_by_range
             candles_go_when_their_retention_is_over
+            a_forgotten_book_takes_its_chunks_along_and_no_others
             a_time_range_includes_its_start_and_not_its_end
             the_newest_block_at_a_height_or_time_is_found
             a_creation_is_found_by_the_tokens_of_its_pool
@@ -184,6 +185,7 @@ async fn rich(database: &Database) -> (World, Vec<Arc<BlockRecord>>, WriteBatch)
         records: records.clone(),
         tokens: vec![token_meta(1, genesis()), token_meta(0, genesis())],
         snapshots: snapshots.to_vec(),
+        book: Some(world.rng.book(records[2].block)),
         head: Some(records[5].block),
         finalized_number: 3,
         sources: vec![("uniswap".to_owned(), 7), ("sushi".to_owned(), 2)],

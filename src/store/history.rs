@@ -9,9 +9,9 @@ use super::query::{EventQuery, Moment};
 use crate::domain::{
     ChainId,
     block::BlockRef,
-    market::{Candle, Interval},
+    market::{Candle, Interval, Period, Piece, Subject},
     pool::{PoolId, PoolMeta},
-    record::{BlockRecord, Enrichment, EventAt, PoolChunk, PoolSnapshot},
+    record::{BlockRecord, BookSnapshot, ChunkOf, Enrichment, EventAt, PoolSnapshot},
     token::TokenMeta,
 };
 
@@ -56,7 +56,11 @@ pub struct WriteBatch {
     pub forget_snapshots: Vec<PoolId>,
     pub snapshots: Vec<PoolSnapshot>,
     /// Each is written once and never changes; a second time changes nothing.
-    pub candles: Vec<PoolChunk>,
+    pub candles: Vec<ChunkOf>,
+    /// Everything that is kept of tokens and factories goes before anything of the batch is written.
+    pub forget_book: bool,
+    /// These markets take the place of those that are stored, and the others are true at its block too.
+    pub book: Option<BookSnapshot>,
     /// The position after this batch; `None` leaves it.
     pub head: Option<BlockRef>,
     pub finalized_number: u64,
@@ -103,6 +107,8 @@ pub struct Boot {
     pub sources: Vec<(String, u64)>,
     /// Canonical blocks above (and including) finalized with their rows, ascending: the undo window.
     pub window: Vec<BlockRecord>,
+    /// Markets of tokens and factories, all of them. `None`: there are none, or an older version wrote the database.
+    pub book: Option<BookSnapshot>,
 }
 
 /// A pool's newest snapshot, and its canonical rows after it in chain order.
@@ -112,11 +118,11 @@ pub struct PoolReplay {
     pub rows: Vec<EventAt>,
 }
 
-/// Which stored candles.
+/// Which stored candles or periods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CandleRange {
+pub struct SeriesRange {
     pub chain: ChainId,
-    pub pool: PoolId,
+    pub of: Subject,
     pub interval: Interval,
     /// Unix seconds.
     pub from: u64,
@@ -124,14 +130,14 @@ pub struct CandleRange {
     pub to: u64,
 }
 
-impl CandleRange {
-    /// Candles of chunks that were read newest first: those in the range, and the newest before it.
+impl SeriesRange {
+    /// Pieces of chunks that were read newest first: those in the range, and the newest before it.
     #[must_use]
-    pub fn of(&self, newest_first: Vec<Vec<Candle>>) -> Vec<Candle> {
-        let mut candles: Vec<Candle> = newest_first.into_iter().rev().flatten().filter(|c| c.start < self.to).collect();
-        let within = candles.partition_point(|c| c.start < self.from);
-        candles.drain(..within.saturating_sub(1));
-        candles
+    pub fn pieces<C: Piece>(&self, newest_first: Vec<Vec<C>>) -> Vec<C> {
+        let mut pieces: Vec<C> = newest_first.into_iter().rev().flatten().filter(|c| c.start() < self.to).collect();
+        let within = pieces.partition_point(|c| c.start() < self.from);
+        pieces.drain(..within.saturating_sub(1));
+        pieces
     }
 }
 
@@ -171,8 +177,14 @@ pub trait History: Send + Sync + 'static {
     /// The newest canonical block at a moment: of that height or a lower one, or of that time or an earlier one.
     fn block_at(&self, chain: ChainId, moment: Moment) -> BoxFuture<'_, Result<Option<BlockRef>, StoreError>>;
 
-    /// Stored candles of a pool that begin within `from..to`, and the newest before, oldest first: those of the chunks that are needed.
-    fn candles(&self, range: CandleRange) -> BoxFuture<'_, Result<Vec<Candle>, StoreError>>;
+    /// Stored candles that begin within `from..to`, and the newest before, oldest first: those of the chunks that are needed.
+    fn candles(&self, range: SeriesRange) -> BoxFuture<'_, Result<Vec<Candle>, StoreError>>;
+
+    /// The same of periods.
+    fn periods(&self, range: SeriesRange) -> BoxFuture<'_, Result<Vec<Period>, StoreError>>;
+
+    /// The first `limit` canonical blocks from a height on, with their rows; without what they created.
+    fn records(&self, chain: ChainId, from: u64, limit: usize) -> BoxFuture<'_, Result<Vec<BlockRecord>, StoreError>>;
 
     /// Rows in all, and of those canonical, in chain logs (a folded `Sync` counts): what P1 is checked with.
     fn log_counts(&self, chain: ChainId) -> BoxFuture<'_, Result<(u64, u64), StoreError>>;

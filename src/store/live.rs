@@ -26,7 +26,7 @@ use super::{
 use crate::domain::{
     ChainId,
     dollars::Routes,
-    market::Interval,
+    market::{Subject, Track},
     pool::PoolId,
     record::{BlockRecord, Enrichment},
     token::TokenMeta,
@@ -52,7 +52,7 @@ pub struct Live {
     orphans: Mutex<Vec<Arc<BlockRecord>>>,
     side: Mutex<Side>,
     /// Chunks that became durable and that memory still has.
-    stored: Mutex<Vec<(PoolId, Interval, u64)>>,
+    stored: Mutex<Vec<(Subject, Track, u64)>>,
     /// Held by whoever makes a new head out of the one before.
     writer: Mutex<()>,
     pub topics: Topics,
@@ -84,6 +84,7 @@ impl Live {
             reverts: 0,
             window: Arc::new(Vec::new()),
             window_floor: u64::MAX,
+            book: Arc::default(),
         };
         Self {
             chain,
@@ -274,6 +275,7 @@ impl Live {
             reverts: before.reverts.saturating_add(u64::from(!commit.update.revert.is_empty())),
             window: Arc::new(window),
             window_floor: floor,
+            book: commit.book.as_ref().unwrap_or(&before.book).clone(),
         }
     }
 
@@ -315,6 +317,7 @@ impl Live {
             reverts: 0,
             window: Arc::new(commit.extended),
             window_floor,
+            book: commit.book.unwrap_or_default(),
         };
         *self.head.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(head);
         self.epoch_tx.send_replace(1);

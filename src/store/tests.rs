@@ -157,7 +157,7 @@ fn a_pool_whose_creation_was_taken_back_is_gone_and_was_not_before() {
 #[test]
 fn a_late_write_of_a_replaced_block_makes_nothing_durable_once_memory_let_go_of_that_height() {
     let on = |number: u64, branch: u8| BlockRef { hash: B256::with_last_byte(branch ^ number as u8), ..block(number) };
-    let record = |block: BlockRef| Arc::new(BlockRecord { chain: 1, block, rows: Vec::new(), created: Vec::new() });
+    let record = |block: BlockRef| Arc::new(BlockRecord::new(1, block, Vec::new()));
     let extend = |block: BlockRef, finalized_number: u64| Commit {
         update: ChainUpdate { extend: vec![block], ..ChainUpdate::default() },
         extended: vec![record(block)],

@@ -7,11 +7,12 @@ use tokio::time::Instant;
 
 use crate::domain::{
     block::BlockRef,
+    book::Book,
     image::PoolImage,
-    market::{Chunk, Interval, Market},
+    market::{Chunk, Market, Subject, Track},
     pool::{PoolId, PoolMeta},
     reconcile::ChainUpdate,
-    record::{BlockRecord, PoolSnapshot},
+    record::{BlockRecord, BookSnapshot, ChunkOf, PoolSnapshot},
     token::TokenMeta,
 };
 
@@ -79,6 +80,8 @@ pub struct Head {
     /// behind that memory had to let go of blocks that it lacks (`durable` below `window_floor` - 1).
     pub window: Arc<Vec<Arc<BlockRecord>>>,
     pub window_floor: u64,
+    /// What tokens and factories traded, up to this block.
+    pub book: Arc<Book>,
 }
 
 /// A whole chain update with everything it changes.
@@ -92,6 +95,8 @@ pub struct Commit {
     /// New views; `None`: the block that created the pool was taken back.
     pub views: Vec<(PoolId, Option<Arc<PoolView>>)>,
     pub tokens: Vec<Arc<TokenMeta>>,
+    /// `None`: as before.
+    pub book: Option<Arc<Book>>,
     /// The block after the update.
     pub head: Option<BlockRef>,
     pub finalized_number: u64,
@@ -106,13 +111,35 @@ pub struct Commit {
     pub quiet: bool,
 }
 
+/// Pools, tokens and factories at a final block, and the candles and periods that closed before it.
+#[derive(Debug, Default)]
+pub struct Snapshots {
+    pub pools: Vec<PoolSnapshot>,
+    pub candles: Vec<ChunkOf>,
+    pub book: Option<BookSnapshot>,
+}
+
+/// A book that was not written yet, and one of a later block: what is not in the later one did not change since.
+pub(super) fn merge_books(older: Option<BookSnapshot>, newer: Option<BookSnapshot>) -> Option<BookSnapshot> {
+    match (older, newer) {
+        (Some(older), Some(mut newer)) => {
+            for (of, market) in older.markets {
+                newer.markets.entry(of).or_insert(market);
+            }
+            Some(newer)
+        }
+        (older, newer) => newer.or(older),
+    }
+}
+
 /// What `Persist` writes beside records. Keyed, so that it stays small however long the store is away.
 #[derive(Debug, Clone, Default)]
 pub struct Side {
     pub tokens: BTreeMap<Address, Arc<TokenMeta>>,
     pub snapshots: BTreeMap<PoolId, PoolSnapshot>,
-    /// By pool, interval and beginning.
-    pub candles: BTreeMap<(PoolId, Interval, u64), Chunk>,
+    /// By whose they are, track and beginning.
+    pub candles: BTreeMap<(Subject, Track, u64), Chunk>,
+    pub book: Option<BookSnapshot>,
     pub sources: BTreeMap<String, u64>,
     pub amended: BTreeMap<B256, Arc<BlockRecord>>,
 }
@@ -129,6 +156,7 @@ impl Side {
         for (k, v) in older.candles {
             self.candles.entry(k).or_insert(v);
         }
+        self.book = merge_books(older.book, self.book.take());
         for (k, v) in older.sources {
             self.sources.entry(k).or_insert(v);
         }
@@ -142,6 +170,7 @@ impl Side {
         self.tokens.is_empty()
             && self.snapshots.is_empty()
             && self.candles.is_empty()
+            && self.book.is_none()
             && self.sources.is_empty()
             && self.amended.is_empty()
     }

@@ -152,7 +152,7 @@ mod tests {
     async fn a_field_that_is_given_up_keeps_no_other_waiting() {
         let live = Arc::new(Live::new(1, "local", 2, Duration::from_secs(15)));
         let block = BlockRef { number: 0, hash: B256::ZERO, parent_hash: B256::ZERO, timestamp: 0 };
-        let record = BlockRecord { chain: 1, block, rows: Vec::new(), created: Vec::new() };
+        let record = BlockRecord::new(1, block, Vec::new());
         live.commit(Commit { head: Some(record.block), extended: vec![Arc::new(record)], ..Commit::default() });
         let folder = tempfile::tempdir().unwrap();
         // Never asked: the window reaches down to the first block.

@@ -9,13 +9,13 @@ use crate::{
     domain::{
         ChainId,
         block::BlockRef,
-        market::Candle,
+        market::{Candle, Period},
         pool::PoolMeta,
         record::{BlockRecord, EventAt},
     },
     store::{
         DataSource, History, StoreError,
-        history::{Boot, CandleRange, PoolReplay, Unenriched, WriteBatch},
+        history::{Boot, PoolReplay, SeriesRange, Unenriched, WriteBatch},
         query::{EventQuery, Moment, Narrow, Place},
     },
 };
@@ -140,8 +140,16 @@ impl History for ListHistory {
         Box::pin(async move { Ok(found) })
     }
 
-    fn candles(&self, _: CandleRange) -> BoxFuture<'_, Result<Vec<Candle>, StoreError>> {
-        Box::pin(async move { Ok(Vec::new()) })
+    fn candles(&self, _: SeriesRange) -> BoxFuture<'_, Result<Vec<Candle>, StoreError>> {
+        ready(Ok(Vec::new()))
+    }
+
+    fn periods(&self, _: SeriesRange) -> BoxFuture<'_, Result<Vec<Period>, StoreError>> {
+        ready(Ok(Vec::new()))
+    }
+
+    fn records(&self, _: ChainId, _: u64, _: usize) -> BoxFuture<'_, Result<Vec<BlockRecord>, StoreError>> {
+        ready(Ok(Vec::new()))
     }
 
     fn log_counts(&self, _: ChainId) -> BoxFuture<'_, Result<(u64, u64), StoreError>> {

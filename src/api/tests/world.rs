@@ -337,7 +337,7 @@ impl World {
                 Arc::make_mut(market).trade(&trade);
             }
         }
-        (Arc::new(BlockRecord { chain: CHAIN, block, rows, created }), states)
+        (Arc::new(BlockRecord { created, ..BlockRecord::new(CHAIN, block, rows) }), states)
     }
 
     /// Runs a query and gives the whole response as JSON. A document that is known is answered no differently.

@@ -297,6 +297,7 @@ fn naive_across(known: U256, which: Which, price: RawPrice) -> U256 {
     let (num, den) = match price {
         RawPrice::Reserves { reserve0, reserve1 } => (Wide::from(reserve1), Wide::from(reserve0)),
         RawPrice::Root(root) => (Wide::from(root) * Wide::from(root), Wide::from(1) << 192),
+        RawPrice::Dollars(_) | RawPrice::Unknown => unreachable!("no pool says such"),
     };
     let (num, den) = if which == Which::Token1 { (num, den) } else { (den, num) };
     U256::checked_from_limbs_slice((Wide::from(known) * num / den).as_limbs()).unwrap_or(U256::MAX)

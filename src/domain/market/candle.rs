@@ -4,15 +4,24 @@ use std::cmp::Ordering;
 
 use alloy::primitives::{Address, I256, U256};
 
-use crate::domain::{dollars::Usd, event::EventBody, pool::StateAfter, record::EventRow};
+use crate::domain::{
+    dollars::{Dollars, Usd, Which},
+    event::EventBody,
+    pool::StateAfter,
+    record::EventRow,
+};
 
-/// A pool's price exactly as its contract keeps it. Prices of one pool compare; of different protocols they do not.
+/// A pool's price exactly as its contract keeps it, or a token's in dollars. Prices of one market compare; of different kinds they do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RawPrice {
     /// V2: reserve1 / reserve0.
     Reserves { reserve0: u128, reserve1: u128 },
     /// V3 and V4: sqrt(token1 / token0), Q64.96.
     Root(U256),
+    /// Of a token.
+    Dollars(Dollars),
+    /// Of a token that has had no price so far.
+    Unknown,
 }
 
 impl RawPrice {
@@ -27,15 +36,21 @@ impl RawPrice {
         }
     }
 
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        *self != Self::Unknown
+    }
+
     fn compare(&self, other: &Self) -> Ordering {
         match (self, other) {
             (Self::Root(a), Self::Root(b)) => a.cmp(b),
+            (Self::Dollars(a), Self::Dollars(b)) => a.cmp(b),
             (Self::Reserves { reserve0: a0, reserve1: a1 }, Self::Reserves { reserve0: b0, reserve1: b1 }) => {
                 // Two products of 128 bits each: they cannot overflow.
                 let cross = |x: &u128, y: &u128| U256::from(*x).wrapping_mul(U256::from(*y));
                 cross(a1, b0).cmp(&cross(b1, a0))
             }
-            // No pool changes its protocol.
+            // No market changes its kind.
             _ => Ordering::Equal,
         }
     }
@@ -81,6 +96,16 @@ impl Trade {
         };
         let (amount0, amount1) = row.event.body.amounts()?;
         Some(Self { timestamp, price, amount0, amount1, usd: row.usd, trader })
+    }
+
+    /// The same as a trade of one of the two tokens, that costs so much in dollars: its amount is `amount0`, and there is no other.
+    #[must_use]
+    pub fn of_token(&self, which: Which, price: Option<Dollars>) -> Self {
+        let amount0 = match which {
+            Which::Token0 => self.amount0,
+            Which::Token1 => self.amount1,
+        };
+        Self { price: price.map_or(RawPrice::Unknown, RawPrice::Dollars), amount0, amount1: I256::ZERO, ..*self }
     }
 
     /// token0 left the pool, or token1 came in for nothing that can be counted.
@@ -138,7 +163,7 @@ impl Side {
 pub struct Candle {
     /// Unix seconds.
     pub start: u64,
-    /// The close of the candle before, so that candles join; of a pool's first candle: the price after its first swap.
+    /// The close of the candle before, so that candles join; of a market's first candle: the price after its first swap.
     pub open: RawPrice,
     pub high: RawPrice,
     pub low: RawPrice,
@@ -156,9 +181,15 @@ impl Candle {
     }
 
     pub(super) fn add(&mut self, trade: &Trade, is_new_trader: bool) {
-        self.high = self.high.higher(trade.price);
-        self.low = self.low.lower(trade.price);
-        self.close = trade.price;
+        if trade.price.is_known() {
+            if !self.close.is_known() {
+                // The first price that was ever told.
+                *self = Self { buys: self.buys, sells: self.sells, ..Self::empty(self.start, trade.price) };
+            }
+            self.high = self.high.higher(trade.price);
+            self.low = self.low.lower(trade.price);
+            self.close = trade.price;
+        }
         let side = if trade.is_buy() { &mut self.buys } else { &mut self.sells };
         side.add(trade, is_new_trader);
     }

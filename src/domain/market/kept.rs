@@ -2,28 +2,55 @@
 
 use alloy::primitives::Address;
 
-use super::{Candle, Interval, LastSeen, Market, Seen, Series, Side};
+use super::{
+    Candle, Interval, LastSeen, Market, Period, Periods, Seen, Side,
+    series::{Piece, Series},
+};
+use crate::domain::{image::Held, pool::StateAfter};
 
 /// A market as of the end of a block.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Kept {
     /// Of each stored interval.
-    pub series: Vec<KeptSeries>,
+    pub series: Vec<KeptSeries<Candle>>,
+    /// Hours and days.
+    pub periods: Vec<KeptSeries<Period>>,
+    /// How a pool stands.
+    pub after: Option<StateAfter>,
+    pub held: Held,
     /// Since the first trade: bought, sold.
     pub totals: [Side; 2],
     /// Who traded, and when last: bought, sold; 0: never.
     pub traders: Vec<(Address, u64, u64)>,
 }
 
-/// One interval's candles that the store has no chunk of, or that memory keeps anyway.
+/// One interval's candles or periods that the store has no chunk of, or that memory keeps anyway.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeptSeries {
+pub struct KeptSeries<C> {
     pub interval: Interval,
     /// All that begin here or later.
     pub known_from: u64,
     /// Closed ones, oldest first.
-    pub closed: Vec<Candle>,
-    pub open: Option<Candle>,
+    pub closed: Vec<C>,
+    pub open: Option<C>,
+}
+
+impl<C: Piece> KeptSeries<C> {
+    fn of(series: &Series<C>) -> Self {
+        Self {
+            interval: series.interval,
+            known_from: series.known_from,
+            closed: series.closed.iter().skip(series.gone).copied().collect(),
+            open: series.open,
+        }
+    }
+
+    fn restore(self, all: &mut [Series<C>]) {
+        if let Some(series) = all.iter_mut().find(|series| series.interval == self.interval) {
+            series.closed = self.closed.into_iter().collect();
+            (series.known_from, series.open) = (self.known_from, self.open);
+        }
+    }
 }
 
 impl Market {
@@ -32,22 +59,21 @@ impl Market {
     pub fn weight(&self) -> usize {
         let stored = self.series.iter().filter(|series| series.interval.is_stored());
         let candles: usize = stored.map(|series| series.closed.len().saturating_sub(series.gone).saturating_add(1)).sum();
-        candles.saturating_mul(100).saturating_add(self.seen.size().saturating_mul(30))
+        let periods: usize = self.periods.series().iter().map(|series| series.closed.len().saturating_add(1)).sum();
+        let traders = self.seen.size().saturating_mul(30);
+        candles.saturating_mul(100).saturating_add(periods.saturating_mul(60)).saturating_add(traders)
     }
 
     /// Candles of seconds are left out: they are made of swaps.
     #[must_use]
     pub fn kept(&self) -> Kept {
-        let of = |series: &Series| KeptSeries {
-            interval: series.interval,
-            known_from: series.known_from,
-            closed: series.closed.iter().skip(series.gone).copied().collect(),
-            open: series.open,
-        };
         let mut traders: Vec<_> = self.seen.iter().map(|(address, seen)| (*address, seen.buy, seen.sell)).collect();
         traders.sort_unstable();
         Kept {
-            series: self.series.iter().filter(|series| series.interval.is_stored()).map(of).collect(),
+            series: self.series.iter().filter(|series| series.interval.is_stored()).map(KeptSeries::of).collect(),
+            periods: self.periods.series().iter().map(KeptSeries::of).collect(),
+            after: self.periods.after,
+            held: self.periods.held,
             totals: self.totals,
             traders,
         }
@@ -56,13 +82,10 @@ impl Market {
     /// The inverse of [`Market::kept`], as of a block's time: candles of seconds are known from the next one on.
     #[must_use]
     pub fn restored(kept: Kept, timestamp: u64) -> Self {
-        let mut market = Self { totals: kept.totals, ..Self::default() };
-        for from in kept.series {
-            if let Some(series) = market.series.iter_mut().find(|series| series.interval == from.interval) {
-                series.closed = from.closed.into_iter().collect();
-                (series.known_from, series.open) = (from.known_from, from.open);
-            }
-        }
+        let periods = Periods::seeded(kept.after, kept.held);
+        let mut market = Self { totals: kept.totals, periods, ..Self::default() };
+        kept.series.into_iter().for_each(|from| from.restore(&mut market.series));
+        kept.periods.into_iter().for_each(|from| from.restore(market.periods.series_mut()));
         let newest = market.series(Interval::M1).and_then(|series| series.open);
         if let Some(newest) = newest {
             for series in market.series.iter_mut().filter(|series| !series.interval.is_stored()) {

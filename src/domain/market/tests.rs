@@ -205,14 +205,15 @@ fn chunks_are_stored_once_and_memory_lets_go_of_them() {
             continue;
         }
         let last = |stored: &BTreeMap<Interval, Vec<Candle>>, i: Interval| Some(stored.get(&i)?.last()?.start);
-        for chunk in market.chunks(|interval| last(&stored, interval)) {
-            assert_eq!(chunk.candles.len(), CHUNK);
-            stored.entry(chunk.interval).or_default().extend(chunk.candles);
+        for chunk in market.chunks(|track| last(&stored, track.interval())) {
+            let Closed::Candles(candles) = chunk.closed else { panic!("nothing else happened") };
+            assert_eq!(candles.len(), CHUNK);
+            stored.entry(chunk.interval).or_default().extend(candles);
         }
-        assert!(market.chunks(|interval| last(&stored, interval)).is_empty(), "each once");
+        assert!(market.chunks(|track| last(&stored, track.interval())).is_empty(), "each once");
         for interval in Interval::STORED {
             if let Some(last) = last(&stored, interval) {
-                market.forget_stored(interval, last);
+                market.forget_stored(Track::Candles(interval), last);
             }
         }
     }

@@ -8,9 +8,9 @@ use crate::{
         block::BlockRef,
         dollars::Usd,
         image::PoolImage,
-        market::Market,
+        market::{Market, Subject},
         pool::{CreatedAt, PoolMeta, Protocol},
-        record::PoolChunk,
+        record::ChunkOf,
     },
     store::{Commit, History, Live, PoolStatus, PoolView, history::WriteBatch, sqlite::SqliteHistory},
 };
@@ -70,9 +70,9 @@ async fn traded(folder: &std::path::Path) -> (Arc<Live>, Reader, Vec<Trade>) {
     trades.iter().for_each(|trade| market.trade(trade));
     let chunks = market.chunks(|_| None);
     for chunk in &chunks {
-        market.forget_stored(chunk.interval, chunk.span().unwrap().1);
+        market.forget_stored(chunk.track(), chunk.span().unwrap().1);
     }
-    let candles = chunks.into_iter().map(|chunk| PoolChunk { pool: POOL, chunk }).collect();
+    let candles = chunks.into_iter().map(|chunk| ChunkOf { of: Subject::Pool(POOL), chunk }).collect();
     history.write(WriteBatch { chain: 1, fence, candles, ..WriteBatch::default() }).await.unwrap();
     let timestamp = trades.last().unwrap().timestamp + 100;
     let block = BlockRef { number: 9, hash: B256::repeat_byte(9), parent_hash: B256::ZERO, timestamp };

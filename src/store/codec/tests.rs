@@ -2,7 +2,7 @@ use alloy::primitives::{Address, I256};
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::conformance::make::Rng;
+use crate::{domain::market::Closed, store::conformance::make::Rng};
 
 proptest! {
     #[test]
@@ -74,7 +74,7 @@ fn every_value_cut_short_or_prolonged_is_refused() {
     assert!(decode_log(&[0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]).is_err());
 }
 
-/// Trades of a pool; prices of both kinds of protocols.
+/// Trades; prices of every kind.
 fn market(rng: &mut Rng, trades: u64) -> crate::domain::market::Market {
     use crate::domain::{
         dollars::Usd,
@@ -98,21 +98,41 @@ fn market(rng: &mut Rng, trades: u64) -> crate::domain::market::Market {
 
 proptest! {
     #[test]
-    fn a_market_and_its_candles_come_back_exactly(seed in any::<u64>(), trades in 0_u64..300) {
-        let market = market(&mut Rng(seed), trades);
-        prop_assert_eq!(decode_market(&encode_market(&market), 0).unwrap().kept(), market.kept());
-        for series in market.kept().series {
-            prop_assert_eq!(decode_candles(&encode_candles(&series.closed)).unwrap(), series.closed);
+    fn a_market_and_its_chunks_come_back_exactly(seed in any::<u64>(), trades in 0_u64..300) {
+        let mut rng = Rng(seed);
+        for market in [market(&mut rng, trades), rng.pool_market(), rng.token_market()] {
+            prop_assert_eq!(decode_market(&encode_market(&market), 0).unwrap().unwrap().kept(), market.kept());
+            let kept = market.kept();
+            for series in kept.series {
+                let bytes = encode_closed(&Closed::Candles(series.closed.clone()));
+                prop_assert_eq!(decode_candles(&bytes).unwrap(), series.closed);
+            }
+            for series in kept.periods {
+                let bytes = encode_closed(&Closed::Periods(series.closed.clone()));
+                prop_assert_eq!(decode_periods(&bytes).unwrap(), series.closed);
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_block_tells_comes_back_exactly(seed in any::<u64>()) {
+        let told = Rng(seed).told();
+        let bytes = encode_told(&told);
+        prop_assert_eq!(decode_told(&bytes).unwrap(), told);
+        for cut in 0..bytes.len() {
+            let _ = decode_told(&bytes[..cut]);
         }
     }
 
     #[test]
     fn damaged_markets_are_an_error_and_no_panic(seed in any::<u64>(), at in any::<u16>(), to in any::<u8>()) {
-        let mut bytes = encode_market(&market(&mut Rng(seed), 20));
+        let mut rng = Rng(seed);
+        let mut bytes = encode_market(&if rng.chance(50) { market(&mut rng, 20) } else { rng.pool_market() });
         let at = usize::from(at) % bytes.len();
         bytes[at] = to;
         let _ = decode_market(&bytes, 0);
         let _ = decode_candles(&bytes);
+        let _ = decode_periods(&bytes);
         let _ = decode_market(&bytes[..at], 0);
     }
 }

@@ -8,16 +8,17 @@ use crate::{
     domain::{
         ChainId,
         block::BlockRef,
-        dollars::{Depth, Gauge, Usd},
+        book::{Closing, TokenEnd, Told},
+        dollars::{Depth, Dollars, Gauge, Usd},
         event::{Event, EventBody, EventKind, RawLog},
         image::{Held, PoolImage},
-        market::{Market, RawPrice, Trade},
+        market::{End, Happened, Market, RawPrice, Subject, Trade},
         pool::{
             CreatedAt, PoolId, PoolMeta, PoolState, Protocol, StateAfter, Tick, V2State, V3State,
             fees::{Books, Fees, Position, PositionKey, Token},
             swap::Terms,
         },
-        record::{BlockRecord, Enrichment, EventRow},
+        record::{BlockRecord, BookSnapshot, Enrichment, EventRow},
         token::{TokenFlag, TokenMeta},
     },
     store::query::{EventQuery, Fields, Narrow, Place},
@@ -227,19 +228,78 @@ impl Rng {
         Token { manager: owner, owner, tick_lower, tick_upper, position, deposited, withdrawn, collected }
     }
 
-    /// Some trades of a pool, without candles of seconds: those are not kept. Now and then none, as an older version wrote it.
+    /// Some trades, without candles of seconds: those are not kept. Now and then none, as an older version wrote it.
     pub(crate) fn market(&mut self) -> Option<Arc<Market>> {
+        let market = if self.chance(50) { self.pool_market() } else { self.token_market() };
+        self.chance(80).then(|| Arc::new(market))
+    }
+
+    /// Of rows, whatever these are.
+    pub(crate) fn pool_market(&mut self) -> Market {
+        let (mut market, mut timestamp) = (Market::standing(None, self.held()), 1_700_000_000);
+        for i in 0..self.below(20) {
+            timestamp += self.below(400) * self.below(400);
+            let tx = self.hash();
+            let row = self.row(pool_id(0), i, tx);
+            market.take(timestamp, &row, 3_000);
+        }
+        market
+    }
+
+    /// In dollars, with hours and days that ended.
+    pub(crate) fn token_market(&mut self) -> Market {
         let (mut market, mut timestamp) = (Market::default(), 1_700_000_000);
         for _ in 0..self.below(20) {
             timestamp += self.below(400) * self.below(400);
-            let price = RawPrice::Reserves { reserve0: self.u128(), reserve1: self.u128() };
+            let locked = self.uint(200);
+            let end = match self.below(3) {
+                0 => End::Unknown,
+                1 => End::Token { price: Dollars::one(18).filter(|_| self.chance(50)), locked },
+                _ => End::Factory { locked: self.u128() },
+            };
+            market.periods.end(timestamp.saturating_sub(3_600), timestamp, end);
+            let price = if self.chance(70) { RawPrice::Dollars(Dollars::from_raw(self.uint(250))) } else { RawPrice::Unknown };
             let usd = self.chance(80).then(|| Usd(self.next() >> 1));
             let trader = Address::with_last_byte(u8::try_from(self.below(9)).unwrap());
             let amount =
                 |rng: &mut Self| I256::from_raw(rng.uint(200)) * if rng.chance(50) { I256::ONE } else { I256::MINUS_ONE };
+            market.periods.count(timestamp, &Happened::Swap { usd, fee_pips: 500 });
             market.trade(&Trade { timestamp, price, amount0: amount(self), amount1: amount(self), usd, trader });
         }
-        self.chance(80).then(|| Arc::new(market))
+        market
+    }
+
+    fn held(&mut self) -> Held {
+        match self.below(3) {
+            0 => Held::Unknown,
+            1 => Held::Nothing,
+            _ => Held::Amounts(self.uint(256), self.uint(100)),
+        }
+    }
+
+    pub(crate) fn told(&mut self) -> Told {
+        let price = |rng: &mut Self| Dollars::from_raw(rng.uint(250) | U256::ONE);
+        let prices = (0..self.below(4)).map(|n| (Address::with_last_byte(u8::try_from(n).unwrap()), price(self))).collect();
+        let closing = self.chance(30).then(|| {
+            let token = |rng: &mut Self, n: u64| TokenEnd {
+                token: Address::with_last_byte(u8::try_from(n).unwrap()),
+                price: rng.chance(50).then(|| price(rng)),
+                locked: rng.uint(256),
+            };
+            let tokens = (0..self.below(3)).map(|n| token(self, n)).collect();
+            let factories = (0..self.below(3)).map(|n| (Address::repeat_byte(u8::try_from(n).unwrap()), self.u128())).collect();
+            Closing { at: self.below(1 << 40), tokens, factories }
+        });
+        Told { prices, closing }
+    }
+
+    /// Markets of some tokens, and of a factory.
+    pub(crate) fn book(&mut self, block: BlockRef) -> BookSnapshot {
+        let tokens = (0..3).filter(|_| self.chance(60)).collect::<Vec<_>>();
+        let of_token = |n: &u8| Subject::Token(Address::with_last_byte(*n));
+        let all = tokens.iter().map(of_token).chain([Subject::Factory(Address::repeat_byte(0xfa))]);
+        let markets = all.collect::<Vec<_>>().into_iter().map(|of| (of, Arc::new(self.token_market()))).collect();
+        BookSnapshot { block, hour: self.below(1 << 40), sources: ["dex:a".to_owned()].into(), markets }
     }
 
     /// The next block; time stands still now and then, as on fast chains.
@@ -289,7 +349,9 @@ impl Rng {
 
     pub(crate) fn record(&mut self, parent: &BlockRef, rows: u64) -> BlockRecord {
         let block = self.child(parent);
-        BlockRecord { chain: CHAIN, block, rows: self.rows(rows, 0), created: Vec::new() }
+        let rows = self.rows(rows, 0);
+        let told = (!rows.is_empty() && self.chance(80)).then(|| Arc::new(self.told()));
+        BlockRecord { told, ..BlockRecord::new(CHAIN, block, rows) }
     }
 
     /// Any query that the set allows.

@@ -10,7 +10,7 @@ use crate::{
         block::BlockRef,
         market::Market,
         pool::{PoolId, PoolMeta},
-        record::{BlockRecord, EventAt, EventRow, PoolSnapshot},
+        record::{BlockRecord, BookSnapshot, EventAt, EventRow, PoolSnapshot},
         token::TokenMeta,
     },
     store::{
@@ -27,6 +27,7 @@ pub(crate) struct Oracle {
     tokens: BTreeMap<Address, TokenMeta>,
     sources: BTreeMap<String, u64>,
     snapshots: Vec<PoolSnapshot>,
+    book: Option<BookSnapshot>,
 }
 
 struct Stored {
@@ -62,6 +63,7 @@ impl Oracle {
                 }
             }
             stored.rows.sort_by_key(EventRow::log_index);
+            stored.told = stored.told.take().or(record.told.clone());
             for meta in &record.created {
                 stored.created.retain(|m| m.id != meta.id);
                 stored.created.push(meta.clone());
@@ -72,6 +74,16 @@ impl Oracle {
         }
         self.snapshots.retain(|snapshot| !batch.forget_snapshots.contains(&snapshot.pool));
         self.snapshots.extend(batch.snapshots.iter().cloned());
+        if batch.forget_book {
+            self.book = None;
+        }
+        if let Some(newer) = &batch.book {
+            let mut book = newer.clone();
+            for (of, market) in self.book.take().into_iter().flat_map(|older| older.markets) {
+                book.markets.entry(of).or_insert(market);
+            }
+            self.book = Some(book);
+        }
         if let Some(head) = batch.head {
             self.canonical(&head, batch.now);
             self.head = Some(head);
@@ -102,7 +114,7 @@ impl Oracle {
             }
         }
         let at = self.blocks.iter().position(|b| b.record.block.hash == block.hash).unwrap_or_else(|| {
-            let record = BlockRecord { chain: CHAIN, block: *block, rows: Vec::new(), created: Vec::new() };
+            let record = BlockRecord::new(CHAIN, *block, Vec::new());
             self.blocks.push(Stored { record, orphaned_at: None });
             self.blocks.len() - 1
         });
@@ -138,7 +150,18 @@ impl Oracle {
             tokens: self.tokens.values().cloned().collect(),
             sources: self.sources.clone().into_iter().collect(),
             window: self.chain().into_iter().filter(|r| r.block.number >= self.finalized_number).cloned().collect(),
+            book: self.book.clone().map(|mut book| {
+                let at = book.block.timestamp;
+                book.markets.values_mut().for_each(|market| *market = Arc::new(Market::restored(market.kept(), at)));
+                book
+            }),
         }
+    }
+
+    /// Without what blocks created.
+    fn records(&self, from: u64, limit: usize) -> Vec<BlockRecord> {
+        let from = self.chain().into_iter().filter(|record| record.block.number >= from);
+        from.take(limit).map(|record| BlockRecord { created: Vec::new(), ..record.clone() }).collect()
     }
 
     fn all_events(&self) -> impl Iterator<Item = EventAt> + '_ {
@@ -195,6 +218,9 @@ impl Oracle {
             let found = store.block(CHAIN, block.record.block.hash).await.unwrap();
             assert_eq!(found, Some((block.record.block, block.orphaned_at.is_none())));
         }
+        for (from, limit) in [(0, 3), (2, 2), (4, 100)] {
+            assert_eq!(store.records(CHAIN, from, limit).await.unwrap(), self.records(from, limit), "records from {from}");
+        }
         assert_eq!(store.block(CHAIN, B256::ZERO).await.unwrap(), None);
     }
 
@@ -230,4 +256,5 @@ pub(crate) fn check_boot(boot: &Boot, expected: &Boot) {
     };
     assert_eq!(sorted(boot), sorted(expected), "tokens and sources");
     assert_eq!(boot.window, expected.window, "window");
+    assert_eq!(boot.book, expected.book, "book");
 }

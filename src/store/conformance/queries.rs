@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use alloy::primitives::Address;
+use alloy::primitives::{Address, B256};
 
 use super::{
-    Database, World, all,
+    Database, World, all, hashes,
     make::{self, CHAIN, genesis, pool, pool_id},
     rich,
 };
@@ -13,12 +13,13 @@ use crate::{
     domain::{
         block::BlockRef,
         event::EventKind,
-        market::{Candle, Chunk, Interval, RawPrice, Side},
-        record::{BlockRecord, PoolChunk},
+        market::{Candle, Chunk, Closed, End, Interval, Period, RawPrice, Side, Subject},
+        pool::PoolId,
+        record::{BlockRecord, ChunkOf},
     },
     store::{
         Commit, Live, PoolStatus, PoolView, Reader,
-        history::{CandleRange, DataSource, History, WriteBatch},
+        history::{DataSource, History, SeriesRange, WriteBatch},
         query::{EventQuery, Fields, Moment, Narrow, Place},
     },
 };
@@ -50,7 +51,9 @@ pub(crate) async fn the_newest_block_at_a_height_or_time_is_found(database: Data
     // A branch that lost is not looked at.
     let lost = world.grow(&chain[19].block, 30, 1);
     world.extend(&lost).await;
-    world.extend(&chain[20..]).await;
+    let (records, revert) = (chain[20..].to_vec(), hashes(&lost));
+    let back = WriteBatch { revert, records, head: chain.last().map(|r| r.block), ..world.batch() };
+    world.write(&back).await;
     // A block in which nothing was watched is not there.
     let blocks: Vec<BlockRef> = world.oracle.canonical_blocks().iter().map(|record| record.block).collect();
     for ask in blocks.iter().flat_map(|b| [b.number, b.number + 1]).chain([0, u64::MAX]) {
@@ -231,6 +234,17 @@ pub(crate) async fn readers_see_whole_batches(database: Database) {
     }
 }
 
+fn of_pool(n: u8) -> Subject {
+    Subject::Pool(pool_id(n))
+}
+
+fn candles_of(chunk: &Chunk) -> Vec<Candle> {
+    match &chunk.closed {
+        Closed::Candles(candles) => candles.clone(),
+        Closed::Periods(_) => Vec::new(),
+    }
+}
+
 /// Whole chunks of candles, `step` seconds apart.
 fn chunk(rng: &mut make::Rng, interval: Interval, first: u64, step: u64) -> Chunk {
     let candle = |i: u64| {
@@ -238,7 +252,7 @@ fn chunk(rng: &mut make::Rng, interval: Interval, first: u64, step: u64) -> Chun
         let side = Side { volume0: rng.uint(100), trades: 3, usd: 5, unvalued: 1, traders: 2, ..Side::default() };
         Candle { high: RawPrice::Root(rng.uint(160)), buys: side, ..Candle::empty(first + i * step, price) }
     };
-    Chunk { interval, candles: (0..10).map(candle).collect() }
+    Chunk { interval, closed: Closed::Candles((0..10).map(candle).collect()) }
 }
 
 pub(crate) async fn candles_are_written_once_and_read_by_range(database: Database) {
@@ -247,7 +261,7 @@ pub(crate) async fn candles_are_written_once_and_read_by_range(database: Databas
     for (pool, interval) in [(0, Interval::M1), (0, Interval::H1), (1, Interval::M1)] {
         for n in 0..5 {
             let chunk = chunk(&mut world.rng, interval, 1_000_000_020 + n * 10 * 180, 180);
-            chunks.push(PoolChunk { pool: pool_id(pool), chunk });
+            chunks.push(ChunkOf { of: of_pool(pool), chunk });
         }
     }
     let records = world.grow(&genesis(), 1, 1);
@@ -256,14 +270,14 @@ pub(crate) async fn candles_are_written_once_and_read_by_range(database: Databas
     for again in [false, true] {
         let mut candles = chunks.clone();
         if again {
-            candles.iter_mut().for_each(|c| c.chunk.candles.truncate(3));
+            candles.iter_mut().for_each(|c| c.chunk.closed = Closed::Candles(candles_of(&c.chunk)[..3].to_vec()));
         }
         let batch = WriteBatch { candles, ..world.batch() };
         world.store.write(batch).await.unwrap();
     }
     let of = |pool: u8, interval: Interval| -> Vec<Candle> {
-        let mine = chunks.iter().filter(|c| c.pool == pool_id(pool) && c.chunk.interval == interval);
-        mine.flat_map(|c| c.chunk.candles.clone()).collect()
+        let mine = chunks.iter().filter(|c| c.of == of_pool(pool) && c.chunk.interval == interval);
+        mine.flat_map(|c| candles_of(&c.chunk)).collect()
     };
     for (pool, interval) in [(0, Interval::M1), (0, Interval::H1), (1, Interval::M1), (1, Interval::D1), (2, Interval::M1)] {
         let all = of(pool, interval);
@@ -278,7 +292,7 @@ pub(crate) async fn candles_are_written_once_and_read_by_range(database: Databas
             let before = all.iter().rfind(|c| c.start < from && c.start < to);
             let expected: Vec<Candle> =
                 before.into_iter().chain(all.iter().filter(|c| (from..to).contains(&c.start))).copied().collect();
-            let range = CandleRange { chain: CHAIN, pool: pool_id(pool), interval, from, to };
+            let range = SeriesRange { chain: CHAIN, of: of_pool(pool), interval, from, to };
             assert_eq!(world.store.candles(range).await.unwrap(), expected, "{pool} {interval:?} {from}..{to}");
         }
     }
@@ -290,8 +304,8 @@ pub(crate) async fn candles_go_when_their_retention_is_over(database: Database) 
     world.extend(&records).await;
     let day = 86_400;
     for n in 0..12 {
-        let write = |rng: &mut make::Rng, interval| PoolChunk {
-            pool: pool_id(0),
+        let write = |rng: &mut make::Rng, interval| ChunkOf {
+            of: of_pool(0),
             chunk: chunk(rng, interval, 1_000_000_020 + n * 10 * day, day),
         };
         let candles = vec![write(&mut world.rng, Interval::M1), write(&mut world.rng, Interval::D1)];
@@ -299,7 +313,57 @@ pub(crate) async fn candles_go_when_their_retention_is_over(database: Database) 
         world.store.write(batch).await.unwrap();
     }
     for (interval, left) in [(Interval::M1, 100), (Interval::D1, 120)] {
-        let range = CandleRange { chain: CHAIN, pool: pool_id(0), interval, from: 0, to: u64::MAX };
+        let range = SeriesRange { chain: CHAIN, of: of_pool(0), interval, from: 0, to: u64::MAX };
         assert_eq!(world.store.candles(range).await.unwrap().len(), left, "{interval:?}");
     }
+}
+
+pub(crate) async fn a_forgotten_book_takes_its_chunks_along_and_no_others(database: Database) {
+    let mut world = World::new(&database).await;
+    let records = world.grow(&genesis(), 1, 1);
+    world.extend(&records).await;
+    let address = Address::repeat_byte(7);
+    // A token, a factory and a pool of one address; and a pool whose id has other bytes.
+    let all =
+        [Subject::Token(address), Subject::Factory(address), of_pool(0), Subject::Pool(PoolId::Id(B256::repeat_byte(b't')))];
+    let first = 1_700_000_400;
+    let period = |n: u64| Period {
+        start: first + 3_600 * n,
+        events: 3,
+        swaps: 2,
+        usd: 1 << 70,
+        unvalued: 1,
+        fees: 1 << 90,
+        end: End::Factory { locked: u128::from(n) },
+    };
+    let periods: Vec<Period> = (0..10).map(period).collect();
+    for of in all {
+        let candles = chunk(&mut world.rng, Interval::H1, first, 3_600);
+        let closed = Closed::Periods(periods.clone());
+        let chunks = [candles, Chunk { interval: Interval::H1, closed }];
+        let batch = WriteBatch { candles: chunks.map(|chunk| ChunkOf { of, chunk }).to_vec(), ..world.batch() };
+        world.store.write(batch).await.unwrap();
+    }
+    let counts = async |of: Subject| {
+        let range = SeriesRange { chain: CHAIN, of, interval: Interval::H1, from: 0, to: u64::MAX };
+        let found = world.store.periods(range).await.unwrap();
+        assert!(found.is_empty() || found == periods, "{of:?}");
+        (world.store.candles(range).await.unwrap().len(), found.len())
+    };
+    for of in all {
+        assert_eq!(counts(of).await, (10, 10), "{of:?}");
+    }
+    let book = Some(world.rng.book(records[0].block));
+    let batch = WriteBatch { book, ..world.batch() };
+    world.store.write(batch).await.unwrap();
+    let batch = WriteBatch { forget_book: true, ..world.batch() };
+    world.store.write(batch).await.unwrap();
+    let counts = async |of: Subject| {
+        let range = SeriesRange { chain: CHAIN, of, interval: Interval::H1, from: 0, to: u64::MAX };
+        (world.store.candles(range).await.unwrap().len(), world.store.periods(range).await.unwrap().len())
+    };
+    for (of, left) in all.into_iter().zip([(0, 0), (0, 0), (10, 10), (10, 10)]) {
+        assert_eq!(counts(of).await, left, "{of:?}");
+    }
+    assert_eq!(world.store.boot(CHAIN).await.unwrap().book, None);
 }

@@ -110,6 +110,8 @@ async fn run(database: &Database, steps: &[Step], seed: u64) {
                 batch.tokens = vec![token_meta(*pool, tip)];
                 if let Some(at) = path.iter().find(|r| r.block.number == finalized) {
                     let (image, market) = (Rng(*seed).image(), Rng(*seed).market());
+                    batch.forget_book = Rng(*seed).chance(20);
+                    batch.book = Some(Rng(*seed).book(at.block));
                     batch.snapshots = vec![PoolSnapshot { chain: CHAIN, pool: pool_id(*pool), block: at.block, image, market }];
                 }
             }

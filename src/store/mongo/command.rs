@@ -8,7 +8,7 @@ use mongodb::{
 use super::{
     Store,
     error::{Result, corrupt},
-    schema::{CANDLES, PARTS, SNAPSHOTS},
+    schema::{BLOCKS, BOOKS, CANDLES, PARTS, SNAPSHOTS},
 };
 use crate::store::history::StoreError;
 
@@ -44,7 +44,7 @@ pub(super) async fn update(
 
 /// What one command may hold at a time.
 fn parted(collection: &str, updates: Vec<Document>) -> Result<Vec<Vec<Document>>> {
-    let are_large = [SNAPSHOTS, PARTS, CANDLES].contains(&collection);
+    let are_large = [SNAPSHOTS, PARTS, CANDLES, BOOKS, BLOCKS].contains(&collection);
     let mut parts: Vec<Vec<Document>> = Vec::new();
     let mut bytes = 0_usize;
     for update in updates {
@@ -86,7 +86,7 @@ mod tests {
     fn what_is_large_is_a_command_of_its_own() {
         let large =
             doc! { "u": mongodb::bson::Binary { subtype: mongodb::bson::spec::BinarySubtype::Generic, bytes: vec![0; 8 << 20] } };
-        for collection in [SNAPSHOTS, PARTS, CANDLES] {
+        for collection in [SNAPSHOTS, PARTS, CANDLES, BOOKS, BLOCKS] {
             let parts = parted(collection, vec![large.clone(), large.clone(), large.clone()]).unwrap();
             assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 1], "{collection}");
         }

@@ -11,7 +11,7 @@ use crate::{
         ChainId,
         block::BlockRef,
         event::EventKind,
-        market::Interval,
+        market::{Subject, Track},
         pool::{CreatedAt, PoolId},
     },
     store::query::Place,
@@ -19,6 +19,10 @@ use crate::{
 
 /// So many bytes of the block's hash make an event's `_id` unique: enough against accident and attack (2^128 work to hit one).
 const HASH_BYTES: usize = 16;
+/// chain, length of a name, the name padded to 32 bytes.
+const PREFIX: usize = 41;
+/// Where the length is.
+const LENGTH_AT: usize = 8;
 
 pub(super) fn binary(bytes: impl Into<Vec<u8>>) -> Binary {
     Binary { subtype: BinarySubtype::Generic, bytes: bytes.into() }
@@ -133,12 +137,16 @@ pub(super) fn pools_between(chain: ChainId, from: u64, to: u64) -> Document {
 }
 
 fn pool_prefix(chain: ChainId, pool: &PoolId) -> Vec<u8> {
+    prefix(chain, pool.as_slice())
+}
+
+fn prefix(chain: ChainId, name: &[u8]) -> Vec<u8> {
     let mut key = Vec::with_capacity(81);
     key.extend_from_slice(&chain.to_be_bytes());
     // An address and an id that begins with it must not mix.
-    key.push(u8::try_from(pool.as_slice().len()).unwrap_or(u8::MAX));
-    key.extend_from_slice(pool.as_slice());
-    key.resize(41, 0);
+    key.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
+    key.extend_from_slice(name);
+    key.resize(PREFIX, 0);
     key
 }
 
@@ -187,17 +195,58 @@ pub(super) fn parts_of_block(chain: ChainId, at: &BlockRef) -> Document {
     doc! { "$gte": part(chain, at, &PoolId::Address(Address::ZERO), 0, 0), "$lte": binary(end) }
 }
 
-/// chain, pool, interval, where the first candle begins.
-pub(super) fn candles(chain: ChainId, pool: &PoolId, interval: Interval, first: u64) -> Binary {
-    let mut key = pool_prefix(chain, pool);
-    key.push(interval.code());
+/// chain, whose, track, where the first candle begins.
+pub(super) fn chunk(chain: ChainId, of: &Subject, track: Track, first: u64) -> Binary {
+    let mut key = prefix(chain, &of.bytes());
+    key.push(track.code());
     key.extend_from_slice(&first.to_be_bytes());
     binary(key)
 }
 
-/// A pool's candles that begin before `to`.
-pub(super) fn candles_before(chain: ChainId, pool: &PoolId, interval: Interval, to: u64) -> Document {
-    doc! { "$gte": candles(chain, pool, interval, 0), "$lt": candles(chain, pool, interval, to) }
+/// Chunks of one track that begin before `to`.
+pub(super) fn chunks_before(chain: ChainId, of: &Subject, track: Track, to: u64) -> Document {
+    doc! { "$gte": chunk(chain, of, track, 0), "$lt": chunk(chain, of, track, to) }
+}
+
+/// Of everything that is no pool: names of tokens and factories have a length of their own.
+pub(super) fn chunks_of_tokens(chain: ChainId) -> Document {
+    let mut begin = prefix(chain, &[0; 21]);
+    begin.truncate(LENGTH_AT.saturating_add(1));
+    let mut end = begin.clone();
+    if let Some(length) = end.get_mut(LENGTH_AT) {
+        *length = length.saturating_add(1);
+    }
+    doc! { "$gte": padded(begin), "$lt": padded(end) }
+}
+
+/// As long as the key of a chunk: MongoDB orders by length first.
+fn padded(mut key: Vec<u8>) -> Binary {
+    key.resize(PREFIX.saturating_add(9), 0);
+    binary(key)
+}
+
+/// chain, whose, piece.
+pub(super) fn book(chain: ChainId, of: &Subject, piece: u8) -> Binary {
+    let mut key = prefix(chain, &of.bytes());
+    key.push(piece);
+    binary(key)
+}
+
+/// Whose it is.
+pub(super) fn read_book(key: &[u8]) -> Option<Subject> {
+    let length = usize::from(*key.get(LENGTH_AT)?);
+    let begin = LENGTH_AT.checked_add(1)?;
+    Subject::from_bytes(key.get(begin..begin.checked_add(length)?)?)
+}
+
+/// All of a chain.
+pub(super) fn books_of(chain: ChainId) -> Document {
+    let end = |fill: u8| {
+        let mut key = chain.to_be_bytes().to_vec();
+        key.resize(PREFIX.saturating_add(1), fill);
+        binary(key)
+    };
+    doc! { "$gte": end(0), "$lte": end(u8::MAX) }
 }
 
 /// chain, address.

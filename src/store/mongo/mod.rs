@@ -6,6 +6,7 @@
 //!
 //! What is absent: any deletion on a revert, any query without an index, any sort that an index does not give.
 
+mod book;
 mod command;
 mod connect;
 mod error;
@@ -43,15 +44,16 @@ use self::{
     schema::{CHAINS, HEADS, META},
 };
 use super::{
-    history::{Boot, CandleRange, DataSource, History, PoolReplay, StoreError, Unenriched, WriteBatch},
+    codec,
+    history::{Boot, DataSource, History, PoolReplay, SeriesRange, StoreError, Unenriched, WriteBatch},
     query::{EventQuery, Moment},
 };
 use crate::domain::{
     ChainId,
     block::BlockRef,
-    market::Candle,
+    market::{Candle, Period, Track},
     pool::{PoolId, PoolMeta},
-    record::EventAt,
+    record::{BlockRecord, EventAt},
 };
 
 /// Sessions in the fence's document. A writer has one per chain; a few more after outages.
@@ -273,8 +275,25 @@ impl History for MongoHistory {
         Box::pin(async move { read::block_at(&self.store, chain, moment).await.map_err(Failure::told) })
     }
 
-    fn candles(&self, range: CandleRange) -> BoxFuture<'_, std::result::Result<Vec<Candle>, StoreError>> {
-        Box::pin(async move { read::candles(&self.store, &range).await.map_err(Failure::told) })
+    fn candles(&self, range: SeriesRange) -> BoxFuture<'_, std::result::Result<Vec<Candle>, StoreError>> {
+        Box::pin(
+            async move { book::pieces(&self.store, &range, Track::Candles, codec::decode_candles).await.map_err(Failure::told) },
+        )
+    }
+
+    fn periods(&self, range: SeriesRange) -> BoxFuture<'_, std::result::Result<Vec<Period>, StoreError>> {
+        Box::pin(
+            async move { book::pieces(&self.store, &range, Track::Periods, codec::decode_periods).await.map_err(Failure::told) },
+        )
+    }
+
+    fn records(
+        &self,
+        chain: ChainId,
+        from: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, std::result::Result<Vec<BlockRecord>, StoreError>> {
+        Box::pin(async move { read::records(&self.store, chain, from, limit).await.map_err(Failure::told) })
     }
 
     fn log_counts(&self, chain: ChainId) -> BoxFuture<'_, std::result::Result<(u64, u64), StoreError>> {

@@ -21,7 +21,7 @@ const UNIT: usize = if cfg!(test) { 16 * 1024 } else { 4 * 1024 * 1024 };
 /// Of one field of a snapshot: two of them leave half a document.
 const INLINE_BYTES: usize = UNIT;
 /// Of one piece: half a document.
-const PART_BYTES: usize = 2 * UNIT;
+pub(super) const PART_BYTES: usize = 2 * UNIT;
 /// A field has fewer: two gigabytes.
 const PARTS_MAX: usize = 256;
 

@@ -10,12 +10,12 @@ use mongodb::{
 };
 
 use super::{
-    Store,
+    Store, book,
     error::{Result, corrupt},
     key::{self, binary, bound},
     query::hint,
     row::{self, Doc},
-    schema::{self, BLOCKS, CANDLES, EVENTS, HEADS, POOLS, SNAPSHOTS, SOURCES, TOKENS},
+    schema::{self, BLOCKS, BOOKS, EVENTS, HEADS, POOLS, SNAPSHOTS, SOURCES, TOKENS},
     snapshot,
     write::not_claimed,
 };
@@ -24,21 +24,19 @@ use crate::{
         ChainId,
         block::BlockRef,
         event::EventKind,
-        market::Candle,
         pool::{PoolId, PoolMeta},
         record::BlockRecord,
         token::TokenMeta,
     },
     store::{
-        history::{Boot, CandleRange, PoolReplay, Unenriched},
+        codec,
+        history::{Boot, PoolReplay, Unenriched},
         query::{Moment, Place},
     },
 };
 
 /// Pools whose rows are asked for at once.
 const REPLAYS: usize = 8;
-/// Chunks of candles of one answer: a day of minutes has six at most.
-const CHUNKS: u32 = 8;
 /// Documents of one answer where many are read: the server stops at 16 MiB anyway.
 const BATCH: u32 = 10_000;
 
@@ -75,6 +73,7 @@ pub(super) async fn boot(store: &Store, chain: ChainId) -> Result<Boot> {
         let doc = Doc(found);
         boot.finalized_number = doc.uint("finalized_number")?;
         boot.head = doc.maybe_uint("number")?.map(|_| doc.block()).transpose()?;
+        boot.book = book::read_head(found)?;
         Ok(())
     })
     .await?;
@@ -102,6 +101,11 @@ pub(super) async fn boot(store: &Store, chain: ChainId) -> Result<Boot> {
     })
     .await?;
     boot.window = window(store, session, chain, &boot).await?;
+    if let Some(book) = &mut boot.book {
+        let mut pieces = book::Pieces::default();
+        each(store, session, BOOKS, book::filter(chain), by_id(), |found| pieces.take(found)).await?;
+        pieces.markets(book)?;
+    }
     Ok(boot)
 }
 
@@ -115,36 +119,83 @@ fn token(found: &mongodb::bson::RawDocument) -> Result<TokenMeta> {
     Ok(mongodb::bson::deserialize_from_document(document)?)
 }
 
+/// As of the session's moment.
 async fn window(store: &Store, session: &mut ClientSession, chain: ChainId, boot: &Boot) -> Result<Vec<BlockRecord>> {
     let from = boot.finalized_number;
-    let mut records: BTreeMap<u64, BlockRecord> = BTreeMap::new();
-    let blocks = doc! { "_id": key::blocks_between(chain, from, u64::MAX), "canonical": true };
-    each(store, session, BLOCKS, blocks, None, |found| {
-        let block = Doc(found).block()?;
-        records.insert(block.number, BlockRecord { chain, block, rows: Vec::new(), created: Vec::new() });
-        Ok(())
-    })
-    .await?;
-    let mut events = key::events_in_blocks(chain, from, u64::MAX);
-    events.insert("canonical", true);
-    each(store, session, EVENTS, events, None, |found| {
-        let event = row::read_event(found)?;
-        if let Some(record) = records.get_mut(&event.block.number) {
-            record.rows.push(event.row);
-        }
-        Ok(())
-    })
-    .await?;
-    for record in records.values_mut() {
-        // Kind by kind, as the key has them.
-        record.rows.sort_by_key(crate::domain::record::EventRow::log_index);
-    }
-    for pool in boot.pools.iter().rev().take_while(|p| p.created.block.number >= boot.finalized_number) {
-        if let Some(record) = records.get_mut(&pool.created.block.number) {
+    let mut records = Records::new(chain);
+    each(store, session, BLOCKS, Records::blocks(chain, from), None, |found| records.block(found)).await?;
+    each(store, session, EVENTS, Records::events(chain, from, u64::MAX), None, |found| records.event(found)).await?;
+    let mut window = records.done();
+    for pool in boot.pools.iter().rev().take_while(|p| p.created.block.number >= from) {
+        if let Ok(at) = window.binary_search_by_key(&pool.created.block.number, |record| record.block.number)
+            && let Some(record) = window.get_mut(at)
+        {
             record.created.insert(0, Arc::new(pool.clone()));
         }
     }
-    Ok(records.into_values().collect())
+    Ok(window)
+}
+
+/// Of what is final, so that it need not be of one moment.
+pub(super) async fn records(store: &Store, chain: ChainId, from: u64, limit: usize) -> Result<Vec<BlockRecord>> {
+    let mut records = Records::new(chain);
+    let blocks = store.collection(BLOCKS);
+    let find = blocks.find(Records::blocks(chain, from)).sort(doc! { "_id": 1 });
+    let mut cursor = find.limit(i64::try_from(limit).unwrap_or(i64::MAX)).batch_size(BATCH).await?;
+    while cursor.advance().await? {
+        records.block(cursor.current())?;
+    }
+    let Some((last, _)) = records.found.last_key_value() else { return Ok(Vec::new()) };
+    let mut cursor = store.collection(EVENTS).find(Records::events(chain, from, *last)).batch_size(BATCH).await?;
+    while cursor.advance().await? {
+        records.event(cursor.current())?;
+    }
+    Ok(records.done())
+}
+
+/// Blocks, and then their events.
+struct Records {
+    chain: ChainId,
+    found: BTreeMap<u64, BlockRecord>,
+}
+
+impl Records {
+    fn new(chain: ChainId) -> Self {
+        Self { chain, found: BTreeMap::new() }
+    }
+
+    fn blocks(chain: ChainId, from: u64) -> Document {
+        doc! { "_id": key::blocks_between(chain, from, u64::MAX), "canonical": true }
+    }
+
+    fn events(chain: ChainId, from: u64, to: u64) -> Document {
+        let mut events = key::events_in_blocks(chain, from, to);
+        events.insert("canonical", true);
+        events
+    }
+
+    fn block(&mut self, found: &mongodb::bson::RawDocument) -> Result<()> {
+        let block = Doc(found).block()?;
+        let told = Doc(found).maybe_bytes("told")?.map(codec::decode_told).transpose()?.map(Arc::new);
+        self.found.insert(block.number, BlockRecord { told, ..BlockRecord::new(self.chain, block, Vec::new()) });
+        Ok(())
+    }
+
+    fn event(&mut self, found: &mongodb::bson::RawDocument) -> Result<()> {
+        let event = row::read_event(found)?;
+        if let Some(record) = self.found.get_mut(&event.block.number) {
+            record.rows.push(event.row);
+        }
+        Ok(())
+    }
+
+    fn done(mut self) -> Vec<BlockRecord> {
+        for record in self.found.values_mut() {
+            // Kind by kind, as the key has them.
+            record.rows.sort_by_key(crate::domain::record::EventRow::log_index);
+        }
+        self.found.into_values().collect()
+    }
 }
 
 pub(super) async fn replay(store: &Store, chain: ChainId, pools: &[PoolMeta]) -> Result<Vec<PoolReplay>> {
@@ -207,21 +258,6 @@ pub(super) async fn block_at(store: &Store, chain: ChainId, moment: Moment) -> R
     let (filter, index, order) = block_at_filter(chain, moment);
     let found = store.collection(BLOCKS).find_one(filter).hint(hint(index)).sort(order).await?;
     found.map(|found| Doc(&found).block()).transpose()
-}
-
-/// Newest first, until one begins before the range.
-pub(super) async fn candles(store: &Store, range: &CandleRange) -> Result<Vec<Candle>> {
-    let filter = doc! { "_id": key::candles_before(range.chain, &range.pool, range.interval, range.to) };
-    let mut cursor = store.collection(CANDLES).find(filter).sort(doc! { "_id": -1 }).batch_size(CHUNKS).await?;
-    let mut chunks = Vec::new();
-    while cursor.advance().await? {
-        let (first, candles) = row::read_candles(cursor.current())?;
-        chunks.push(candles);
-        if first < range.from {
-            break;
-        }
-    }
-    Ok(range.of(chunks))
 }
 
 /// Blocks that are looked at in one step: a range of `_id` for each kind.

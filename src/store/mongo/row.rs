@@ -13,11 +13,11 @@ use crate::{
     domain::{
         ChainId,
         block::BlockRef,
+        book::Told,
         dollars::Usd,
         event::{Event, RawLog},
-        market::Candle,
         pool::{CreatedAt, PoolId, PoolMeta, Protocol},
-        record::{DERIVE_VERSION, Enrichment, EventAt, EventRow, PoolChunk},
+        record::{DERIVE_VERSION, Enrichment, EventAt, EventRow},
     },
     store::{codec, query::Fields},
 };
@@ -138,7 +138,7 @@ fn maybe(out: &mut RawDocumentBuf, name: &'static CStr, value: Option<Binary>) {
     }
 }
 
-pub(super) fn block(chain: ChainId, block: &BlockRef, canonical: bool, now: u64) -> Result<RawDocumentBuf> {
+pub(super) fn block(chain: ChainId, block: &BlockRef, canonical: bool, now: u64, told: Option<&Told>) -> Result<RawDocumentBuf> {
     let mut out = RawDocumentBuf::new();
     out.append(cstr!("_id"), key::block(chain, block.number, &block.hash));
     out.append(cstr!("chain"), chain.cast_signed());
@@ -147,6 +147,7 @@ pub(super) fn block(chain: ChainId, block: &BlockRef, canonical: bool, now: u64)
     if !canonical {
         out.append(cstr!("orphaned_at"), int(now)?);
     }
+    maybe(&mut out, cstr!("told"), told.map(|told| binary(codec::encode_told(told))));
     Ok(out)
 }
 
@@ -362,23 +363,6 @@ pub(super) fn read_pool(chain: ChainId, found: &RawDocument) -> Result<PoolMeta>
         tick_spacing,
         created: CreatedAt { block: doc.block()?, tx_hash: doc.maybe_hash("tx")?, log_index: doc.uint("log_index")? },
     })
-}
-
-/// `None`: it has no candles.
-pub(super) fn candles(chain: ChainId, PoolChunk { pool, chunk }: &PoolChunk) -> Result<Option<RawDocumentBuf>> {
-    let Some((first, last)) = chunk.span() else { return Ok(None) };
-    let mut out = RawDocumentBuf::new();
-    out.append(cstr!("_id"), key::candles(chain, pool, chunk.interval, first));
-    out.append(cstr!("first"), int(first)?);
-    out.append(cstr!("last"), int(last)?);
-    out.append(cstr!("candles"), binary(codec::encode_candles(&chunk.candles)));
-    Ok(Some(out))
-}
-
-/// Where a chunk begins, and its candles.
-pub(super) fn read_candles(found: &RawDocument) -> Result<(u64, Vec<Candle>)> {
-    let doc = Doc(found);
-    Ok((doc.uint("first")?, codec::decode_candles(doc.bytes("candles")?)?))
 }
 
 fn protocol_name(protocol: Protocol) -> &'static str {

@@ -28,6 +28,7 @@ pub(super) const EVENTS: &str = "events";
 pub(super) const SNAPSHOTS: &str = "snapshots";
 pub(super) const CANDLES: &str = "candles";
 pub(super) const PARTS: &str = "snapshot_parts";
+pub(super) const BOOKS: &str = "books";
 
 const APPLICATION: &str = "swaptide";
 /// A migration that shows no sign of life for two minutes is taken over: its steps are harmless the second time.
@@ -80,7 +81,8 @@ pub(super) const INDEXES: [Index; 8] = [
 /// Entry n brings version n to n + 1. Never change one that was released: add another.
 /// The second brought what rows moved in dollars, gauges, markets and candles: fields and a collection without an index beside `_id`.
 /// The third brought snapshots in pieces, and events of position managers.
-const MIGRATIONS: [&[Index]; 3] = [&INDEXES, &[], &[]];
+/// The fourth brought markets of tokens and factories, and what blocks tell of them.
+const MIGRATIONS: [&[Index]; 4] = [&INDEXES, &[], &[], &[]];
 
 pub(super) fn collection(database: &Database, name: &str) -> Collection<RawDocumentBuf> {
     database.collection(name)

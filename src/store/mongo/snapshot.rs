@@ -47,6 +47,6 @@ pub(super) async fn read(store: &Store, chain: ChainId, pool: PoolId, found: &Ra
     let state = parts::read(store, of, Field::State, &doc).await?.ok_or_else(|| missing("state"))?;
     let image = codec::decode_image(&state, block.timestamp)?;
     let market = parts::read(store, of, Field::Market, &doc).await?;
-    let market = market.map(|bytes| codec::decode_market(&bytes, block.timestamp)).transpose()?;
+    let market = market.map(|bytes| codec::decode_market(&bytes, block.timestamp)).transpose()?.flatten();
     Ok(PoolSnapshot { chain, pool, block, image, market: market.map(Arc::new) })
 }

@@ -14,7 +14,7 @@ use mongodb::{
 };
 
 use super::{
-    Store,
+    Store, book,
     command::{command, update, upsert},
     error::{Failure, Result},
     events::{enrichment_fields, insert_missing, insert_rows},
@@ -22,12 +22,15 @@ use super::{
     parts,
     plan::Plan,
     row::{self, Doc},
-    schema::{BLOCKS, CANDLES, EVENTS, HEADS, POOLS, SNAPSHOTS, SOURCES, TOKENS},
+    schema::{BLOCKS, EVENTS, HEADS, POOLS, SNAPSHOTS, SOURCES, TOKENS},
     snapshot,
 };
 use crate::{
     domain::{ChainId, block::BlockRef, pool::PoolId},
-    store::history::{PurgeOrphans, StoreError, WriteBatch},
+    store::{
+        codec,
+        history::{PurgeOrphans, StoreError, WriteBatch},
+    },
 };
 
 /// A write conflict is with a transaction that is being ended: over in a moment.
@@ -151,7 +154,13 @@ async fn steps(store: &Store, session: &mut ClientSession, batch: &WriteBatch, r
         parts::write(store, session, &parts).await?;
     }
     update(store, Some(session), SNAPSHOTS, snapshots).await?;
-    candles(store, session, batch).await?;
+    if batch.forget_book {
+        book::forget(store, session, batch.chain).await?;
+    }
+    book::write_chunks(store, session, batch).await?;
+    if let Some(book) = &batch.book {
+        book::write(store, session, batch.chain, book).await?;
+    }
     let sources = batch.sources.iter().map(|(name, next)| {
         let key = doc! { "chain": batch.chain.cast_signed(), "name": name.as_str() };
         Ok(doc! { "q": { "_id": key }, "u": { "$set": { "next_block": int(*next)? } }, "upsert": true })
@@ -170,25 +179,6 @@ async fn steps(store: &Store, session: &mut ClientSession, batch: &WriteBatch, r
         Some(orphans) => purge(store, session, batch.chain, orphans).await,
         None => Ok(()),
     }
-}
-
-/// Each once and for good; what is older than its retention goes as something newer comes.
-async fn candles(store: &Store, session: &mut ClientSession, batch: &WriteBatch) -> Result<()> {
-    let (mut new, mut old) = (Vec::new(), Vec::new());
-    for of in &batch.candles {
-        let Some(document) = row::candles(batch.chain, of)? else { continue };
-        new.push(upsert(&document, &[])?);
-        if let (Some(retention), Some((_, last))) = (of.chunk.interval.retention_seconds(), of.chunk.span()) {
-            let keep_from = last.saturating_sub(retention);
-            let range = key::candles_before(batch.chain, &of.pool, of.chunk.interval, keep_from);
-            old.push(doc! { "q": { "_id": range, "last": { "$lt": int(keep_from)? } }, "limit": 0 });
-        }
-    }
-    update(store, Some(session), CANDLES, new).await?;
-    for some in old.chunks(DELETE_PARTS) {
-        command(store, Some(&mut *session), doc! { "delete": CANDLES, "deletes": some.to_vec() }).await?;
-    }
-    Ok(())
 }
 
 /// Nobody took the fence since. It is written, not read: whoever takes it while this transaction is open meets it, and one of the two
@@ -230,11 +220,24 @@ pub(super) fn not_claimed(chain: ChainId) -> Failure {
 
 /// New blocks, and parents that were learnt: of the block and of everything that carries it.
 async fn blocks(store: &Store, session: &mut ClientSession, batch: &WriteBatch, plan: &Plan) -> Result<()> {
-    let new = plan.new_blocks().map(|b| row::block(batch.chain, &b.block, b.canonical, batch.now));
+    let told = |block: &BlockRef| {
+        let at = batch.records.partition_point(|record| record.block.number < block.number);
+        let same = batch.records.get(at..)?.iter().take_while(|record| record.block.number == block.number);
+        same.filter(|record| record.block.hash == block.hash).find_map(|record| record.told.as_deref())
+    };
+    let new = plan.new_blocks().map(|b| row::block(batch.chain, &b.block, b.canonical, batch.now, told(&b.block)));
     let new: Vec<RawDocumentBuf> = new.collect::<Result<_>>()?;
     if !new.is_empty() {
         store.collection(BLOCKS).insert_many(&new).session(&mut *session).await?;
     }
+    let mut learnt_told = Vec::new();
+    for record in batch.records.iter().filter(|r| plan.find(&r.block.hash).is_some_and(|block| block.stored.is_some())) {
+        let Some(told) = &record.told else { continue };
+        let filter =
+            doc! { "_id": key::block(batch.chain, record.block.number, &record.block.hash), "told": { "$exists": false } };
+        learnt_told.push(doc! { "q": filter, "u": { "$set": { "told": binary(codec::encode_told(told)) } } });
+    }
+    update(store, Some(session), BLOCKS, learnt_told).await?;
     let learnt = plan.parents_learnt();
     let set = |block: &BlockRef| doc! { "$set": { "parent": binary(block.parent_hash.as_slice()) } };
     let of = |block: &BlockRef, filter: Document| doc! { "q": filter, "u": set(block), "multi": true };

@@ -17,7 +17,7 @@ use super::{
     error::{Failure, Result},
     open,
 };
-use crate::{domain::pool::PoolId, store::history::StoreError};
+use crate::{domain::market::Subject, store::history::StoreError};
 
 /// Three readers: two cores stay busy while one waits for the disk.
 const READERS: usize = 3;
@@ -30,8 +30,8 @@ pub(super) struct Writer {
 
 #[derive(Default)]
 pub(super) struct Memory {
-    /// `pools.key` by (chain key, pool).
-    pub(super) pools: HashMap<(i64, PoolId), i64>,
+    /// `pools.key` by (chain key, subject).
+    pub(super) keys: HashMap<(i64, Subject), i64>,
 }
 
 pub(super) struct Connections {

@@ -10,6 +10,7 @@
 //! What is absent: any deletion on a revert, any state that is not in the file (but the keys of pools), any query without an
 //! index.
 
+mod book;
 mod connections;
 mod error;
 mod inspect;
@@ -35,10 +36,19 @@ use self::{
 };
 pub use self::{inspect::inspect, keep::SqliteKeep};
 use super::{
-    history::{Boot, CandleRange, DataSource, History, PoolReplay, StoreError, Unenriched, WriteBatch},
+    history::{Boot, DataSource, History, PoolReplay, SeriesRange, StoreError, Unenriched, WriteBatch},
     query::{EventQuery, Moment},
 };
-use crate::domain::{ChainId, block::BlockRef, market::Candle, pool::PoolMeta, record::EventAt};
+use crate::{
+    domain::{
+        ChainId,
+        block::BlockRef,
+        market::{Candle, Period, Track},
+        pool::PoolMeta,
+        record::{BlockRecord, EventAt},
+    },
+    store::codec,
+};
 
 /// A database file. Share it as `Arc<dyn History>`.
 pub struct SqliteHistory {
@@ -156,8 +166,18 @@ impl History for SqliteHistory {
         Box::pin(async move { self.shared.connections()?.read(move |tx| read::block_at(tx, chain, moment)).await })
     }
 
-    fn candles(&self, range: CandleRange) -> BoxFuture<'_, Result<Vec<Candle>, StoreError>> {
-        Box::pin(async move { self.shared.connections()?.read(move |tx| read::candles(tx, &range)).await })
+    fn candles(&self, range: SeriesRange) -> BoxFuture<'_, Result<Vec<Candle>, StoreError>> {
+        let read = move |tx: &rusqlite::Transaction<'_>| book::pieces(tx, &range, Track::Candles, codec::decode_candles);
+        Box::pin(async move { self.shared.connections()?.read(read).await })
+    }
+
+    fn periods(&self, range: SeriesRange) -> BoxFuture<'_, Result<Vec<Period>, StoreError>> {
+        let read = move |tx: &rusqlite::Transaction<'_>| book::pieces(tx, &range, Track::Periods, codec::decode_periods);
+        Box::pin(async move { self.shared.connections()?.read(read).await })
+    }
+
+    fn records(&self, chain: ChainId, from: u64, limit: usize) -> BoxFuture<'_, Result<Vec<BlockRecord>, StoreError>> {
+        Box::pin(async move { self.shared.connections()?.read(move |tx| read::records(tx, chain, from, limit)).await })
     }
 
     fn log_counts(&self, chain: ChainId) -> BoxFuture<'_, Result<(u64, u64), StoreError>> {

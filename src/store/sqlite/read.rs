@@ -6,6 +6,7 @@ use alloy::primitives::B256;
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::{
+    book,
     error::{Result, corrupt},
     open,
     row::{self, EVENT_COLUMNS, EVENT_JOINS, POOL_COLUMNS, bound},
@@ -15,14 +16,13 @@ use crate::{
         ChainId,
         block::BlockRef,
         event::EventKind,
-        market::Candle,
         pool::{PoolId, PoolMeta},
         record::{BlockRecord, PoolSnapshot},
         token::TokenMeta,
     },
     store::{
         codec,
-        history::{Boot, CandleRange, PoolReplay, Unenriched},
+        history::{Boot, PoolReplay, Unenriched},
         query::{Moment, Place},
     },
 };
@@ -30,8 +30,8 @@ use crate::{
 const HEAD: &str = "SELECT finalized_number, number, hash, parent_hash, timestamp FROM heads WHERE chain = ?1";
 const TOKENS: &str = "SELECT meta FROM tokens WHERE chain = ?1 ORDER BY address";
 const SOURCES: &str = "SELECT name, next_block FROM sources WHERE chain = ?1 ORDER BY name";
-const WINDOW_BLOCKS: &str =
-    "SELECT number, hash, parent_hash, timestamp FROM blocks WHERE chain = ?1 AND number >= ?2 AND canonical = 1 ORDER BY number";
+const RECORDS: &str = "SELECT number, hash, parent_hash, timestamp, told FROM blocks
+     WHERE chain = ?1 AND number >= ?2 AND canonical = 1 ORDER BY number LIMIT ?3";
 const POOL_KEY: &str = "SELECT key FROM pools WHERE chain = ?1 AND id = ?2";
 const SNAPSHOT: &str = "SELECT b.number, b.hash, b.parent_hash, b.timestamp, s.state, s.market FROM snapshots AS s
      CROSS JOIN blocks AS b ON b.chain = s.chain AND b.number = s.number AND b.fork = s.fork
@@ -41,8 +41,6 @@ const BLOCK_BELOW: &str = "SELECT number, hash, parent_hash, timestamp FROM bloc
      WHERE chain = ?1 AND number <= ?2 AND canonical = 1 ORDER BY number DESC LIMIT 1";
 const BLOCK_BEFORE: &str = "SELECT number, hash, parent_hash, timestamp FROM blocks INDEXED BY blocks_time
      WHERE chain = ?1 AND canonical = 1 AND timestamp <= ?2 ORDER BY timestamp DESC, number DESC LIMIT 1";
-/// Newest first, until one begins before the range.
-const CANDLES: &str = "SELECT first, candles FROM candles WHERE pool = ?1 AND interval = ?2 AND first < ?3 ORDER BY first DESC";
 /// By the primary key: no index is kept for what is done once.
 const UNENRICHED: &str = "SELECT b.number, b.hash, b.parent_hash, b.timestamp, e.tx_hash FROM events AS e
      CROSS JOIN blocks AS b ON b.chain = e.chain AND b.number = e.number AND b.fork = e.fork
@@ -62,10 +60,10 @@ fn pools_sql() -> String {
     )
 }
 
-fn window_events_sql() -> String {
+fn records_events_sql() -> String {
     format!(
         "SELECT {EVENT_COLUMNS} FROM events AS e {EVENT_JOINS}
-         WHERE e.chain = ?1 AND e.number >= ?2 AND e.canonical = 1 ORDER BY e.number, e.log_index"
+         WHERE e.chain = ?1 AND e.number >= ?2 AND e.number <= ?3 AND e.canonical = 1 ORDER BY e.number, e.log_index"
     )
 }
 
@@ -114,37 +112,49 @@ pub(super) fn boot(tx: &Transaction<'_>, chain_id: ChainId) -> Result<Boot> {
             boot.sources.push((row.get(0)?, unsigned(row.get(1)?)?));
         }
     }
-    boot.window = window(tx, chain_id, chain, &boot)?;
+    let mut window = records(tx, chain_id, boot.finalized_number, usize::MAX)?;
+    for pool in boot.pools.iter().rev().take_while(|p| p.created.block.number >= boot.finalized_number) {
+        if let Ok(at) = window.binary_search_by_key(&pool.created.block.number, |record| record.block.number)
+            && let Some(record) = window.get_mut(at)
+        {
+            record.created.insert(0, Arc::new(pool.clone()));
+        }
+    }
+    boot.window = window;
+    boot.book = book::read(tx, chain)?;
     Ok(boot)
 }
 
-fn window(tx: &Transaction<'_>, chain_id: ChainId, chain: i64, boot: &Boot) -> Result<Vec<BlockRecord>> {
-    let from = bound(boot.finalized_number);
+pub(super) fn records(tx: &Transaction<'_>, chain_id: ChainId, from: u64, limit: usize) -> Result<Vec<BlockRecord>> {
+    let chain = open::chain_key(tx, chain_id)?;
     let mut records: BTreeMap<u64, BlockRecord> = BTreeMap::new();
-    let mut statement = tx.prepare_cached(WINDOW_BLOCKS)?;
-    let mut rows = statement.query([chain, from])?;
+    let mut statement = tx.prepare_cached(RECORDS)?;
+    let mut rows = statement.query(params![chain, bound(from), i64::try_from(limit).unwrap_or(i64::MAX)])?;
     while let Some(row) = rows.next()? {
         let block = row::block(row, 0)?;
-        records.insert(block.number, BlockRecord { chain: chain_id, block, rows: Vec::new(), created: Vec::new() });
+        let told = row.get_ref(4)?.as_blob_or_null().map_err(rusqlite::Error::from)?;
+        let told = told.map(codec::decode_told).transpose()?.map(Arc::new);
+        records.insert(block.number, BlockRecord { told, ..BlockRecord::new(chain_id, block, Vec::new()) });
     }
-    let mut statement = tx.prepare_cached(&window_events_sql())?;
-    let mut rows = statement.query([chain, from])?;
+    let Some((last, _)) = records.last_key_value() else { return Ok(Vec::new()) };
+    let mut statement = tx.prepare_cached(&records_events_sql())?;
+    let mut rows = statement.query(params![chain, bound(from), bound(*last)])?;
     while let Some(row) = rows.next()? {
         let event = row::event(chain_id, row)?;
         if let Some(record) = records.get_mut(&event.block.number) {
             record.rows.push(event.row);
         }
     }
-    for pool in boot.pools.iter().rev().take_while(|p| p.created.block.number >= boot.finalized_number) {
-        if let Some(record) = records.get_mut(&pool.created.block.number) {
-            record.created.insert(0, Arc::new(pool.clone()));
-        }
-    }
     Ok(records.into_values().collect())
 }
 
 pub(super) fn pool_key(tx: &Transaction<'_>, chain: i64, id: &PoolId) -> Result<Option<i64>> {
-    Ok(tx.prepare_cached(POOL_KEY)?.query_row(params![chain, id.as_slice()], |row| row.get(0)).optional()?)
+    key(tx, chain, id.as_slice())
+}
+
+/// Of a pool, or of whatever else has candles.
+pub(super) fn key(tx: &Transaction<'_>, chain: i64, id: &[u8]) -> Result<Option<i64>> {
+    Ok(tx.prepare_cached(POOL_KEY)?.query_row(params![chain, id], |row| row.get(0)).optional()?)
 }
 
 pub(super) fn replay(tx: &Transaction<'_>, chain_id: ChainId, pools: &[PoolMeta]) -> Result<Vec<PoolReplay>> {
@@ -161,7 +171,7 @@ fn replay_one(tx: &Transaction<'_>, chain_id: ChainId, chain: i64, pool: &PoolId
             let block = row::block(row, 0)?;
             let image = codec::decode_image(row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?, block.timestamp)?;
             let market = row.get_ref(5)?.as_blob_or_null().map_err(rusqlite::Error::from)?;
-            let market = market.map(|bytes| codec::decode_market(bytes, block.timestamp)).transpose()?.map(Arc::new);
+            let market = market.map(|bytes| codec::decode_market(bytes, block.timestamp)).transpose()?.flatten().map(Arc::new);
             Some(PoolSnapshot { chain: chain_id, pool: *pool, block, image, market })
         }
         None => None,
@@ -182,21 +192,6 @@ pub(super) fn block(tx: &Transaction<'_>, chain: ChainId, hash: &B256) -> Result
     let mut statement = tx.prepare_cached(BLOCK)?;
     let mut rows = statement.query(params![chain, hash.as_slice()])?;
     rows.next()?.map(|row| Ok((row::block(row, 0)?, row.get(4)?))).transpose()
-}
-
-pub(super) fn candles(tx: &Transaction<'_>, range: &CandleRange) -> Result<Vec<Candle>> {
-    let chain = open::chain_key(tx, range.chain)?;
-    let Some(pool) = pool_key(tx, chain, &range.pool)? else { return Ok(Vec::new()) };
-    let mut statement = tx.prepare_cached(CANDLES)?;
-    let mut rows = statement.query(params![pool, range.interval.code(), bound(range.to)])?;
-    let mut chunks: Vec<Vec<Candle>> = Vec::new();
-    while let Some(row) = rows.next()? {
-        chunks.push(codec::decode_candles(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?);
-        if row.get::<_, i64>(0)? < bound(range.from) {
-            break;
-        }
-    }
-    Ok(range.of(chunks))
 }
 
 pub(super) fn block_at(tx: &Transaction<'_>, chain: ChainId, moment: Moment) -> Result<Option<BlockRef>> {
@@ -223,11 +218,11 @@ fn unsigned(value: i64) -> Result<u64> {
 /// Every statement of this file, for the test that reads their plans.
 #[cfg(test)]
 pub(super) fn statements() -> Vec<String> {
-    let mut all: Vec<String> =
-        [HEAD, TOKENS, SOURCES, WINDOW_BLOCKS, POOL_KEY, SNAPSHOT, BLOCK, BLOCK_BELOW, BLOCK_BEFORE, CANDLES, LOG_COUNTS]
-            .map(str::to_owned)
-            .to_vec();
-    all.extend([pools_sql(), window_events_sql(), replay_sql()]);
+    let mut all: Vec<String> = [HEAD, TOKENS, SOURCES, RECORDS, POOL_KEY, SNAPSHOT, BLOCK, BLOCK_BELOW, BLOCK_BEFORE, LOG_COUNTS]
+        .map(str::to_owned)
+        .to_vec();
+    all.extend(book::STATEMENTS.map(str::to_owned));
+    all.extend([pools_sql(), records_events_sql(), replay_sql()]);
     all
 }
 

@@ -6,16 +6,18 @@ use alloy::primitives::B256;
 use rusqlite::{CachedStatement, OptionalExtension, Transaction, params};
 
 use super::{
+    book,
     connections::Memory,
     error::{Result, corrupt},
-    open,
+    open, read,
     row::{self, int},
 };
 use crate::{
     domain::{
         block::BlockRef,
+        market::Subject,
         pool::{PoolId, PoolMeta},
-        record::{BlockRecord, DERIVE_VERSION, EventRow, PoolChunk, PoolSnapshot},
+        record::{BlockRecord, DERIVE_VERSION, EventRow, PoolSnapshot},
     },
     store::{
         codec,
@@ -57,10 +59,17 @@ pub(super) fn apply(tx: &Transaction<'_>, memory: &mut Memory, batch: &WriteBatc
     for snapshot in &batch.snapshots {
         writing.snapshot(snapshot)?;
     }
+    if batch.forget_book {
+        book::forget(tx, chain)?;
+    }
     for chunk in &batch.candles {
-        writing.candles(chunk)?;
+        let of = writing.key(chunk.of)?;
+        book::write_chunk(tx, of, chunk)?;
     }
     writing.head(batch)?;
+    if let Some(book) = &batch.book {
+        book::write(tx, chain, book)?;
+    }
     for (name, next_block) in &batch.sources {
         tx.prepare_cached(
             "INSERT INTO sources (chain, name, next_block) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET next_block = excluded.next_block",
@@ -118,6 +127,10 @@ impl Writing<'_, '_> {
     fn records(&mut self, records: &[Arc<BlockRecord>]) -> Result<()> {
         for record in records {
             let (number, fork) = self.block(&record.block, true)?;
+            if let Some(told) = &record.told {
+                self.sql("UPDATE blocks SET told = ?4 WHERE chain = ?1 AND number = ?2 AND fork = ?3 AND told IS NULL")?
+                    .execute(params![self.chain, number, fork, codec::encode_told(told)])?;
+            }
             for meta in &record.created {
                 self.created(record, meta, fork)?;
             }
@@ -187,18 +200,20 @@ impl Writing<'_, '_> {
     }
 
     fn pool(&mut self, id: &PoolId) -> Result<i64> {
-        if let Some(key) = self.memory.pools.get(&(self.chain, *id)) {
+        self.key(Subject::Pool(*id))
+    }
+
+    /// Whatever has candles has a key.
+    fn key(&mut self, of: Subject) -> Result<i64> {
+        if let Some(key) = self.memory.keys.get(&(self.chain, of)) {
             return Ok(*key);
         }
-        let stored = self
-            .sql("SELECT key FROM pools WHERE chain = ?1 AND id = ?2")?
-            .query_row(params![self.chain, id.as_slice()], |row| row.get(0))
-            .optional()?;
-        let key = match stored {
+        let id = of.bytes();
+        let key = match read::key(self.tx, self.chain, &id)? {
             Some(key) => key,
-            None => self.sql("INSERT INTO pools (chain, id) VALUES (?1, ?2)")?.insert(params![self.chain, id.as_slice()])?,
+            None => self.sql("INSERT INTO pools (chain, id) VALUES (?1, ?2)")?.insert(params![self.chain, id])?,
         };
-        self.memory.pools.insert((self.chain, *id), key);
+        self.memory.keys.insert((self.chain, of), key);
         Ok(key)
     }
 
@@ -299,24 +314,6 @@ impl Writing<'_, '_> {
                (SELECT number FROM snapshots WHERE pool = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2)",
         )?
         .execute(params![pool, SNAPSHOTS_KEPT.saturating_sub(1)])?;
-        Ok(())
-    }
-
-    /// What is older than its retention goes as something newer comes.
-    fn candles(&mut self, PoolChunk { pool, chunk }: &PoolChunk) -> Result<()> {
-        let Some((first, last)) = chunk.span() else { return Ok(()) };
-        let (pool, interval) = (self.pool(pool)?, chunk.interval.code());
-        self.sql(
-            "INSERT INTO candles (pool, interval, first, last, candles) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
-        )?
-        .execute(params![pool, interval, int(first)?, int(last)?, codec::encode_candles(&chunk.candles)])?;
-        if let Some(retention) = chunk.interval.retention_seconds() {
-            self.sql("DELETE FROM candles WHERE pool = ?1 AND interval = ?2 AND first < ?3 AND last < ?3")?.execute(params![
-                pool,
-                interval,
-                int(last.saturating_sub(retention))?
-            ])?;
-        }
         Ok(())
     }
 

@@ -17,7 +17,7 @@ async fn what_a_stream_began_with_is_not_said_again_when_it_is_announced() {
             parent_hash: B256::repeat_byte(number),
             timestamp: 0,
         };
-        let record = BlockRecord { chain: 1, block, rows: Vec::new(), created: Vec::new() };
+        let record = BlockRecord::new(1, block, Vec::new());
         let update = ChainUpdate { extend: vec![block], ..ChainUpdate::default() };
         live.commit(Commit { update, head: Some(block), extended: vec![Arc::new(record)], at_head: true, ..Commit::default() })
     };

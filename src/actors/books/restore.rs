@@ -1,0 +1,189 @@
+//! Books at a start: as they were kept, and the records since. What was never kept, or is of other sources, is made of all rows that are
+//! stored: no node is asked.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use alloy::primitives::U256;
+
+use super::{
+    super::{Deps, seed, sources},
+    Books,
+};
+use crate::{
+    domain::{
+        block::BlockRef,
+        book::{Book, Closing, Told},
+        dollars::{Gauge, Routes},
+        image::{Held, Mark},
+        pool::{PoolId, PoolMeta, StateAfter},
+        record::{BlockRecord, EventRow},
+    },
+    store::{
+        StoreError,
+        history::{Boot, WriteBatch},
+    },
+};
+
+/// Blocks of one page; fewer in tests, so that there are several.
+const PAGE: usize = if cfg!(test) { 7 } else { 1_000 };
+
+pub(in crate::actors) type Metas = HashMap<PoolId, Arc<PoolMeta>>;
+
+/// A record without what it tells of several pools: an older version wrote it, or it was read back alone.
+struct Untold;
+
+/// Pools are started by now: prices need to know them.
+pub(in crate::actors) async fn restore(deps: &Deps, metas: &Metas, boot: &Boot, anchor: BlockRef) -> Result<Books, StoreError> {
+    let sources: BTreeSet<String> = deps.joined.get().iter().map(sources::name).collect();
+    if let Some(kept) = boot.book.as_ref().filter(|kept| kept.sources == sources) {
+        let book = Book::restored(kept.hour, kept.markets.iter().map(|(of, market)| (*of, market.clone())));
+        let mut books = Books::new(book, sources.clone());
+        let continued = resume(deps, metas, &mut books, kept.block.number, anchor).await?;
+        if continued.is_ok() && window(metas, &mut books, boot, anchor).is_ok() {
+            return Ok(books);
+        }
+    }
+    let mut teller = Teller { metas, marks: HashMap::new() };
+    let mut books = derive(deps, &mut teller, sources, anchor).await?;
+    for record in boot.window.iter().filter(|record| record.block.number > anchor.number) {
+        let record = deps.live.with_routes(|routes| teller.tell(routes, &books.book, record.clone()));
+        books.fold(&record, |row| meta(metas, row), true);
+    }
+    Ok(books)
+}
+
+fn meta<'a>(metas: &'a Metas, row: &EventRow) -> Option<&'a PoolMeta> {
+    metas.get(&row.event.pool).map(Arc::as_ref)
+}
+
+fn is_untold(metas: &Metas, record: &BlockRecord) -> bool {
+    record.told.is_none() && record.rows.iter().any(|row| metas.contains_key(&row.event.pool))
+}
+
+/// Records after the kept book, up to the anchor.
+async fn resume(
+    deps: &Deps,
+    metas: &Metas,
+    books: &mut Books,
+    kept: u64,
+    anchor: BlockRef,
+) -> Result<Result<(), Untold>, StoreError> {
+    let mut pages = Pages { deps, next: kept.saturating_add(1), to: anchor.number };
+    while let Some(records) = pages.next().await? {
+        for record in records {
+            if is_untold(metas, &record) {
+                return Ok(Err(Untold));
+            }
+            books.fold(&record, |row| meta(metas, row), false);
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Those that can be taken back.
+fn window(metas: &Metas, books: &mut Books, boot: &Boot, anchor: BlockRef) -> Result<(), Untold> {
+    for record in boot.window.iter().filter(|record| record.block.number > anchor.number) {
+        if is_untold(metas, record) {
+            return Err(Untold);
+        }
+        books.fold(record, |row| meta(metas, row), true);
+    }
+    Ok(())
+}
+
+/// Out of all stored rows up to the anchor. Chunks are stored as they come, and the book at the end.
+async fn derive(deps: &Deps, teller: &mut Teller<'_>, sources: BTreeSet<String>, anchor: BlockRef) -> Result<Books, StoreError> {
+    deps.history.write(WriteBatch { forget_book: true, ..seed::batch(deps, anchor) }).await?;
+    let mut books = Books::new(Book::default(), sources);
+    let mut pages = Pages { deps, next: 0, to: anchor.number };
+    let mut told = false;
+    while let Some(records) = pages.next().await? {
+        if !std::mem::replace(&mut told, true) {
+            tracing::info!(to = anchor.number, "what tokens and factories traded is made of the events that are stored");
+        }
+        deps.live.with_routes(|routes| {
+            for record in records {
+                let record = teller.tell(routes, &books.book, record);
+                books.fold(&record, |row| meta(teller.metas, row), false);
+            }
+        });
+        let candles = books.chunks();
+        if !candles.is_empty() {
+            deps.history.write(WriteBatch { candles, ..seed::batch(deps, anchor) }).await?;
+            books.forget_given();
+        }
+    }
+    if told {
+        let book = Some(books.all(anchor));
+        deps.history.write(WriteBatch { book, ..seed::batch(deps, anchor) }).await?;
+    }
+    Ok(books)
+}
+
+/// Records in the order of the chain.
+struct Pages<'a> {
+    deps: &'a Deps,
+    next: u64,
+    to: u64,
+}
+
+impl Pages<'_> {
+    async fn next(&mut self) -> Result<Option<Vec<BlockRecord>>, StoreError> {
+        if self.next > self.to {
+            return Ok(None);
+        }
+        let mut records = self.deps.history.records(self.deps.chain, self.next, PAGE).await?;
+        let is_last = records.len() < PAGE;
+        records.retain(|record| record.block.number <= self.to);
+        let after = |last: &BlockRecord| last.block.number.saturating_add(1);
+        self.next = records.last().filter(|_| !is_last).map_or(u64::MAX, after);
+        Ok(Some(records))
+    }
+}
+
+/// Pools as far as stored rows say, to tell what records do not.
+struct Teller<'a> {
+    metas: &'a Metas,
+    marks: HashMap<PoolId, (Gauge, Held, Option<StateAfter>)>,
+}
+
+impl Teller<'_> {
+    /// The record with what it tells; the pools are as of its end then.
+    fn tell(&mut self, routes: &Routes, book: &Book, mut record: BlockRecord) -> BlockRecord {
+        let now = record.block.timestamp;
+        let due = book.due(now).filter(|_| record.told.is_none() && !record.rows.is_empty());
+        let closing = due.map(|due| {
+            let pools = self.metas.iter().filter_map(|(id, meta)| Some((meta.as_ref(), self.mark(id)?)));
+            Closing::new(&due, &routes.at(due.at, |id| self.mark(id).map(|mark| mark.gauge)), pools)
+        });
+        record.rows.iter().for_each(|row| self.take(row));
+        if record.told.is_none() && !record.rows.is_empty() {
+            let prices = routes.at(now, |id| self.mark(id).map(|mark| mark.gauge));
+            let told = Told::new(&record.rows, |row| meta(self.metas, row), &prices, closing);
+            record.told = Some(Arc::new(told));
+        }
+        record
+    }
+
+    fn mark(&self, id: &PoolId) -> Option<Mark> {
+        let (gauge, held, after) = self.marks.get(id)?;
+        let locked = match after {
+            Some(StateAfter::V2 { reserve0, reserve1 }) => Some((U256::from(*reserve0), U256::from(*reserve1))),
+            _ => held.amounts(),
+        };
+        Some(Mark { gauge: *gauge, locked })
+    }
+
+    fn take(&mut self, row: &EventRow) {
+        let Some(meta) = self.metas.get(&row.event.pool) else { return };
+        // What a pool held that is older than what is read is not among the rows.
+        let held = if meta.creation().is_some() { Held::Nothing } else { Held::Unknown };
+        let (gauge, held, after) = self.marks.entry(row.event.pool).or_insert((Gauge::default(), held, None));
+        *gauge = row.gauge.unwrap_or(*gauge);
+        *after = row.after.or(*after);
+        held.apply(&row.event.body);
+    }
+}
