@@ -124,7 +124,14 @@ async fn ask(history: &dyn History, blocks: u64) -> Result<()> {
     for _ in 0..ASKED {
         let from = GENESIS_TIME + rng.below(blocks) * BLOCK_SECONDS;
         let pool = pool_id(busy(&mut rng));
-        let range = SeriesRange { chain: CHAIN, of: Subject::Pool(pool), interval: Interval::M1, from, to: from + 86_400 };
+        let range = SeriesRange {
+            chain: CHAIN,
+            of: Subject::Pool(pool),
+            interval: Interval::M1,
+            from,
+            to: from + 86_400,
+            newest: usize::MAX,
+        };
         let began = Instant::now();
         found += history.candles(range).await?.len();
         times.push(began.elapsed());

@@ -30,6 +30,7 @@ use crate::{
     domain::{
         ChainId,
         market::Interval,
+        market::Subject,
         pool::PoolId,
         price::{Ratio, token1_per_token0},
     },
@@ -318,7 +319,7 @@ async fn history(State(public): State<Arc<Public>>, Query(asked): Query<Asked>) 
             from.map_or(BARS_MAX, |from| to.saturating_sub(from).div_ceil(interval.seconds()).saturating_add(1).min(BARS_MAX))
         }
     };
-    let query = CandleQuery { pool: symbol.view.meta.id, interval, from: None, to: Some(to), count, fill: true };
+    let query = CandleQuery { of: Subject::Pool(symbol.view.meta.id), interval, from: None, to: Some(to), count, fill: true };
     let found = public.reader.candles(&symbol.pin, query).await?;
     let written = Written::new(&symbol.pin, &symbol.view.meta, interval, symbol.invert);
     let mut bars = Bars { s: "ok", ..Bars::default() };

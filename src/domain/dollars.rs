@@ -33,8 +33,6 @@ use super::{
 
 /// Binary places of a [`Dollars`]: 10^-18 dollars for a raw unit still have 100 bits.
 const PLACES: usize = 160;
-/// Of a price that is said. A token of 18 decimals that costs a millionth of a millionth of a dollar still has so many.
-const DIGITS: usize = 18;
 const MICRO: u64 = 1_000_000;
 
 /// Dollars for one raw unit of a token, times 2^160.
@@ -65,6 +63,9 @@ pub fn usd_text(micro: u128) -> String {
 }
 
 impl Dollars {
+    /// Of a price that is said. A token of 18 decimals that costs a millionth of a millionth of a dollar still has so many.
+    pub const DIGITS: usize = 18;
+
     /// A token with so many decimals that is worth one dollar.
     #[must_use]
     pub fn one(decimals: u8) -> Option<Self> {
@@ -123,7 +124,7 @@ impl Dollars {
     /// Dollars for one whole token, at most 18 significant digits.
     #[must_use]
     pub fn decimal(self, decimals: u8) -> Option<String> {
-        price::binary_fraction(self.0, PLACES, decimals, DIGITS)
+        price::binary_fraction(self.0, PLACES, decimals, Self::DIGITS)
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use alloy::primitives::{I256, U256, U512, Uint};
 
-use super::{market::RawPrice, pool::PoolState};
+use super::{dollars::Dollars, market::RawPrice, pool::PoolState};
 
 /// Holds sqrtPrice² (320 bits) times 10^77 (256 bits) times the scale of the division (at most 10^169).
 type Wide = Uint<1024, 16>;
@@ -90,16 +90,17 @@ pub fn binary_fraction(value: U256, places: usize, decimals: u8, significant_dig
 pub fn change_percent(before: RawPrice, after: RawPrice) -> Option<String> {
     let product = |a: u128, b: u128| Wide::from(a).checked_mul(Wide::from(b));
     let square = |root: U256| Wide::from(root).checked_mul(Wide::from(root));
-    let (old, new) = match (before, after) {
-        (RawPrice::Root(old), RawPrice::Root(new)) => (square(old)?, square(new)?),
+    let (old, new, digits) = match (before, after) {
+        (RawPrice::Root(old), RawPrice::Root(new)) => (square(old)?, square(new)?, SIGNIFICANT_DIGITS),
         // Both over the product of the two reserves of token0.
         (RawPrice::Reserves { reserve0: o0, reserve1: o1 }, RawPrice::Reserves { reserve0: n0, reserve1: n1 }) => {
-            (product(o1, n0)?, product(n1, o0)?)
+            (product(o1, n0)?, product(n1, o0)?, SIGNIFICANT_DIGITS)
         }
-        (RawPrice::Dollars(old), RawPrice::Dollars(new)) => (Wide::from(old.raw()), Wide::from(new.raw())),
+        // Both were rounded down before: no more is said than that left alone.
+        (RawPrice::Dollars(old), RawPrice::Dollars(new)) => (Wide::from(old.raw()), Wide::from(new.raw()), Dollars::DIGITS),
         _ => return None,
     };
-    let moved = decimal(new.abs_diff(old).checked_mul(Wide::from(100))?, old)?;
+    let moved = rounded(new.abs_diff(old).checked_mul(Wide::from(100))?, old, digits)?;
     Some(if new < old { format!("-{moved}") } else { moved })
 }
 

@@ -21,7 +21,8 @@ const PAGE: usize = EventQuery::LIMIT_MAX;
 /// Which candles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CandleQuery {
-    pub pool: PoolId,
+    /// A pool or a token; a factory has none.
+    pub of: Subject,
     pub interval: Interval,
     /// Unix seconds: the candle that this is in, and later ones. `None`: as many as `count` before `to`.
     pub from: Option<u64>,
@@ -41,39 +42,54 @@ pub struct Candles {
     pub source: DataSource,
 }
 
+/// Candles in which there were trades.
+pub(super) struct Joined {
+    pub(super) candles: Vec<Candle>,
+    /// The price before the first, where `fill` asked for it.
+    pub(super) before: Option<RawPrice>,
+    pub(super) source: DataSource,
+    /// Both beginnings of candles.
+    stretch: (u64, u64),
+}
+
 impl Reader {
     /// As of the pinned block: the newest candle ends with it.
     ///
     /// # Errors
-    /// Also where they have to be made of swaps, and there are too many in the stretch.
+    /// Also where they have to be made of swaps, and there are too many in the stretch; and where those of a token are not kept so long.
     pub async fn candles(&self, pin: &Pin, query: CandleQuery) -> Result<Candles, ReadError> {
+        let Joined { candles, before, source, stretch: (from, to) } = self.joined(pin, query).await?;
+        let candles = if query.fill { filled(&candles, query.interval, from, to, before) } else { candles };
+        Ok(Candles { candles, source })
+    }
+
+    pub(super) async fn joined(&self, pin: &Pin, query: CandleQuery) -> Result<Joined, ReadError> {
         let now = pin.head().block.ok_or(ReadError::Starting)?.timestamp;
-        let Some((from, to)) = stretch(&query, now) else {
-            return Ok(Candles { candles: Vec::new(), source: DataSource::Memory });
-        };
-        let Some(view) = pin.pool(&query.pool) else {
-            return Ok(Candles { candles: Vec::new(), source: DataSource::Memory });
-        };
-        let market = &view.market;
+        let none = Joined { candles: Vec::new(), before: None, source: DataSource::Memory, stretch: (0, 0) };
+        let Some((from, to)) = stretch(&query, now) else { return Ok(none) };
+        let Some(market) = pin.market(&query.of) else { return Ok(none) };
         let interval = query.interval;
         let known_from = market.known_from(interval);
         let is_kept = interval.retention_seconds().is_none_or(|kept| from >= now.saturating_sub(kept));
         let (candles, before, source) = if from >= known_from && (known_from == 0 || !query.fill || from > known_from) {
             (market.candles(interval, from, to), market.price_before(interval, from), DataSource::Memory)
         } else if interval.is_stored() && is_kept {
-            let of = Subject::Pool(query.pool);
-            let range = SeriesRange { chain: pin.chain(), of, interval, from, to: to.min(known_from) };
+            let of = query.of;
+            let range = SeriesRange { chain: pin.chain(), of, interval, from, to: to.min(known_from), newest: usize::MAX };
             let mut candles = self.history().candles(range).await?;
             let before = candles.first().filter(|candle| candle.start < from).map(|candle| candle.close);
             candles.retain(|candle| candle.start >= from);
             candles.extend(market.candles(interval, from, to));
             (candles, before, self.history().source())
-        } else {
-            let read = self.trades(pin, query.pool, from, to).await?;
+        } else if let Subject::Pool(pool) = query.of {
+            let read = self.trades(pin, pool, from, to).await?;
             (fold(&read.trades, interval, read.before), read.before, read.source)
+        } else {
+            // What a token cost at each block is not told again.
+            let kept = interval.retention_seconds().filter(|_| interval.is_stored()).map(|kept| now.saturating_sub(kept));
+            return Err(ReadError::NotKept { from: kept.unwrap_or(known_from) });
         };
-        let candles = if query.fill { filled(&candles, interval, from, to, before) } else { candles };
-        Ok(Candles { candles, source })
+        Ok(Joined { candles, before, source, stretch: (from, to) })
     }
 
     /// Swaps of `from..to` in the order of the chain, and the price before them.

@@ -128,9 +128,18 @@ pub struct SeriesRange {
     pub from: u64,
     /// Exclusive.
     pub to: u64,
+    /// So many of the newest are enough.
+    pub newest: usize,
 }
 
 impl SeriesRange {
+    /// These chunks, newest first, hold as many as are wanted.
+    #[must_use]
+    pub fn suffices<C: Piece>(&self, newest_first: &[Vec<C>]) -> bool {
+        self.newest < usize::MAX
+            && newest_first.iter().flatten().filter(|piece| piece.start() < self.to).take(self.newest).count() >= self.newest
+    }
+
     /// Pieces of chunks that were read newest first: those in the range, and the newest before it.
     #[must_use]
     pub fn pieces<C: Piece>(&self, newest_first: Vec<Vec<C>>) -> Vec<C> {

@@ -11,6 +11,7 @@ pub mod keep;
 pub mod live;
 pub mod mongo;
 pub mod past;
+pub mod periods;
 pub mod pin;
 pub mod positions;
 pub mod prices;

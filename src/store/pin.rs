@@ -1,6 +1,6 @@
 //! A reader's hold on one epoch.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use alloy::primitives::Address;
 use tokio::time::Instant;
@@ -12,8 +12,10 @@ use super::{
 use crate::domain::{
     ChainId,
     block::{BlockRef, Commitment},
+    book::{Closing, Due},
     cursor::Cursor,
     dollars::{Gauge, Prices},
+    market::{Market, Subject},
     pool::PoolId,
     token::TokenMeta,
 };
@@ -54,6 +56,26 @@ impl Pin {
     #[must_use]
     pub fn pools(&self) -> Vec<Arc<PoolView>> {
         self.live.pools_at(self.head.epoch)
+    }
+
+    /// What a pool, a token or a factory traded.
+    #[must_use]
+    pub fn market(&self, of: &Subject) -> Option<Arc<Market>> {
+        match of {
+            Subject::Pool(id) => self.pool(id).map(|view| view.market.clone()),
+            Subject::Token(_) | Subject::Factory(_) => self.head.book.market(of).cloned(),
+        }
+    }
+
+    /// How all pools stand, at the prices of a time.
+    #[must_use]
+    pub fn closing(&self, due: &Due) -> Closing {
+        let pools = self.pools();
+        // One that was given up stands where it was, and is nothing to others.
+        let counted = || pools.iter().filter(|view| view.status != PoolStatus::Faulted);
+        let gauges: HashMap<PoolId, Gauge> = counted().map(|view| (view.meta.id, view.image.gauge)).collect();
+        let marks = counted().map(|view| (view.meta.as_ref(), view.image.mark()));
+        self.live.with_routes(|routes| Closing::new(due, &routes.at(due.at, |id| gauges.get(id).copied()), marks))
     }
 
     #[must_use]

@@ -37,6 +37,11 @@ pub enum ReadError {
     /// A question about more than one answer may hold.
     #[error("there are more than {most} swaps in that stretch: ask for a shorter one")]
     TooMuch { most: usize },
+    /// Unix seconds.
+    #[error(
+        "candles so short are kept of tokens from {from} on only (seconds since 1970): ask for later ones, or for longer ones"
+    )]
+    NotKept { from: u64 },
     #[error("block {asked} has not arrived here yet, the newest is {head}: ask again in a moment")]
     Future { asked: u64, head: u64 },
     #[error("more than {most} pools have a say in these prices: ask for fewer tokens")]

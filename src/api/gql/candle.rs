@@ -1,5 +1,6 @@
 //! Candles and windows.
 
+use alloy::primitives::Address;
 use async_graphql::{Enum, Object};
 
 use super::{
@@ -9,7 +10,7 @@ use super::{
 use crate::{
     domain::{
         dollars::usd_text,
-        market::{self, RawPrice, Side},
+        market::{self, RawPrice, Side, Subject},
         pool::PoolMeta,
         price,
     },
@@ -62,6 +63,14 @@ impl Written {
     }
 }
 
+impl Written {
+    /// Of a token, in dollars: its volume is that of token0.
+    pub(in crate::api) fn token(pin: &Pin, token: &Address, interval: market::Interval) -> Self {
+        let now = pin.head().block.map_or(0, |b| b.timestamp);
+        Self { interval, decimals0: decimals(pin, token), decimals1: None, invert: false, now }
+    }
+}
+
 /// A candle, ready to be written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Candle {
@@ -71,6 +80,9 @@ pub(crate) struct Candle {
 
 impl Candle {
     pub(in crate::api) fn price(&self, price: RawPrice) -> Option<String> {
+        if let RawPrice::Dollars(dollars) = price {
+            return dollars.decimal(self.written.decimals0?);
+        }
         let ratio = price::scaled(price, self.written.decimals0?, self.written.decimals1?)?;
         if self.written.invert { ratio.inverse()?.decimal() } else { ratio.decimal() }
     }
@@ -113,8 +125,8 @@ impl Candle {
     }
 }
 
-/// What a pool did within a stretch of time. Prices are token1 per token0 in the tokens' own units, after each swap; with `invert` they are
-/// token0 per token1. Candles join: each opens at the close of the one before.
+/// What a pool or a token did within a stretch of time. Prices are token1 per token0 in the tokens' own units, after each swap; with `invert`
+/// they are token0 per token1; of a token they are dollars. Candles join: each opens at the close of the one before.
 #[Object]
 impl Candle {
     /// When it begins.
@@ -127,7 +139,7 @@ impl Candle {
         Timestamp(self.next_start())
     }
 
-    /// The close of the candle before; of a pool's first candle the price after its first swap. Null where a token has no decimals.
+    /// The close of the candle before; of the first candle the price after its first swap. Null where a token has no decimals, or no price.
     async fn open(&self) -> Option<BigDecimal> {
         self.price(self.candle.open).map(BigDecimal)
     }
@@ -239,6 +251,13 @@ impl PoolStats {
     pub(in crate::api) fn new(pin: &Pin, pool: &PoolView, window: market::Window) -> Self {
         let stats = pool.market.window(window, pin.head().block.map_or(0, |block| block.timestamp));
         Self { stats, decimals0: decimals(pin, &pool.meta.token0), decimals1: decimals(pin, &pool.meta.token1) }
+    }
+
+    /// Of a token in all of its pools: its volume is that of token0.
+    pub(in crate::api) fn of_token(pin: &Pin, token: &Address, window: market::Window) -> Self {
+        let market = pin.market(&Subject::Token(*token)).unwrap_or_default();
+        let stats = market.window(window, pin.head().block.map_or(0, |block| block.timestamp));
+        Self { stats, decimals0: decimals(pin, token), decimals1: None }
     }
 
     pub(in crate::api) fn volume0(&self) -> Option<String> {

@@ -15,7 +15,10 @@ use super::{
     scalars::{Cursor, Timestamp},
 };
 use crate::{
-    domain::{market::Interval, pool::PoolId},
+    domain::{
+        market::{Interval, Subject},
+        record::EventAt,
+    },
     store::{
         Live, Pin,
         candles::CandleQuery,
@@ -30,7 +33,8 @@ const CANDLES_MAX: u64 = 1_000;
 /// What is subscribed to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked {
-    pub(super) pool: PoolId,
+    /// A pool or a token.
+    pub(super) of: Subject,
     pub(super) interval: Interval,
     pub(super) invert: bool,
 }
@@ -84,26 +88,52 @@ impl CandleFrame {
 
 /// As of the newest block: several frames that wait are told as one state, and then again, which changes nothing.
 async fn candles(core: &Core, pin: &Pin, asked: Asked, from: u64) -> std::result::Result<Vec<Candle>, ApiError> {
-    let Asked { pool, interval, invert } = asked;
-    // A pool that does not exist yet, or not any more, has none.
-    let Some(view) = pin.pool(&pool) else { return Ok(Vec::new()) };
-    let query = CandleQuery { pool, interval, from: Some(from), to: None, count: CANDLES_MAX, fill: false };
+    let Asked { of, interval, invert } = asked;
+    let written = match of {
+        // A pool that does not exist yet, or not any more, has none.
+        Subject::Pool(pool) => match pin.pool(&pool) {
+            Some(view) => Written::new(pin, &view.meta, interval, invert),
+            None => return Ok(Vec::new()),
+        },
+        Subject::Token(token) | Subject::Factory(token) => Written::token(pin, &token, interval),
+    };
+    let query = CandleQuery { of, interval, from: Some(from), to: None, count: CANDLES_MAX, fill: false };
     let found = core.reader.candles(pin, query).await?;
-    let written = Written::new(pin, &view.meta, interval, invert);
     Ok(found.candles.into_iter().map(|candle| Candle { candle, written }).collect())
+}
+
+/// When the oldest of these swaps was that is of the pool or the token. `None`: none is.
+fn oldest(pin: &Pin, of: Subject, swaps: &[EventAt]) -> Option<u64> {
+    let concerns = |swap: &&EventAt| match of {
+        Subject::Pool(pool) => swap.row.event.pool == pool,
+        // A pool that a reorg took away may have been one of the token's.
+        Subject::Token(token) => {
+            pin.pool(&swap.row.event.pool).is_none_or(|view| [view.meta.token0, view.meta.token1].contains(&token))
+        }
+        Subject::Factory(_) => false,
+    };
+    swaps.iter().filter(concerns).map(|swap| swap.block.timestamp).min()
 }
 
 pub(super) fn stream(core: Arc<Core>, live: &Arc<Live>, asked: Asked) -> impl Stream<Item = Result<CandleFrame>> + use<> {
     // Subscribe first, then look: no swap can fall between.
-    let feed = Feed::new(&core, live, Topic::PoolSwaps(asked.pool));
+    let topic = match asked.of {
+        Subject::Pool(pool) => Topic::PoolSwaps(pool),
+        Subject::Token(_) | Subject::Factory(_) => Topic::Swaps,
+    };
+    let feed = Feed::new(&core, live, topic);
     stream::unfold((core, feed, None), move |(core, mut feed, told)| async move {
         let (kind, from) = if let Some(told) = told {
-            let frame = match feed.next().await? {
-                Ok(frame) => frame,
-                Err(error) => return Some((Err(error.into()), (core, feed, Some(told)))),
+            let oldest = loop {
+                let frame = match feed.next().await? {
+                    Ok(frame) => frame,
+                    Err(error) => return Some((Err(error.into()), (core, feed, Some(told)))),
+                };
+                let FrameData::Swaps(swaps) = &frame.data else { return None };
+                if let Some(oldest) = oldest(&feed.live().pin(), asked.of, swaps) {
+                    break oldest;
+                }
             };
-            let FrameData::Swaps(swaps) = &frame.data else { return None };
-            let oldest = swaps.iter().map(|swap| swap.block.timestamp).min()?;
             // The one that was told last may be closed by now.
             (FrameKind::Update, asked.interval.start_of(oldest).min(told))
         } else {

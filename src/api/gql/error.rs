@@ -83,6 +83,7 @@ impl From<ReadError> for ApiError {
             ReadError::CatchingUp { .. } | ReadError::Starting | ReadError::Ahead { .. } => {
                 Self::new(Code::UpstreamDown, error.to_string())
             }
+            ReadError::NotKept { .. } => Self::input(error.to_string()),
             ReadError::TooMuch { .. } | ReadError::TooManyPools { .. } => Self::new(Code::ComplexityLimit, error.to_string()),
             ReadError::Store(store) => store.into(),
         }

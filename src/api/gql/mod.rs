@@ -21,6 +21,8 @@ pub(in crate::api) mod liquidity;
 mod loader;
 mod meta;
 mod money;
+pub(in crate::api) mod period;
+pub(in crate::api) mod period_value;
 mod pins;
 mod pool;
 pub(in crate::api) mod pool_price;
@@ -34,6 +36,7 @@ pub(in crate::api) mod scalars;
 mod search;
 mod subscription;
 pub(in crate::api) mod token;
+mod token_market;
 mod transaction;
 pub(in crate::api) mod value;
 

@@ -24,6 +24,7 @@ use crate::{
     domain::{
         block,
         event::EventKind,
+        market::Subject,
         pool::{PoolId, PoolState, V2State, V3State},
         price::{Ratio, tick_ratio, token1_per_token0},
     },
@@ -31,9 +32,18 @@ use crate::{
 };
 
 /// Twenty of them are a query: each may read some thousand swaps.
-const CANDLES_COST: usize = 5_000;
+pub(super) const CANDLES_COST: usize = 5_000;
 /// A week.
 const TWAP_MAX_SECONDS: u64 = 604_800;
+
+/// A stretch of time that is not the wrong way round.
+pub(super) fn stretch(from: Option<Timestamp>, to: Option<Timestamp>) -> Result<(Option<u64>, Option<u64>), ApiError> {
+    let (from, to) = (from.map(|t| t.0), to.map(|t| t.0));
+    if from.zip(to).is_some_and(|(from, to)| from >= to) {
+        return Err(ApiError::input("`from` must be before `to`"));
+    }
+    Ok((from, to))
+}
 
 /// One pool as of one block.
 pub(crate) struct Pool {
@@ -254,13 +264,10 @@ impl Pool {
         #[graphql(desc = "Also those in which nobody traded", default)] fill_empty: bool,
         #[graphql(desc = "Prices of token1 in token0", default)] invert: bool,
     ) -> async_graphql::Result<Vec<Candle>> {
-        let (from, to) = (from.map(|t| t.0), to.map(|t| t.0));
-        if from.zip(to).is_some_and(|(from, to)| from >= to) {
-            return Err(ApiError::input("`from` must be before `to`").into());
-        }
+        let (from, to) = stretch(from, to)?;
         let count = u64::try_from(connection::first(first)?).unwrap_or(u64::MAX);
         let interval = interval.into();
-        let query = CandleQuery { pool: self.view.meta.id, interval, from, to, count, fill: fill_empty };
+        let query = CandleQuery { of: Subject::Pool(self.view.meta.id), interval, from, to, count, fill: fill_empty };
         let found = core(ctx)?.reader.candles(&self.pin, query).await.map_err(ApiError::from)?;
         let written = Written::new(&self.pin, &self.view.meta, interval, invert);
         Ok(found.candles.into_iter().map(|candle| Candle { candle, written }).collect())

@@ -14,6 +14,7 @@ use super::{
     event_query::{self, Asked},
     heights::BlockHeight,
     meta::Meta,
+    period::Periods,
     pins::pin,
     pool::{Pool, PoolConnection},
     position::{self, PositionConnection, PositionWhere},
@@ -33,6 +34,11 @@ pub(crate) struct Query;
 /// Everything that can be asked. All answers of one request are about one block of a chain: `_meta` and `extensions.asOf` name it.
 #[Object]
 impl Query {
+    #[graphql(flatten)]
+    async fn periods(&self) -> Periods {
+        Periods
+    }
+
     /// One pool; null where there is none with this id.
     async fn pool(
         &self,

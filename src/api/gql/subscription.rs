@@ -24,7 +24,7 @@ use super::{
     scalars::AddressScalar,
 };
 use crate::{
-    domain::ChainId,
+    domain::{ChainId, market::Subject},
     store::{
         Live, Pin,
         topics::{self, Topic},
@@ -142,7 +142,20 @@ impl Subscription {
     ) -> Result<impl Stream<Item = Result<CandleFrame>> + use<>> {
         let pool = args::pool_id(&pool)?;
         let (core, live) = door(ctx, chain_id)?;
-        Ok(candle_feed::stream(core, &live, candle_feed::Asked { pool, interval: interval.into(), invert }))
+        Ok(candle_feed::stream(core, &live, candle_feed::Asked { of: Subject::Pool(pool), interval: interval.into(), invert }))
+    }
+
+    /// A token's candles in dollars: the one under way, then what changes with each swap in one of its pools and each reorg. Each frame replaces
+    /// all candles from its `from` on.
+    async fn on_token_candles_updated(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The token")] token: TokenKey,
+        #[graphql(desc = "How long a candle is")] interval: Interval,
+    ) -> Result<impl Stream<Item = Result<CandleFrame>> + use<>> {
+        let (core, live) = door(ctx, token.chain_id)?;
+        let of = Subject::Token(token.address.0);
+        Ok(candle_feed::stream(core, &live, candle_feed::Asked { of, interval: interval.into(), invert: false }))
     }
 
     /// Reorgs: the blocks that are taken back, newest first, each time that happens.

@@ -10,6 +10,7 @@ use super::{
     connection::connection,
     price::{self as prices, TokenPrice},
     scalars::{AddressScalar, BigInt},
+    token_market::TokenMarket,
 };
 use crate::{
     domain::{ChainId, price, token},
@@ -128,6 +129,11 @@ impl Token {
     #[graphql(name = "priceUSD", complexity = "10 + child_complexity")]
     async fn price_usd(&self, ctx: &Context<'_>) -> Result<TokenPrice> {
         prices::now(ctx, self.chain, self.address).await
+    }
+
+    #[graphql(flatten)]
+    async fn market(&self) -> TokenMarket {
+        TokenMarket { chain: self.chain, address: self.address }
     }
 
     /// What is odd about it; empty for a well-behaved token.

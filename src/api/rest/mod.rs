@@ -15,6 +15,7 @@ mod liquidity;
 mod model;
 mod overview;
 mod params;
+mod periods;
 mod pools;
 mod positions;
 mod prices;
@@ -53,6 +54,11 @@ fn parts() -> (Router<Arc<Public>>, utoipa::openapi::OpenApi) {
         .routes(routes!(overview::overview))
         .routes(routes!(candles::candles))
         .routes(routes!(candles::stats))
+        .routes(routes!(candles::token_candles))
+        .routes(routes!(candles::token_stats))
+        .routes(routes!(periods::of_pool))
+        .routes(routes!(periods::of_token))
+        .routes(routes!(periods::of_factory))
         .routes(routes!(events::of_pool))
         .routes(routes!(tokens::list))
         .routes(routes!(tokens::one))

@@ -84,6 +84,19 @@ pub(super) struct OfToken {
     pub(super) address: String,
 }
 
+/// `…/factories/{address}…`
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Path)]
+pub(super) struct OfFactory {
+    /// EIP-155 number of a chain that this server follows.
+    #[param(value_type = u64, example = 31337)]
+    pub(super) chain_id: String,
+    /// The factory's address, in upper or lower case.
+    #[param(pattern = "^0x[0-9a-fA-F]{40}$", example = "0x1F98431c8aD98523631AE4a59f267346ea31F984")]
+    pub(super) address: String,
+}
+
 /// `…/accounts/{address}…`
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]

@@ -73,7 +73,7 @@ pub(super) async fn one(
     Answer::new(&pin, &headers, DataSource::Memory, &Token::known(&known))
 }
 
-fn no_token(token: &str) -> Problem {
+pub(super) fn no_token(token: &str) -> Problem {
     Problem::not_found(format!("no pool that is followed on this chain trades {token}"))
 }
 

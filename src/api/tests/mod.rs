@@ -13,6 +13,7 @@ mod nested;
 mod nested_mongo;
 mod openapi;
 mod paging;
+mod periods;
 mod prices;
 mod queries;
 mod rest;

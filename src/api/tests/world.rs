@@ -16,14 +16,15 @@ use crate::{
     domain::{
         ChainId,
         block::BlockRef,
+        book::{Book, Closing, Told},
         dollars::{Anchors, Gauge, Usd},
         event::{Event, EventBody, EventKind, RawLog},
         feed::Rules,
         image::PoolImage,
-        market::{Market, Trade},
+        market::Market,
         pool::{CreatedAt, PoolId, PoolMeta, Protocol},
         reconcile::ChainUpdate,
-        record::{BlockRecord, rows, set_gauges},
+        record::{BlockRecord, EventRow, rows, set_gauges},
         token::{TokenFlag, TokenMeta},
     },
     store::{
@@ -55,7 +56,11 @@ pub(super) struct World {
     pub(super) ready: watch::Sender<bool>,
     /// Canonical records with the states after each.
     chain: Vec<(Arc<BlockRecord>, States)>,
+    /// After each of them.
+    books: Vec<Book>,
     branch: u8,
+    /// Seconds that passed beside the blocks'.
+    pub(super) idle: u64,
 }
 
 /// What happens in a block.
@@ -218,7 +223,8 @@ impl World {
         };
         let engine = Engine::new(core);
         let (schema, state) = (engine.guarded().clone(), Arc::new(state));
-        let mut world = Self { live, history, schema, engine, state, ready, chain: Vec::new(), branch: 0 };
+        let mut world =
+            Self { live, history, schema, engine, state, ready, chain: Vec::new(), books: Vec::new(), branch: 0, idle: 0 };
         world.mine(Vec::new());
         world.mine(vec![
             Step::Create(pool_meta(PAIR, Protocol::UniswapV2, USDC, WETH)),
@@ -256,6 +262,7 @@ impl World {
         let before = self.chain.last().map(|(_, states)| states.clone()).unwrap_or_default();
         for _ in 0..depth {
             let (record, _) = self.chain.pop().unwrap();
+            self.books.pop();
             commit.update.revert.push(record.block);
             commit.reverted.push(record);
         }
@@ -264,6 +271,9 @@ impl World {
         }
         for steps in blocks {
             let (record, states) = self.next(steps);
+            let mut book = self.books.last().cloned().unwrap_or_default();
+            book.fold(&record, |row| states.get(&row.event.pool).map(|(meta, ..)| meta.as_ref()));
+            self.books.push(book);
             commit.update.extend.push(record.block);
             commit.extended.push(record.clone());
             self.chain.push((record, states));
@@ -286,6 +296,7 @@ impl World {
         if self.tip().number == 1 {
             commit.tokens = tokens(self.tip());
         }
+        commit.book = self.books.last().cloned().map(Arc::new);
         commit.head = Some(self.tip());
         commit.finalized_number = self.tip().number.saturating_sub(64);
         commit.update = ChainUpdate { finalize: None, ..commit.update };
@@ -296,7 +307,9 @@ impl World {
 
     fn next(&self, steps: Vec<Step>) -> (Arc<BlockRecord>, States) {
         let (number, parent) = self.chain.last().map_or((0, B256::ZERO), |(r, _)| (r.block.number + 1, r.block.hash));
-        let block = BlockRef { parent_hash: parent, ..block_ref(number, self.branch, 0) };
+        let block = block_ref(number, self.branch, 0);
+        let block = BlockRef { parent_hash: parent, timestamp: block.timestamp + self.idle, ..block };
+        let stood: States = self.chain.last().map(|(_, s)| s.clone()).unwrap_or_default();
         let mut states = self.chain.last().map(|(_, s)| s.clone()).unwrap_or_default();
         let (mut events, mut after, mut created) = (Vec::new(), Vec::new(), Vec::new());
         for (i, step) in steps.into_iter().enumerate() {
@@ -333,11 +346,29 @@ impl World {
         swaps.for_each(|row| row.usd = Some(Usd(1_500_000)));
         set_gauges(&mut rows, |id| states.get(id).map(|(_, image, ..)| image.gauge));
         for row in &rows {
-            if let (Some(trade), Some((.., market))) = (Trade::of(block.timestamp, row), states.get_mut(&row.event.pool)) {
-                Arc::make_mut(market).trade(&trade);
+            if let Some((meta, .., market)) = states.get_mut(&row.event.pool) {
+                Arc::make_mut(market).take(block.timestamp, row, meta.fee_pips);
             }
         }
-        (Arc::new(BlockRecord { created, ..BlockRecord::new(CHAIN, block, rows) }), states)
+        let told = self.tell(&block, &rows, &stood, &states);
+        (Arc::new(BlockRecord { created, told, ..BlockRecord::new(CHAIN, block, rows) }), states)
+    }
+
+    fn tell(&self, block: &BlockRef, rows: &[EventRow], stood: &States, states: &States) -> Option<Arc<Told>> {
+        let gauges = |states: &States| {
+            let gauges: BTreeMap<PoolId, Gauge> = states.iter().map(|(id, (_, image, ..))| (*id, image.gauge)).collect();
+            move |id: &PoolId| gauges.get(id).copied()
+        };
+        let due = self.books.last().and_then(|book| book.due(block.timestamp));
+        let meta = |row: &EventRow| states.get(&row.event.pool).map(|(meta, ..)| meta.as_ref());
+        self.live.with_routes(|routes| {
+            let closing = due.map(|due| {
+                let marks = stood.values().map(|(meta, image, ..)| (meta.as_ref(), image.mark()));
+                Closing::new(&due, &routes.at(due.at, gauges(stood)), marks)
+            });
+            let told = Told::new(rows, meta, &routes.at(block.timestamp, gauges(states)), closing);
+            (!rows.is_empty()).then(|| Arc::new(told))
+        })
     }
 
     /// Runs a query and gives the whole response as JSON. A document that is known is answered no differently.

@@ -18,7 +18,7 @@ use crate::{
 #[test]
 fn a_stretch_begins_and_ends_with_candles_and_not_in_the_future() {
     let query = |from, to, count| CandleQuery {
-        pool: PoolId::Address(Address::ZERO),
+        of: Subject::Pool(PoolId::Address(Address::ZERO)),
         interval: Interval::M1,
         from,
         to,
@@ -117,7 +117,7 @@ async fn memory_and_chunks_join_without_a_seam() {
             (0..40).map(|n| first - 2 * step + n * step).chain([known_from, known_from.saturating_sub(interval.seconds())]);
         for from in starts {
             for (count, fill) in [(1, false), (7, true), (300, false), (300, true)] {
-                let query = CandleQuery { pool: POOL, interval, from: Some(from), to: None, count, fill };
+                let query = CandleQuery { of: Subject::Pool(POOL), interval, from: Some(from), to: None, count, fill };
                 let found = reader.candles(&pin, query).await.unwrap();
                 let start = interval.start_of(from);
                 let now = interval.end_of(interval.start_of(last + 100));

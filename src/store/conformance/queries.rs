@@ -292,7 +292,7 @@ pub(crate) async fn candles_are_written_once_and_read_by_range(database: Databas
             let before = all.iter().rfind(|c| c.start < from && c.start < to);
             let expected: Vec<Candle> =
                 before.into_iter().chain(all.iter().filter(|c| (from..to).contains(&c.start))).copied().collect();
-            let range = SeriesRange { chain: CHAIN, of: of_pool(pool), interval, from, to };
+            let range = SeriesRange { chain: CHAIN, of: of_pool(pool), interval, from, to, newest: usize::MAX };
             assert_eq!(world.store.candles(range).await.unwrap(), expected, "{pool} {interval:?} {from}..{to}");
         }
     }
@@ -313,7 +313,7 @@ pub(crate) async fn candles_go_when_their_retention_is_over(database: Database) 
         world.store.write(batch).await.unwrap();
     }
     for (interval, left) in [(Interval::M1, 100), (Interval::D1, 120)] {
-        let range = SeriesRange { chain: CHAIN, of: of_pool(0), interval, from: 0, to: u64::MAX };
+        let range = SeriesRange { chain: CHAIN, of: of_pool(0), interval, from: 0, to: u64::MAX, newest: usize::MAX };
         assert_eq!(world.store.candles(range).await.unwrap().len(), left, "{interval:?}");
     }
 }
@@ -345,7 +345,7 @@ pub(crate) async fn a_forgotten_book_takes_its_chunks_along_and_no_others(databa
         world.store.write(batch).await.unwrap();
     }
     let counts = async |of: Subject| {
-        let range = SeriesRange { chain: CHAIN, of, interval: Interval::H1, from: 0, to: u64::MAX };
+        let range = SeriesRange { chain: CHAIN, of, interval: Interval::H1, from: 0, to: u64::MAX, newest: usize::MAX };
         let found = world.store.periods(range).await.unwrap();
         assert!(found.is_empty() || found == periods, "{of:?}");
         (world.store.candles(range).await.unwrap().len(), found.len())
@@ -359,7 +359,7 @@ pub(crate) async fn a_forgotten_book_takes_its_chunks_along_and_no_others(databa
     let batch = WriteBatch { forget_book: true, ..world.batch() };
     world.store.write(batch).await.unwrap();
     let counts = async |of: Subject| {
-        let range = SeriesRange { chain: CHAIN, of, interval: Interval::H1, from: 0, to: u64::MAX };
+        let range = SeriesRange { chain: CHAIN, of, interval: Interval::H1, from: 0, to: u64::MAX, newest: usize::MAX };
         (world.store.candles(range).await.unwrap().len(), world.store.periods(range).await.unwrap().len())
     };
     for (of, left) in all.into_iter().zip([(0, 0), (0, 0), (10, 10), (10, 10)]) {

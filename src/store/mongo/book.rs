@@ -47,7 +47,7 @@ pub(super) async fn pieces<C: Piece>(
     while cursor.advance().await? {
         let doc = Doc(cursor.current());
         chunks.push(decode(doc.bytes("candles")?)?);
-        if doc.uint("first")? < range.from {
+        if doc.uint("first")? < range.from || range.suffices(&chunks) {
             break;
         }
     }

@@ -44,7 +44,7 @@ pub(super) fn pieces<C: Piece>(
     let mut chunks: Vec<Vec<C>> = Vec::new();
     while let Some(row) = rows.next()? {
         chunks.push(decode(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?);
-        if row.get::<_, i64>(0)? < bound(range.from) {
+        if row.get::<_, i64>(0)? < bound(range.from) || range.suffices(&chunks) {
             break;
         }
     }
