@@ -8,7 +8,7 @@ use std::{
 use alloy::primitives::{Address, B256, U256};
 use serde_json::{Value, json};
 use swaptide::{
-    chain::{BlockTag, ChainSource, contract_state},
+    chain::{BlockTag, ChainSource, contract_state, rpc::RpcSource},
     domain::{
         block::BlockRef,
         pool::{CreatedAt, PoolMeta, PoolState, Protocol, V3State},
@@ -33,7 +33,7 @@ struct Depth {
 
 /// What a pool says, in whole tokens.
 #[derive(Debug, Clone, Copy)]
-struct Said {
+pub(super) struct Said {
     /// token1 per token0.
     price: f64,
     depth: Depth,
@@ -91,19 +91,36 @@ fn say(pool: &DevPool, state: &PoolState) -> Option<(f64, Depth)> {
     }
 }
 
-struct Oracle {
-    pools: Vec<DevPool>,
+#[derive(Clone)]
+pub(super) struct Oracle {
+    pub(super) pools: Vec<DevPool>,
     stable: BTreeSet<Address>,
     native: Address,
-    said: HashMap<Address, Said>,
+    pub(super) said: HashMap<Address, Said>,
 }
 
 impl Oracle {
+    pub(super) fn new(devnet: &Devnet) -> Self {
+        let d = &devnet.deployment;
+        let pools = devnet.trader.pools().to_vec();
+        Self { pools, stable: d.stablecoins().into_iter().collect(), native: d.weth, said: HashMap::new() }
+    }
+
+    /// What these pools, whose metas are there, say at the end of the block.
+    pub(super) async fn advance(&mut self, source: &RpcSource, block: &BlockRef, metas: &[Arc<PoolMeta>]) {
+        for (id, answer) in contract_state::read(source, block.hash, metas).await.unwrap() {
+            let pool = self.pools.iter().find(|pool| id == pool.address.into()).unwrap();
+            let Some((price, depth)) = say(pool, &answer.unwrap().state) else { continue };
+            let steady = self.said.get(&pool.address).map_or_else(Depth::default, |said| said.steady(block.timestamp));
+            self.said.insert(pool.address, Said { price, depth, steady, at: block.timestamp });
+        }
+    }
+
     fn rank(&self, token: Address) -> u8 {
         if self.stable.contains(&token) { 0 } else { 2 - u8::from(token == self.native) }
     }
 
-    fn price(&self, token: Address, now: u64, detour: bool) -> Option<f64> {
+    pub(super) fn price(&self, token: Address, now: u64, detour: bool) -> Option<f64> {
         if self.rank(token) == 0 {
             return Some(1.0);
         }
@@ -141,14 +158,14 @@ impl Oracle {
     }
 
     /// By the side that is nearer to a dollar.
-    fn value(&self, pool: &DevPool, amounts: [f64; 2], now: u64) -> Option<f64> {
+    pub(super) fn value(&self, pool: &DevPool, amounts: [f64; 2], now: u64) -> Option<f64> {
         let sides = [pool.token0.address, pool.token1.address];
         let first = usize::from(self.rank(sides[1]) < self.rank(sides[0]));
         [first, 1 - first].into_iter().find_map(|i| Some(amounts[i].abs() * self.price(sides[i], now, true)?))
     }
 }
 
-fn meta(devnet: &Devnet, pool: &DevPool) -> Arc<PoolMeta> {
+pub(super) fn meta(devnet: &Devnet, pool: &DevPool) -> Arc<PoolMeta> {
     let protocol = match pool.protocol {
         swaptide_demo::Protocol::V2 => Protocol::UniswapV2,
         swaptide_demo::Protocol::V3 => Protocol::UniswapV3,
@@ -168,7 +185,7 @@ fn meta(devnet: &Devnet, pool: &DevPool) -> Arc<PoolMeta> {
     })
 }
 
-fn close(ours: &Value, theirs: Option<f64>, what: &str) {
+pub(super) fn close(ours: &Value, theirs: Option<f64>, what: &str) {
     match (ours.as_str(), theirs) {
         (None, None) => {}
         (Some(text), Some(exact)) => {
@@ -196,18 +213,13 @@ async fn compare(engine: &Engine, devnet: &Devnet) -> (usize, usize) {
     let query = "{ swaps(first: 1000, orderDirection: asc) { totalCount nodes { pool { id } block { number } amount0 amount1 amountUSD } } }";
     let swaps = engine.query(query, json!({})).await["swaps"].clone();
     assert!(swaps["totalCount"].as_u64().unwrap() <= 1_000, "one page has them all");
-    let mut oracle = Oracle { pools, stable: d.stablecoins().into_iter().collect(), native: d.weth, said: HashMap::new() };
+    let mut oracle = Oracle::new(devnet);
     let tokens: Vec<Value> = d.tokens.iter().map(|token| json!({ "address": token.address.to_string() })).collect();
     let (mut values, mut prices) = (0, 0);
     for (number, of_block) in touched {
         let block = source.header(BlockTag::Number(number)).await.unwrap().unwrap().block;
         let some: Vec<_> = metas.iter().filter(|meta| of_block.iter().any(|a| meta.id == (*a).into())).cloned().collect();
-        for (id, answer) in contract_state::read(&source, block.hash, &some).await.unwrap() {
-            let pool = oracle.pools.iter().find(|pool| id == pool.address.into()).unwrap();
-            let Some((price, depth)) = say(pool, &answer.unwrap().state) else { continue };
-            let steady = oracle.said.get(&pool.address).map_or_else(Depth::default, |said| said.steady(block.timestamp));
-            oracle.said.insert(pool.address, Said { price, depth, steady, at: block.timestamp });
-        }
+        oracle.advance(&source, &block, &some).await;
         for swap in swaps["nodes"].as_array().unwrap().iter().filter(|swap| swap["block"]["number"] == json!(number)) {
             let pool = oracle.pools.iter().find(|pool| swap["pool"]["id"] == json!(format!("{:#x}", pool.address))).unwrap();
             let amount = |name: &str| swap[name].as_str().unwrap().parse::<f64>().unwrap();
@@ -226,8 +238,17 @@ async fn compare(engine: &Engine, devnet: &Devnet) -> (usize, usize) {
     (values, prices)
 }
 
+/// With the devnet's stablecoins and its native token.
+pub(super) fn priced(devnet: &Devnet, folder: &std::path::Path) -> Setup {
+    let stable: Vec<String> = devnet.deployment.stablecoins().iter().map(|a| format!("{:?}", a.to_string())).collect();
+    let native = devnet.deployment.weth;
+    let extra_chain =
+        format!("finality = 8\nstablecoins = [{}]\nwrapped_native = \"{native}\"\nmin_depth_usd = 1", stable.join(", "));
+    Setup { extra_chain, ..Setup::of(devnet, folder) }
+}
+
 /// The next block is so much later.
-async fn pass(devnet: &Devnet, seconds: u64) {
+pub(super) async fn pass(devnet: &Devnet, seconds: u64) {
     let next = devnet.head().await.unwrap().timestamp_s + seconds;
     devnet.rpc_call("evm_setNextBlockTimestamp", json!([next])).await.unwrap();
 }
@@ -258,11 +279,7 @@ async fn compare_holdings(engine: &Engine, devnet: &Devnet) {
 async fn dollars_equal_a_recomputation_from_contract_calls_through_reorgs_and_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let mut devnet = Devnet::start(DevnetConfig { seed: 67, ..DevnetConfig::default() }).await.unwrap();
-    let stable: Vec<String> = devnet.deployment.stablecoins().iter().map(|a| format!("{:?}", a.to_string())).collect();
-    let native = devnet.deployment.weth;
-    let extra_chain =
-        format!("finality = 8\nstablecoins = [{}]\nwrapped_native = \"{native}\"\nmin_depth_usd = 1", stable.join(", "));
-    let setup = Setup { extra_chain, ..Setup::of(&devnet, folder.path()) };
+    let setup = priced(&devnet, folder.path());
     devnet.fill(6, 8).await.unwrap();
     let engine = Engine::start(&setup, folder.path()).await;
     for depth in 1..4 {

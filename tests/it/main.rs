@@ -25,6 +25,7 @@ mod feeds;
 mod fees;
 mod follow;
 mod forks;
+mod hours;
 mod logs;
 mod mongo;
 mod node;
