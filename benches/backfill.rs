@@ -1,7 +1,8 @@
 //! Cold start to readable, against the plain loop that only fetches: `cargo bench --bench backfill [-- FLAGS]`.
 //!
 //! Without flags the chain is the project's own devnet, filled with seeded trading. With `--rpc URL --v2 FACTORY --v3 FACTORY` it
-//! is whatever runs there. `--store mongodb` takes a real mongod instead of SQLite. The ceiling is one `eth_getLogs` after the other (50 blocks each, filtered by topic), decoded into
+//! is whatever runs there. `--store mongodb` takes a real mongod instead of SQLite. `--against BINARY` takes turns with another build of
+//! Swaptide, and prints what of its rate is kept. The ceiling is one `eth_getLogs` after the other (50 blocks each, filtered by topic), decoded into
 //! structs and thrown away; Swaptide does the same and also keeps pool state, block times and every index. Both are measured in
 //! turns, in one run; the figure is their ratio.
 
@@ -43,11 +44,13 @@ struct Args {
     mongodb: bool,
     /// Lines of the chain's configuration: what everything is priced with.
     anchors: String,
+    /// Another build, to compare with.
+    against: Option<String>,
 }
 
 fn args() -> Result<Args> {
     let (rpc, v2, v3, anchors) = (None, String::new(), String::new(), String::new());
-    let mut args = Args { rpc, v2, v3, rounds: 3, blocks: 300, txs: 60, mongodb: false, anchors };
+    let mut args = Args { rpc, v2, v3, rounds: 3, blocks: 300, txs: 60, mongodb: false, anchors, against: None };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
@@ -60,11 +63,12 @@ fn args() -> Result<Args> {
             "--rounds" => args.rounds = value()?.parse()?,
             "--blocks" => args.blocks = value()?.parse()?,
             "--txs" => args.txs = value()?.parse()?,
+            "--against" => args.against = Some(value()?),
             "--store" => args.mongodb = value()? == "mongodb",
             "--bench" => {}
             other => {
                 return Err(format!(
-                    "{other} is unknown: --rpc --v2 --v3 --rounds --blocks --txs --stablecoin --native --store mongodb"
+                    "{other} is unknown: --rpc --v2 --v3 --rounds --blocks --txs --stablecoin --native --against --store mongodb"
                 )
                 .into());
             }
@@ -94,13 +98,13 @@ async fn main() -> Result<()> {
     let head = provider.get_block_number().await?;
     // A new server for every round, with the cache that mongod takes of a machine of 8 GB: what an earlier round wrote is no part of a
     // cold start.
-    let mut ratios = Vec::new();
+    let (mut ratios, mut kept) = (Vec::new(), Vec::new());
     for round in 1..=args.rounds {
         let (logs, plain) = plain_loop(&rpc, head).await?;
         let folder = tempfile::tempdir()?;
         let mongod = if args.mongodb { Some(Mongod::over_with_cache(folder.path(), 4_096).await?) } else { None };
         let store_url = mongod.as_ref().map(|mongod| mongod.uri("bench"));
-        let ours = swaptide(&rpc, &args, head, store_url).await?;
+        let ours = swaptide(env!("CARGO_BIN_EXE_swaptide"), &rpc, &args, head, store_url).await?;
         let ratio = plain.as_secs_f64() / ours.elapsed.as_secs_f64();
         let rate = logs as f64 / ours.elapsed.as_secs_f64();
         println!(
@@ -112,9 +116,29 @@ async fn main() -> Result<()> {
             ours.database_bytes / 1_000_000
         );
         ratios.push(ratio);
+        if let Some(other) = &args.against {
+            let folder = tempfile::tempdir()?;
+            let mongod = if args.mongodb { Some(Mongod::over_with_cache(folder.path(), 4_096).await?) } else { None };
+            let store_url = mongod.as_ref().map(|mongod| mongod.uri("bench"));
+            let theirs = swaptide(other, &rpc, &args, head, store_url).await?;
+            let share = theirs.elapsed.as_secs_f64() / ours.elapsed.as_secs_f64();
+            println!(
+                "         the other build {:.2} s, CPU {:.2} s, peak memory {} MB, database {} MB: {:.0} % of its rate is kept",
+                theirs.elapsed.as_secs_f64(),
+                theirs.cpu_s,
+                theirs.peak_kb / 1024,
+                theirs.database_bytes / 1_000_000,
+                100.0 * share
+            );
+            kept.push(share);
+        }
     }
     ratios.sort_by(f64::total_cmp);
     println!("median ratio {:.2} (bar {})", ratios[ratios.len() / 2], if args.mongodb { "0.30, on MongoDB" } else { "0.40" });
+    if !kept.is_empty() {
+        kept.sort_by(f64::total_cmp);
+        println!("median of the rate kept: {:.0} %", 100.0 * kept[kept.len() / 2]);
+    }
     drop(devnet);
     Ok(())
 }
@@ -151,7 +175,7 @@ impl Drop for Killed {
 }
 
 /// From the start of the process until every block is durable and answered.
-async fn swaptide(rpc: &str, args: &Args, head: u64, store_url: Option<String>) -> Result<Ours> {
+async fn swaptide(binary: &str, rpc: &str, args: &Args, head: u64, store_url: Option<String>) -> Result<Ours> {
     let folder = tempfile::tempdir()?;
     let database = folder.path().join("bench.db");
     let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
@@ -167,7 +191,7 @@ async fn swaptide(rpc: &str, args: &Args, head: u64, store_url: Option<String>) 
     let config = folder.path().join("bench.toml");
     std::fs::write(&config, toml)?;
     let started = Instant::now();
-    let child = Command::new(env!("CARGO_BIN_EXE_swaptide")).args(["run", "-c"]).arg(&config).stderr(Stdio::null()).spawn()?;
+    let child = Command::new(binary).args(["run", "-c"]).arg(&config).stderr(Stdio::null()).spawn()?;
     let child = Killed(child);
     let api = HttpClient::new(format!("127.0.0.1:{port}"));
     let query = r#"{"query":"{ _meta { block { number } durableBlock } swaps(first: 1) { nodes { id } } }"}"#;
