@@ -2,7 +2,7 @@
 //!
 //! Without flags the chain is the project's own devnet, filled with seeded trading. With `--rpc URL --v2 FACTORY --v3 FACTORY` it
 //! is whatever runs there. `--store mongodb` takes a real mongod instead of SQLite. `--against BINARY` takes turns with another build of
-//! Swaptide, and prints what of its rate is kept. The ceiling is one `eth_getLogs` after the other (50 blocks each, filtered by topic), decoded into
+//! Swaptide, and prints what of its rate is kept; the other one gets no anchors, which it may not know. The ceiling is one `eth_getLogs` after the other (50 blocks each, filtered by topic), decoded into
 //! structs and thrown away; Swaptide does the same and also keeps pool state, block times and every index. Both are measured in
 //! turns, in one run; the figure is their ratio.
 
@@ -46,11 +46,14 @@ struct Args {
     anchors: String,
     /// Another build, to compare with.
     against: Option<String>,
+    /// A line of the V3 factory: whose positions are followed, too.
+    manager: String,
 }
 
 fn args() -> Result<Args> {
     let (rpc, v2, v3, anchors) = (None, String::new(), String::new(), String::new());
-    let mut args = Args { rpc, v2, v3, rounds: 3, blocks: 300, txs: 60, mongodb: false, anchors, against: None };
+    let mut args =
+        Args { rpc, v2, v3, rounds: 3, blocks: 300, txs: 60, mongodb: false, anchors, against: None, manager: String::new() };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
@@ -63,12 +66,13 @@ fn args() -> Result<Args> {
             "--rounds" => args.rounds = value()?.parse()?,
             "--blocks" => args.blocks = value()?.parse()?,
             "--txs" => args.txs = value()?.parse()?,
+            "--nfpm" => args.manager = format!("position_manager = {:?}\n", value()?),
             "--against" => args.against = Some(value()?),
             "--store" => args.mongodb = value()? == "mongodb",
             "--bench" => {}
             other => {
                 return Err(format!(
-                    "{other} is unknown: --rpc --v2 --v3 --rounds --blocks --txs --stablecoin --native --against --store mongodb"
+                    "{other} is unknown: --rpc --v2 --v3 --rounds --blocks --txs --stablecoin --native --nfpm --against --store mongodb"
                 )
                 .into());
             }
@@ -104,7 +108,7 @@ async fn main() -> Result<()> {
         let folder = tempfile::tempdir()?;
         let mongod = if args.mongodb { Some(Mongod::over_with_cache(folder.path(), 4_096).await?) } else { None };
         let store_url = mongod.as_ref().map(|mongod| mongod.uri("bench"));
-        let ours = swaptide(env!("CARGO_BIN_EXE_swaptide"), &rpc, &args, head, store_url).await?;
+        let ours = swaptide(env!("CARGO_BIN_EXE_swaptide"), &rpc, &args, (head, &args.anchors, &args.manager), store_url).await?;
         let ratio = plain.as_secs_f64() / ours.elapsed.as_secs_f64();
         let rate = logs as f64 / ours.elapsed.as_secs_f64();
         println!(
@@ -120,7 +124,7 @@ async fn main() -> Result<()> {
             let folder = tempfile::tempdir()?;
             let mongod = if args.mongodb { Some(Mongod::over_with_cache(folder.path(), 4_096).await?) } else { None };
             let store_url = mongod.as_ref().map(|mongod| mongod.uri("bench"));
-            let theirs = swaptide(other, &rpc, &args, head, store_url).await?;
+            let theirs = swaptide(other, &rpc, &args, (head, "", ""), store_url).await?;
             let share = theirs.elapsed.as_secs_f64() / ours.elapsed.as_secs_f64();
             println!(
                 "         the other build {:.2} s, CPU {:.2} s, peak memory {} MB, database {} MB: {:.0} % of its rate is kept",
@@ -175,16 +179,22 @@ impl Drop for Killed {
 }
 
 /// From the start of the process until every block is durable and answered.
-async fn swaptide(binary: &str, rpc: &str, args: &Args, head: u64, store_url: Option<String>) -> Result<Ours> {
+async fn swaptide(
+    binary: &str,
+    rpc: &str,
+    args: &Args,
+    (head, anchors, manager): (u64, &str, &str),
+    store_url: Option<String>,
+) -> Result<Ours> {
     let folder = tempfile::tempdir()?;
     let database = folder.path().join("bench.db");
     let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let ws = rpc.replace("http://", "ws://");
     let toml = format!(
         "[api]\nlisten = \"127.0.0.1:{port}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[store]\nurl = {:?}\n[[chain]]\nid = 31337\nname = \"bench\"\nrpc = [{ws:?}, {rpc:?}]\n{}\
-         [[chain.dex]]\nname = \"v2\"\nprotocol = \"uniswap_v2\"\nfactory = {:?}\n[[chain.dex]]\nname = \"v3\"\nprotocol = \"uniswap_v3\"\nfactory = {:?}\n",
+         [[chain.dex]]\nname = \"v2\"\nprotocol = \"uniswap_v2\"\nfactory = {:?}\n[[chain.dex]]\nname = \"v3\"\nprotocol = \"uniswap_v3\"\nfactory = {:?}\n{manager}",
         store_url.unwrap_or_else(|| format!("sqlite:{}", database.display())),
-        args.anchors,
+        anchors,
         args.v2,
         args.v3
     );

@@ -218,6 +218,9 @@ async fn simulate(seed: u64) -> Story {
     engine.settle(&sim).await;
     engine.enriched().await;
     check(&sim, &engine, whole).await;
+    if !whole {
+        oracle(&sim).book.check_counts(&engine.live.pin().head().book);
+    }
     engine.stop().await;
     if whole {
         // And so is what a version makes of it that is newer than the one that wrote it.

@@ -18,7 +18,7 @@ use crate::{
         book::Book,
         market::{Market, Subject, Track},
         pool::PoolMeta,
-        record::{BlockRecord, BookSnapshot, ChunkOf, EventRow},
+        record::{BlockRecord, BookSnapshot, ChunkOf},
     },
     store::view::Snapshots,
 };
@@ -41,20 +41,15 @@ impl Books {
         Self { given: book.clone(), book, sources, ..Self::default() }
     }
 
-    /// The next block of the chain.
-    pub(super) fn fold<'a>(
-        &mut self,
-        record: &BlockRecord,
-        meta: impl Fn(&EventRow) -> Option<&'a PoolMeta>,
-        can_be_taken_back: bool,
-    ) {
+    /// The next block of the chain; `metas` are the pools of its rows.
+    pub(super) fn fold(&mut self, record: &BlockRecord, metas: &[Option<&PoolMeta>], can_be_taken_back: bool) {
         if record.rows.is_empty() {
             return;
         }
         if can_be_taken_back {
             self.before.insert(record.block.hash, self.book.clone());
         }
-        self.book.fold(record, meta);
+        self.book.fold(record, metas);
         let events = u32::try_from(record.rows.len()).unwrap_or(u32::MAX);
         self.events_since_snapshot = self.events_since_snapshot.saturating_add(events);
     }

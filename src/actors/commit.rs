@@ -117,7 +117,8 @@ impl Follower {
         keep_undo: bool,
     ) -> Absorbed {
         let mut states: Vec<Vec<Option<StateAfter>>> = blocks.iter().map(|b| vec![None; b.events.len()]).collect();
-        let mut marks = HashMap::with_capacity(outcomes.len());
+        let mut marks = alloy::primitives::map::HashMap::default();
+        marks.reserve(outcomes.len());
         let mut touched = Vec::with_capacity(outcomes.len());
         let mut table = self.table.borrow_mut();
         for (id, outcome) in outcomes {

@@ -203,7 +203,7 @@ fn amend(
         row.after = states.iter().find(|(log_index, _)| *log_index == row.log_index()).and_then(|(_, after)| *after);
     }
     if let Some(last) = record.rows.iter_mut().rev().find(|row| row.event.pool == *id && row.after.is_some()) {
-        last.gauge = last.gauge.or(gauge);
+        last.gauge = last.gauge.take().or(gauge.map(Box::new));
     }
     Some(Arc::new(record))
 }

@@ -88,10 +88,13 @@ impl Known {
     }
 }
 
+/// Looked up for every event: the faster of the hashes.
+pub(super) type Entries = alloy::primitives::map::HashMap<PoolId, Entry>;
+
 /// Owned by the chain's tree, so that it outlives a restart of `Ingest`.
 #[derive(Default)]
 pub(super) struct Table {
-    pub(super) entries: HashMap<PoolId, Entry>,
+    pub(super) entries: Entries,
     /// By block: the state of each pool before the block changed it.
     undo: HashMap<B256, Vec<(PoolId, PoolImage)>>,
     markets_before: Before,
@@ -152,7 +155,7 @@ impl Table {
     }
 
     /// Pools to look at, and books to write.
-    pub(super) fn parts(&mut self) -> (&HashMap<PoolId, Entry>, &mut Books) {
+    pub(super) fn parts(&mut self) -> (&Entries, &mut Books) {
         (&self.entries, &mut self.books)
     }
 

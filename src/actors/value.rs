@@ -1,8 +1,10 @@
 //! What rows are worth: each in dollars of the end of its own block, however many blocks a step has.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use super::{books::Books, follow::Follower, table::Entry};
+use alloy::primitives::map::HashMap;
+
+use super::{books::Books, follow::Follower, table::Entries};
 use crate::{
     domain::{
         book::{Closing, Told},
@@ -59,10 +61,10 @@ impl Follower {
             let step = StepView { routes, entries, after };
             let parts = blocks.iter().enumerate().zip(&after.states).zip(created);
             let mut record = |at: usize, block: &DecodedBlock, states: &[Option<StateAfter>], created: &[Arc<PoolMeta>]| {
-                let (rows, told) = step.rows(at, block, states, books);
+                let Rows { rows, metas, told } = step.rows(at, block, states, books);
                 let created = created.to_vec();
                 let record = BlockRecord { created, told, ..BlockRecord::new(self.deps.chain, block.block, rows) };
-                books.fold(&record, |row| step.meta(row), keep_undo);
+                books.fold(&record, &metas, keep_undo);
                 Arc::new(record)
             };
             parts.map(|(((at, block), states), created)| record(at, block, states, created)).collect()
@@ -74,18 +76,21 @@ impl Follower {
     }
 }
 
+/// A block's rows, and the pool of each.
+struct Rows<'a> {
+    rows: Vec<EventRow>,
+    metas: Vec<Option<&'a PoolMeta>>,
+    told: Option<Arc<Told>>,
+}
+
 /// All pools over the blocks of a step.
 struct StepView<'a> {
     routes: &'a Routes,
-    entries: &'a HashMap<PoolId, Entry>,
+    entries: &'a Entries,
     after: &'a Absorbed,
 }
 
 impl<'a> StepView<'a> {
-    fn meta(&self, row: &EventRow) -> Option<&'a PoolMeta> {
-        self.entries.get(&row.event.pool).map(|entry| entry.meta.as_ref())
-    }
-
     /// A pool when so many blocks were over. One that was given up stands where it was, and is nothing to others.
     fn mark(&self, id: &PoolId, blocks: usize) -> Option<Mark> {
         match self.after.marks.get(id) {
@@ -94,29 +99,26 @@ impl<'a> StepView<'a> {
         }
     }
 
-    fn rows(
-        &self,
-        at: usize,
-        block: &DecodedBlock,
-        states: &[Option<StateAfter>],
-        books: &Books,
-    ) -> (Vec<EventRow>, Option<Arc<Told>>) {
+    fn rows(&self, at: usize, block: &DecodedBlock, states: &[Option<StateAfter>], books: &Books) -> Rows<'a> {
         let gauge = |blocks: usize| move |id: &PoolId| -> Option<Gauge> { self.mark(id, blocks).map(|mark| mark.gauge) };
         let prices = self.routes.at(block.block.timestamp, gauge(at.saturating_add(1)));
         let mut rows = rows(&block.events, states);
-        for row in &mut rows {
-            row.usd = self.meta(row).and_then(|meta| prices.worth(meta, &row.event.body));
+        // Each pool is looked up once an event, and no more.
+        let meta = |row: &EventRow| self.entries.get(&row.event.pool).map(|entry| entry.meta.as_ref());
+        let metas: Vec<Option<&PoolMeta>> = rows.iter().map(meta).collect();
+        for (row, meta) in rows.iter_mut().zip(&metas) {
+            row.usd = meta.and_then(|meta| prices.worth(meta, &row.event.body));
         }
         // Of a pool that did not answer there is none until it is back.
         set_gauges(&mut rows, |id| self.after.marks.get(id).and_then(|touched| touched.of(at)).map(|mark| mark.gauge));
         if rows.is_empty() {
-            return (rows, None);
+            return Rows { rows, metas, told: None };
         }
         let closing = books.book.due(block.block.timestamp).map(|due| {
             let pools = self.entries.iter().filter_map(|(id, entry)| Some((entry.meta.as_ref(), self.mark(id, at)?)));
             Closing::new(&due, &self.routes.at(due.at, gauge(at)), pools)
         });
-        let told = Told::new(&rows, |row| self.meta(row), &prices, closing);
-        (rows, Some(Arc::new(told)))
+        let told = Some(Arc::new(Told::new(metas.iter().flatten().copied(), &prices, closing)));
+        Rows { rows, metas, told }
     }
 }

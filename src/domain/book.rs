@@ -6,9 +6,9 @@
 //! A value: cloning it costs a few pointers, so a reorg is a look at an older one. What is absent: prices, which are told, and pools, which
 //! have markets of their own.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use alloy::primitives::{Address, U256};
+use alloy::primitives::{Address, U256, map::DefaultHashBuilder};
 use rpds::HashTrieMapSync;
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
     image::Mark,
     market::{End, Happened, Interval, Market, Subject, Trade},
     pool::{PoolId, PoolMeta},
-    record::{BlockRecord, EventRow},
+    record::BlockRecord,
 };
 
 /// What a record says that its rows do not.
@@ -30,15 +30,18 @@ pub struct Told {
 }
 
 impl Told {
-    /// At the end of a block. `meta` gives each row's pool.
+    /// At the end of a block; `pools` are those of its events, as often as they may come.
     #[must_use]
     pub fn new<'a, G: Fn(&PoolId) -> Option<Gauge>>(
-        rows: &[EventRow],
-        meta: impl Fn(&EventRow) -> Option<&'a PoolMeta>,
+        pools: impl Iterator<Item = &'a PoolMeta>,
         prices: &Prices<'_, G>,
         closing: Option<Closing>,
     ) -> Self {
-        let mut tokens: Vec<Address> = rows.iter().filter_map(meta).flat_map(|meta| [meta.token0, meta.token1]).collect();
+        // Many events, few pools: these are told apart by their places.
+        let mut pools: Vec<&PoolMeta> = pools.collect();
+        pools.sort_unstable_by_key(|pool| std::ptr::from_ref(*pool));
+        pools.dedup_by_key(|pool| std::ptr::from_ref(*pool));
+        let mut tokens: Vec<Address> = pools.into_iter().flat_map(|pool| [pool.token0, pool.token1]).collect();
         tokens.sort_unstable();
         tokens.dedup();
         Self { prices: tokens.into_iter().filter_map(|token| Some((token, prices.price(&token)?))).collect(), closing }
@@ -109,16 +112,24 @@ pub struct Due {
 }
 
 /// The markets of tokens and factories as of a block.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Book {
     /// Where the hour begins that the newest event is in.
     hour: u64,
-    markets: HashTrieMapSync<Subject, Arc<Market>>,
+    markets: Markets,
+}
+
+type Markets = HashTrieMapSync<Subject, Arc<Market>, DefaultHashBuilder>;
+
+impl fmt::Debug for Book {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Book").field("hour", &self.hour).field("markets", &self.markets.size()).finish()
+    }
 }
 
 impl Default for Book {
     fn default() -> Self {
-        Self { hour: 0, markets: HashTrieMapSync::new_sync() }
+        Self { hour: 0, markets: Markets::new_with_hasher_and_ptr_kind(DefaultHashBuilder::default()) }
     }
 }
 
@@ -126,7 +137,9 @@ impl Book {
     /// As it was kept.
     #[must_use]
     pub fn restored(hour: u64, markets: impl IntoIterator<Item = (Subject, Arc<Market>)>) -> Self {
-        Self { hour, markets: markets.into_iter().collect() }
+        let mut book = Self { hour, ..Self::default() };
+        markets.into_iter().for_each(|(of, market)| book.markets.insert_mut(of, market));
+        book
     }
 
     #[must_use]
@@ -173,8 +186,8 @@ impl Book {
         Some(due)
     }
 
-    /// The next block of the chain. Rows of pools that `meta` does not know are left out.
-    pub fn fold<'a>(&mut self, record: &BlockRecord, meta: impl Fn(&EventRow) -> Option<&'a PoolMeta>) {
+    /// The next block of the chain; `metas` are the pools of its rows. Rows of pools that are not known are left out.
+    pub fn fold(&mut self, record: &BlockRecord, metas: &[Option<&PoolMeta>]) {
         if record.rows.is_empty() {
             return;
         }
@@ -192,8 +205,8 @@ impl Book {
         }
         self.hour = Interval::H1.start_of(now);
         // What a position manager says of a token of its own, the pool has said before.
-        for row in record.rows.iter().filter(|row| !row.event.body.is_of_manager()) {
-            let Some(meta) = meta(row) else { continue };
+        let known = record.rows.iter().zip(metas).filter_map(|(row, meta)| Some((row, (*meta)?)));
+        for (row, meta) in known.filter(|(row, _)| !row.event.body.is_of_manager()) {
             let happened = Happened::of(row, meta.fee_pips);
             let trade = if row.kind() == EventKind::Swap { Trade::of(now, row) } else { None };
             for (token, which) in [(meta.token0, Which::Token0), (meta.token1, Which::Token1)] {

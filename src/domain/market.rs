@@ -22,6 +22,7 @@ use std::{
 use alloy::primitives::Address;
 use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
 
+use candle::Lot;
 pub use candle::{Candle, RawPrice, Side, Trade};
 pub use interval::{Interval, Window};
 pub use kept::{Kept, KeptSeries};
@@ -151,7 +152,8 @@ impl Subject {
 /// Everything that is known of the trading of a pool, a token or a factory, as of its last event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Market {
-    series: [Series<Candle>; Interval::ALL.len()],
+    /// One for all pools that never traded: most.
+    series: Arc<[Series<Candle>; Interval::ALL.len()]>,
     pub periods: Periods,
     /// Since the first trade: bought, sold. Traders are not counted.
     totals: [Side; 2],
@@ -174,8 +176,10 @@ pub struct WindowStats {
 
 impl Default for Market {
     fn default() -> Self {
+        static NONE: LazyLock<Arc<[Series<Candle>; Interval::ALL.len()]>> =
+            LazyLock::new(|| Arc::new(Interval::ALL.map(Series::new)));
         Self {
-            series: Interval::ALL.map(Series::new),
+            series: NONE.clone(),
             periods: Periods::default(),
             totals: [Side::default(); 2],
             seen: HashTrieMapSync::new_sync(),
@@ -195,13 +199,13 @@ impl Market {
     /// Takes the next swap of the chain. Block times never fall.
     pub fn trade(&mut self, trade: &Trade) {
         let before = self.seen.get(&trade.trader).copied().unwrap_or_default();
-        let is_buy = trade.is_buy();
+        let (is_buy, mut lot) = (trade.is_buy(), Lot::new(trade));
         let [buys, sells] = &mut self.totals;
-        if is_buy { buys } else { sells }.add(trade, false);
+        if is_buy { buys } else { sells }.add(&lot, false);
         let last = if is_buy { before.buy } else { before.sell };
         let mut is_new_day = false;
-        for series in &mut self.series {
-            let began = series.trade(trade, last);
+        for series in Arc::make_mut(&mut self.series) {
+            let began = series.trade((trade.timestamp, trade.price), &mut lot, last);
             is_new_day |= began && series.interval == Interval::D1;
         }
         self.count(trade, before);
@@ -288,7 +292,7 @@ impl Market {
             return;
         };
         let keep_from = if interval == Interval::M1 { Window::H24.start_at(newest) } else { u64::MAX };
-        if let Some(series) = self.series.iter_mut().find(|series| series.interval == interval) {
+        if let Some(series) = Arc::make_mut(&mut self.series).iter_mut().find(|series| series.interval == interval) {
             series.forget_chunks(last, keep_from);
         }
     }
@@ -382,7 +386,7 @@ pub fn fold(trades: &[Trade], interval: Interval, before: Option<RawPrice>) -> V
         let traders = if trade.is_buy() { &mut buyers } else { &mut sellers };
         let is_new_trader = traders.insert(trade.trader);
         if let Some(candle) = candles.last_mut() {
-            candle.add(trade, is_new_trader);
+            candle.add(&mut Lot::new(trade), is_new_trader);
         }
         price = Some(trade.price);
     }

@@ -39,7 +39,7 @@ pub struct EventRow {
     /// What it moved, at the prices of the end of its block; `None` where nothing says what the tokens cost.
     pub usd: Option<Usd>,
     /// Of the pool's last row in a block: what the pool says about prices from then on, so that they can be told of every past block.
-    pub gauge: Option<Gauge>,
+    pub gauge: Option<Box<Gauge>>,
     pub enrichment: Option<Enrichment>,
 }
 
@@ -185,7 +185,7 @@ pub fn rows(events: &[Event], after: &[Option<StateAfter>]) -> Vec<EventRow> {
 pub fn set_gauges(rows: &mut [EventRow], gauge: impl Fn(&PoolId) -> Option<Gauge>) {
     let mut seen = HashSet::new();
     for row in rows.iter_mut().rev().filter(|row| row.after.is_some() && seen.insert(row.event.pool)) {
-        row.gauge = gauge(&row.event.pool);
+        row.gauge = gauge(&row.event.pool).map(Box::new);
     }
 }
 

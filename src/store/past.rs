@@ -135,7 +135,7 @@ impl Reader {
                 }
             }
         }
-        let gauge = |pool: &PoolId| -> Option<Gauge> { newest.get(pool)?.row.gauge };
+        let gauge = |pool: &PoolId| -> Option<Gauge> { newest.get(pool)?.row.gauge.as_deref().copied() };
         let prices = pin.live().with_routes(|routes| {
             let prices = routes.at(block.timestamp, gauge);
             tokens.iter().map(|token| prices.priced(token)).collect()

@@ -58,6 +58,9 @@ fn float(raw: U256, decimals: u8) -> f64 {
     format_units(raw, decimals).unwrap().parse().unwrap()
 }
 
+/// A pool's log: of a swap, what it moved.
+type Said = (usize, Option<[I256; 2]>);
+
 async fn world(devnet: &Devnet) -> World {
     let source = state::source(devnet);
     let mut oracle = Oracle::new(devnet);
@@ -67,7 +70,7 @@ async fn world(devnet: &Devnet) -> World {
     let addresses: Vec<String> =
         oracle.pools.iter().map(|pool| pool.address).chain([d.v2_factory, d.v3_factory]).map(|a| a.to_string()).collect();
     let filter = json!([{ "fromBlock": "0x0", "toBlock": "latest", "address": addresses }]);
-    let mut blocks: BTreeMap<u64, Vec<(usize, Option<[I256; 2]>)>> = BTreeMap::new();
+    let mut blocks: BTreeMap<u64, Vec<Said>> = BTreeMap::new();
     for log in devnet.rpc_call("eth_getLogs", filter).await.unwrap().as_array().unwrap() {
         let number = u64::from_str_radix(&log["blockNumber"].as_str().unwrap()[2..], 16).unwrap();
         let data: Bytes = log["data"].as_str().unwrap().parse().unwrap();

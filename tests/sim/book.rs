@@ -126,6 +126,31 @@ impl BookOracle {
         }
     }
 
+    /// The same without dollars: some rows are of a time when their source was not followed, and the book was made again since.
+    pub(crate) fn check_counts(&self, book: &Book) {
+        for (of, seen) in &self.events {
+            let market = book.market(of).unwrap_or_else(|| panic!("{of:?} is in the book"));
+            let days = market.periods.list(Interval::D1, 0, u64::MAX);
+            assert_eq!(days.iter().map(|day| day.events as usize).sum::<usize>(), seen.len(), "events of {of:?}");
+            let counts = |periods: Vec<Period>| periods.iter().map(|p| (p.start, p.events, p.swaps)).collect::<Vec<_>>();
+            let hours = market.periods.list(Interval::H1, 0, u64::MAX);
+            assert!(
+                hours.iter().rev().skip(1).all(|hour| hour.end != End::Unknown),
+                "every hour of {of:?} has an end: {hours:?}"
+            );
+            assert_eq!(counts(hours), counts(self.periods(of, Interval::H1)), "hours of {of:?}");
+            let Subject::Token(token) = of else { continue };
+            let mut naive = Market::default();
+            self.trades.get(token).into_iter().flatten().for_each(|trade| naive.trade(trade));
+            let traded = |market: &Market| {
+                let side = |side: &swaptide::domain::market::Side| (side.volume0, side.trades, side.traders);
+                let candles = market.candles(Interval::M1, 0, u64::MAX);
+                candles.iter().map(|c| (c.start, side(&c.buys), side(&c.sells))).collect::<Vec<_>>()
+            };
+            assert_eq!(traded(market), traded(&naive), "minutes of {of:?}");
+        }
+    }
+
     /// Some tokens have a price, or this proves little. How many candles with one.
     pub(crate) fn priced(&self) -> u64 {
         let known = |trade: &&Trade| trade.price != RawPrice::Unknown;

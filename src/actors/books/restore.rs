@@ -50,13 +50,13 @@ pub(in crate::actors) async fn restore(deps: &Deps, metas: &Metas, boot: &Boot, 
     let mut books = derive(deps, &mut teller, sources, anchor).await?;
     for record in boot.window.iter().filter(|record| record.block.number > anchor.number) {
         let record = deps.live.with_routes(|routes| teller.tell(routes, &books.book, record.clone()));
-        books.fold(&record, |row| meta(metas, row), true);
+        books.fold(&record, &of_rows(metas, &record), true);
     }
     Ok(books)
 }
 
-fn meta<'a>(metas: &'a Metas, row: &EventRow) -> Option<&'a PoolMeta> {
-    metas.get(&row.event.pool).map(Arc::as_ref)
+fn of_rows<'a>(metas: &'a Metas, record: &BlockRecord) -> Vec<Option<&'a PoolMeta>> {
+    record.rows.iter().map(|row| metas.get(&row.event.pool).map(Arc::as_ref)).collect()
 }
 
 fn is_untold(metas: &Metas, record: &BlockRecord) -> bool {
@@ -77,7 +77,7 @@ async fn resume(
             if is_untold(metas, &record) {
                 return Ok(Err(Untold));
             }
-            books.fold(&record, |row| meta(metas, row), false);
+            books.fold(&record, &of_rows(metas, &record), false);
         }
     }
     Ok(Ok(()))
@@ -89,7 +89,7 @@ fn window(metas: &Metas, books: &mut Books, boot: &Boot, anchor: BlockRef) -> Re
         if is_untold(metas, record) {
             return Err(Untold);
         }
-        books.fold(record, |row| meta(metas, row), true);
+        books.fold(record, &of_rows(metas, record), true);
     }
     Ok(())
 }
@@ -107,7 +107,7 @@ async fn derive(deps: &Deps, teller: &mut Teller<'_>, sources: BTreeSet<String>,
         deps.live.with_routes(|routes| {
             for record in records {
                 let record = teller.tell(routes, &books.book, record);
-                books.fold(&record, |row| meta(teller.metas, row), false);
+                books.fold(&record, &of_rows(teller.metas, &record), false);
             }
         });
         let candles = books.chunks();
@@ -121,6 +121,21 @@ async fn derive(deps: &Deps, teller: &mut Teller<'_>, sources: BTreeSet<String>,
         deps.history.write(WriteBatch { book, ..seed::batch(deps, anchor) }).await?;
     }
     Ok(books)
+}
+
+/// Everything that is due, as it was told where that was of the same hour.
+fn completed(mut new: Closing, told: Option<&Closing>) -> Closing {
+    let Some(told) = told.filter(|told| told.at == new.at) else { return new };
+    for end in &mut new.tokens {
+        if let Ok(at) = told.tokens.binary_search_by_key(&end.token, |end| end.token) {
+            *end = told.tokens.get(at).copied().unwrap_or(*end);
+        }
+    }
+    for (factory, locked) in &mut new.factories {
+        let known = told.factories.iter().find(|(known, _)| known == factory);
+        *locked = known.map_or(*locked, |(_, locked)| *locked);
+    }
+    new
 }
 
 /// Records in the order of the chain.
@@ -151,20 +166,26 @@ struct Teller<'a> {
 }
 
 impl Teller<'_> {
-    /// The record with what it tells; the pools are as of its end then.
+    /// The record with what it tells; the pools are as of its end then. What was told stays, the rest is worked out: of a time before a
+    /// source was added, its tokens.
     fn tell(&mut self, routes: &Routes, book: &Book, mut record: BlockRecord) -> BlockRecord {
+        if record.rows.is_empty() {
+            return record;
+        }
         let now = record.block.timestamp;
-        let due = book.due(now).filter(|_| record.told.is_none() && !record.rows.is_empty());
-        let closing = due.map(|due| {
+        let closing = book.due(now).map(|due| {
             let pools = self.metas.iter().filter_map(|(id, meta)| Some((meta.as_ref(), self.mark(id)?)));
             Closing::new(&due, &routes.at(due.at, |id| self.mark(id).map(|mark| mark.gauge)), pools)
         });
         record.rows.iter().for_each(|row| self.take(row));
-        if record.told.is_none() && !record.rows.is_empty() {
-            let prices = routes.at(now, |id| self.mark(id).map(|mark| mark.gauge));
-            let told = Told::new(&record.rows, |row| meta(self.metas, row), &prices, closing);
-            record.told = Some(Arc::new(told));
-        }
+        let told = match record.told.take() {
+            Some(told) => Told { closing: closing.map(|new| completed(new, told.closing.as_ref())), ..Told::clone(&told) },
+            None => {
+                let prices = routes.at(now, |id| self.mark(id).map(|mark| mark.gauge));
+                Told::new(of_rows(self.metas, &record).into_iter().flatten(), &prices, closing)
+            }
+        };
+        record.told = Some(Arc::new(told));
         record
     }
 
@@ -182,7 +203,7 @@ impl Teller<'_> {
         // What a pool held that is older than what is read is not among the rows.
         let held = if meta.creation().is_some() { Held::Nothing } else { Held::Unknown };
         let (gauge, held, after) = self.marks.entry(row.event.pool).or_insert((Gauge::default(), held, None));
-        *gauge = row.gauge.unwrap_or(*gauge);
+        *gauge = row.gauge.as_deref().copied().unwrap_or(*gauge);
         *after = row.after.or(*after);
         held.apply(&row.event.body);
     }

@@ -272,7 +272,9 @@ impl World {
         for steps in blocks {
             let (record, states) = self.next(steps);
             let mut book = self.books.last().cloned().unwrap_or_default();
-            book.fold(&record, |row| states.get(&row.event.pool).map(|(meta, ..)| meta.as_ref()));
+            let metas: Vec<_> =
+                record.rows.iter().map(|row| states.get(&row.event.pool).map(|(meta, ..)| meta.as_ref())).collect();
+            book.fold(&record, &metas);
             self.books.push(book);
             commit.update.extend.push(record.block);
             commit.extended.push(record.clone());
@@ -366,7 +368,7 @@ impl World {
                 let marks = stood.values().map(|(meta, image, ..)| (meta.as_ref(), image.mark()));
                 Closing::new(&due, &routes.at(due.at, gauges(stood)), marks)
             });
-            let told = Told::new(rows, meta, &routes.at(block.timestamp, gauges(states)), closing);
+            let told = Told::new(rows.iter().filter_map(meta), &routes.at(block.timestamp, gauges(states)), closing);
             (!rows.is_empty()).then(|| Arc::new(told))
         })
     }

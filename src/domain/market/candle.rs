@@ -115,6 +115,33 @@ impl Trade {
     }
 }
 
+/// A trade on its way through candles, from short ones to long ones: what is the same for all is worked out once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lot {
+    price: RawPrice,
+    volume0: U256,
+    volume1: U256,
+    usd: Option<Usd>,
+    is_buy: bool,
+    /// It was a new high of every shorter candle: whoever holds a shorter one has seen as much.
+    may_be_high: bool,
+    may_be_low: bool,
+}
+
+impl Lot {
+    pub(super) fn new(trade: &Trade) -> Self {
+        Self {
+            price: trade.price,
+            volume0: trade.amount0.unsigned_abs(),
+            volume1: trade.amount1.unsigned_abs(),
+            usd: trade.usd,
+            is_buy: trade.is_buy(),
+            may_be_high: true,
+            may_be_low: true,
+        }
+    }
+}
+
 /// What was traded in one direction. Raw units, without a sign.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Side {
@@ -136,12 +163,12 @@ impl Side {
         (self.unvalued == 0).then_some(self.usd)
     }
 
-    pub(super) fn add(&mut self, trade: &Trade, is_new_trader: bool) {
+    pub(super) fn add(&mut self, lot: &Lot, is_new_trader: bool) {
         // Saturating: only a token that is no token moves 2^256.
-        self.volume0 = self.volume0.saturating_add(trade.amount0.unsigned_abs());
-        self.volume1 = self.volume1.saturating_add(trade.amount1.unsigned_abs());
+        self.volume0 = self.volume0.saturating_add(lot.volume0);
+        self.volume1 = self.volume1.saturating_add(lot.volume1);
         self.trades = self.trades.saturating_add(1);
-        match trade.usd {
+        match lot.usd {
             Some(usd) => self.usd = self.usd.saturating_add(u128::from(usd.0)),
             None => self.unvalued = self.unvalued.saturating_add(1),
         }
@@ -180,17 +207,25 @@ impl Candle {
         Self { start, open: price, high: price, low: price, close: price, buys: Side::default(), sells: Side::default() }
     }
 
-    pub(super) fn add(&mut self, trade: &Trade, is_new_trader: bool) {
-        if trade.price.is_known() {
+    pub(super) fn add(&mut self, lot: &mut Lot, is_new_trader: bool) {
+        if lot.price.is_known() {
             if !self.close.is_known() {
                 // The first price that was ever told.
-                *self = Self { buys: self.buys, sells: self.sells, ..Self::empty(self.start, trade.price) };
+                *self = Self { buys: self.buys, sells: self.sells, ..Self::empty(self.start, lot.price) };
             }
-            self.high = self.high.higher(trade.price);
-            self.low = self.low.lower(trade.price);
-            self.close = trade.price;
+            if lot.may_be_high {
+                let high = self.high.higher(lot.price);
+                lot.may_be_high = high != self.high;
+                self.high = high;
+            }
+            if lot.may_be_low {
+                let low = self.low.lower(lot.price);
+                lot.may_be_low = low != self.low;
+                self.low = low;
+            }
+            self.close = lot.price;
         }
-        let side = if trade.is_buy() { &mut self.buys } else { &mut self.sells };
-        side.add(trade, is_new_trader);
+        let side = if lot.is_buy { &mut self.buys } else { &mut self.sells };
+        side.add(lot, is_new_trader);
     }
 }

@@ -1,5 +1,7 @@
 //! A market as it is kept: plain values, from which the same market is made again.
 
+use std::sync::Arc;
+
 use alloy::primitives::Address;
 
 use super::{
@@ -47,8 +49,7 @@ impl<C: Piece> KeptSeries<C> {
 
     fn restore(self, all: &mut [Series<C>]) {
         if let Some(series) = all.iter_mut().find(|series| series.interval == self.interval) {
-            series.closed = self.closed.into_iter().collect();
-            (series.known_from, series.open) = (self.known_from, self.open);
+            series.restore(self.known_from, self.closed, self.open);
         }
     }
 }
@@ -84,13 +85,17 @@ impl Market {
     pub fn restored(kept: Kept, timestamp: u64) -> Self {
         let periods = Periods::seeded(kept.after, kept.held);
         let mut market = Self { totals: kept.totals, periods, ..Self::default() };
-        kept.series.into_iter().for_each(|from| from.restore(&mut market.series));
+        if kept.series.iter().any(|from| from.open.is_some()) {
+            let series = Arc::make_mut(&mut market.series);
+            kept.series.into_iter().for_each(|from| from.restore(series));
+        }
         kept.periods.into_iter().for_each(|from| from.restore(market.periods.series_mut()));
         let newest = market.series(Interval::M1).and_then(|series| series.open);
         if let Some(newest) = newest {
-            for series in market.series.iter_mut().filter(|series| !series.interval.is_stored()) {
+            let all = Arc::make_mut(&mut market.series);
+            for series in all.iter_mut().filter(|series| !series.interval.is_stored()) {
                 let start = series.interval.start_of(timestamp);
-                series.open = Some(Candle::empty(start, newest.close));
+                series.begin(Candle::empty(start, newest.close));
                 series.known_from = series.interval.end_of(start);
             }
         }

@@ -139,9 +139,8 @@ impl Periods {
     /// An event of a token or of a factory.
     pub fn count(&mut self, timestamp: u64, event: &Happened) {
         for series in &mut self.series {
-            let start = series.interval.start_of(timestamp);
-            if series.open.as_ref().is_none_or(|open| open.start < start)
-                && let Some(before) = series.open.replace(Period::new(start))
+            if series.is_over(timestamp)
+                && let Some(before) = series.begin(Period::new(series.interval.start_of(timestamp)))
             {
                 series.closed.push_back_mut(before);
             }

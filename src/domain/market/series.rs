@@ -2,7 +2,7 @@
 
 use rpds::VectorSync;
 
-use super::{CHUNK, Candle, Interval, KEPT, Trade};
+use super::{CHUNK, Candle, Interval, KEPT, RawPrice, candle::Lot};
 
 /// A candle, or a period.
 pub trait Piece: Copy {
@@ -26,11 +26,32 @@ pub(super) struct Series<C> {
     /// Pieces that begin here or later are all known: 0, where nothing was let go of.
     pub(super) known_from: u64,
     pub(super) open: Option<C>,
+    /// Where the next one begins: nothing is divided while one goes on.
+    until: u64,
 }
 
 impl<C: Piece> Series<C> {
     pub(super) fn new(interval: Interval) -> Self {
-        Self { interval, closed: VectorSync::new_sync(), gone: 0, known_from: 0, open: None }
+        Self { interval, closed: VectorSync::new_sync(), gone: 0, known_from: 0, open: None, until: 0 }
+    }
+
+    /// As they were kept.
+    pub(super) fn restore(&mut self, known_from: u64, closed: Vec<C>, open: Option<C>) {
+        (self.known_from, self.closed) = (known_from, closed.into_iter().collect());
+        if let Some(open) = open {
+            self.begin(open);
+        }
+    }
+
+    /// Gives the one before.
+    pub(super) fn begin(&mut self, piece: C) -> Option<C> {
+        self.until = self.interval.end_of(piece.start());
+        self.open.replace(piece)
+    }
+
+    /// The one under way ends before, or there is none.
+    pub(super) fn is_over(&self, timestamp: u64) -> bool {
+        self.open.is_none() || timestamp >= self.until
     }
 
     /// Whole chunks that end after `stored`.
@@ -72,17 +93,16 @@ impl<C: Piece> Series<C> {
 
 impl Series<Candle> {
     /// `last`: when the address traded in this direction before. `true`: a candle began.
-    pub(super) fn trade(&mut self, trade: &Trade, last: u64) -> bool {
-        let start = self.interval.start_of(trade.timestamp);
-        let began = self.open.as_ref().is_none_or(|open| open.start < start);
+    pub(super) fn trade(&mut self, (timestamp, price): (u64, RawPrice), lot: &mut Lot, last: u64) -> bool {
+        let began = self.is_over(timestamp);
         if began {
-            let price = self.open.as_ref().map_or(trade.price, |before| before.close);
-            if let Some(before) = self.open.replace(Candle::empty(start, price)) {
+            let price = self.open.as_ref().map_or(price, |before| before.close);
+            if let Some(before) = self.begin(Candle::empty(self.interval.start_of(timestamp), price)) {
                 self.close(before);
             }
         }
         if let Some(open) = &mut self.open {
-            open.add(trade, last == 0 || last < start);
+            open.add(lot, last == 0 || last < open.start);
         }
         began
     }

@@ -332,7 +332,7 @@ impl Rng {
         let gauge = after
             .filter(|_| self.chance(50))
             .map(|after| Gauge::of_row(&after, self.u128(), kept(self), self.below(2_000_000_000)));
-        EventRow { event: Event { pool, body, raw }, sync_log_index, after, usd, gauge, enrichment }
+        EventRow { event: Event { pool, body, raw }, sync_log_index, after, usd, gauge: gauge.map(Box::new), enrichment }
     }
 
     pub(crate) fn rows(&mut self, count: u64, first_log_index: u64) -> Vec<EventRow> {

@@ -56,7 +56,7 @@ impl Oracle {
                     Some(known) => {
                         known.after = known.after.or(row.after);
                         known.usd = known.usd.or(row.usd);
-                        known.gauge = known.gauge.or(row.gauge);
+                        known.gauge = known.gauge.take().or(row.gauge.clone());
                         known.enrichment = known.enrichment.or(row.enrichment);
                     }
                     None => stored.rows.push(row.clone()),

@@ -93,7 +93,7 @@ fn fill(chain: ChainId, block: &BlockRef, row: &EventRow, lacks: Lacks) -> Vec<D
     if let Some(after) = row.after.as_ref().filter(|_| lacks.after) {
         fill("state_after", doc! { "state_after": binary(codec::encode_after(after, &row.event.raw)) });
     }
-    if let Some(gauge) = row.gauge.as_ref().filter(|_| lacks.gauge) {
+    if let Some(gauge) = row.gauge.as_deref().filter(|_| lacks.gauge) {
         fill("gauge", doc! { "gauge": binary(codec::encode_gauge(gauge)) });
     }
     if let Some(usd) = row.usd.filter(|_| lacks.usd) {

@@ -316,7 +316,8 @@ pub(super) fn read_event(document: &RawDocument) -> Result<EventAt> {
         tx_index: whole("tx_index", found.tx_index)?,
         log_index: place.log_index,
     };
-    let gauge = found.gauge.zip(after.as_ref()).map(|(bytes, after)| codec::decode_gauge(bytes, after)).transpose()?;
+    let gauge =
+        found.gauge.zip(after.as_ref()).map(|(bytes, after)| codec::decode_gauge(bytes, after).map(Box::new)).transpose()?;
     let usd = found.usd.map(|micro| Usd(micro.cast_unsigned()));
     let row = EventRow { event: Event { pool, body, raw }, sync_log_index: found.sync_log_index, after, usd, gauge, enrichment };
     Ok(EventAt { chain, block, row, canonical: whole("canonical", found.canonical)? })

@@ -90,7 +90,7 @@ pub(super) fn event(chain: ChainId, row: &Row<'_>) -> Result<EventAt> {
     };
     let usd = row.get::<_, Option<i64>>(17)?.map(|micro| Usd(micro.cast_unsigned()));
     let gauge = match (row.get_ref(18)?.as_blob_or_null().map_err(rusqlite::Error::from)?, &after) {
-        (Some(bytes), Some(after)) => Some(codec::decode_gauge(bytes, after)?),
+        (Some(bytes), Some(after)) => Some(Box::new(codec::decode_gauge(bytes, after)?)),
         _ => None,
     };
     let raw =

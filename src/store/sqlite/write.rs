@@ -287,7 +287,7 @@ impl Writing<'_, '_> {
             enrichment.map(|e| e.gas_used.cast_signed()),
             enrichment.map(|e| e.gas_price_wei.to_be_bytes::<32>()),
             row.usd.map(|usd| usd.0.cast_signed()),
-            row.gauge.as_ref().map(codec::encode_gauge),
+            row.gauge.as_deref().map(codec::encode_gauge),
         ])?;
         let touched = self.touched.entry(pool).or_insert((number, number));
         *touched = (touched.0.min(number), touched.1.max(number));
