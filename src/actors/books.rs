@@ -23,6 +23,16 @@ use crate::{
     store::view::Snapshots,
 };
 
+/// No source is called so.
+const PARTIAL: &str = "partial";
+/// Of a snapshot, for each row since the last one: it is of two tokens and a factory.
+const ROW_MARKETS: u32 = 3;
+/// However little a snapshot pays: after so many rows, or so many occasions, there is one, so that candles go to the store.
+const ROWS_MAX: u32 = 200_000;
+const OCCASIONS_MAX: u32 = 16;
+/// Of markets that are written at once where all of them are.
+const WRITE_BYTES: usize = 32 * 1024 * 1024;
+
 #[derive(Default)]
 pub(super) struct Books {
     pub(super) book: Book,
@@ -33,6 +43,8 @@ pub(super) struct Books {
     /// Sources whose pools are in it from the beginning on.
     sources: BTreeSet<String>,
     events_since_snapshot: u32,
+    /// Snapshots that did not pay.
+    put_off: u32,
 }
 
 impl Books {
@@ -52,6 +64,11 @@ impl Books {
         self.book.fold(record, metas);
         let events = u32::try_from(record.rows.len()).unwrap_or(u32::MAX);
         self.events_since_snapshot = self.events_since_snapshot.saturating_add(events);
+    }
+
+    /// It has pools in it only since they joined, or lacks what was not told: the next start makes it again.
+    pub(super) fn mark_partial(&mut self) {
+        self.sources.insert(PARTIAL.to_owned());
     }
 
     /// As it was before these blocks, newest first.
@@ -75,10 +92,10 @@ impl Books {
         self.book.change(&of, |market| market.forget_stored(track, last));
     }
 
-    /// Whole chunks of all markets, as far as they were not given before.
-    fn chunks(&mut self) -> Vec<ChunkOf> {
+    /// Whole chunks of markets that changed since, as far as they were not given before.
+    fn chunks(&mut self, since: &Book) -> Vec<ChunkOf> {
         let mut chunks = Vec::new();
-        for (of, market) in self.book.markets() {
+        for (of, market) in self.book.changed_since(since) {
             let given = self.shelves.entry(*of).or_default().give(market);
             chunks.extend(given.into_iter().map(|chunk| ChunkOf { of: *of, chunk }));
         }
@@ -94,12 +111,29 @@ impl Books {
         }
     }
 
-    /// All of it, at a final block: the store has it from now on.
-    fn all(&mut self, at: BlockRef) -> BookSnapshot {
-        let markets = self.book.markets().map(|(of, market)| (*of, market.clone())).collect();
+    /// All of it, at a final block, in parts that a store can write at once: the last makes it whole. The store has it from then on.
+    fn all(&mut self, at: BlockRef) -> Vec<BookSnapshot> {
+        let snapshot = |sources: &BTreeSet<String>| BookSnapshot {
+            block: at,
+            hour: self.book.hour(),
+            sources: sources.clone(),
+            markets: BTreeMap::new(),
+        };
+        let partial: BTreeSet<String> = [PARTIAL.to_owned()].into();
+        let mut parts = vec![snapshot(&partial)];
+        let mut bytes = 0_usize;
+        for (of, market) in self.book.markets() {
+            bytes = bytes.saturating_add(market.weight());
+            if bytes > WRITE_BYTES {
+                bytes = market.weight();
+                parts.push(snapshot(&partial));
+            }
+            parts.last_mut().iter_mut().for_each(|part| drop(part.markets.insert(*of, market.clone())));
+        }
+        parts.last_mut().iter_mut().for_each(|last| last.sources = self.sources.clone());
         self.given = self.book.clone();
         self.events_since_snapshot = 0;
-        BookSnapshot { block: at, hour: self.book.hour(), sources: self.sources.clone(), markets }
+        parts
     }
 
     /// What changed, if it is time. `at` is final; `later` are the canonical blocks above it, newest first.
@@ -110,9 +144,12 @@ impl Books {
         }
         let book = self.before_all(later).unwrap_or_else(|| self.book.clone());
         let weight = || book.changed_since(&self.given).map(|(_, market)| market.weight()).sum();
-        if !which.holds(events, weight) {
+        let is_forced = events >= ROWS_MAX || (which == Due::Changed && self.put_off >= OCCASIONS_MAX);
+        if !is_forced && !which.holds(events.saturating_mul(ROW_MARKETS), weight) {
+            self.put_off = self.put_off.saturating_add(u32::from(which == Due::Changed));
             return;
         }
+        self.put_off = 0;
         let markets: BTreeMap<Subject, Arc<Market>> =
             book.changed_since(&self.given).map(|(of, market)| (*of, market.clone())).collect();
         for (of, market) in &markets {

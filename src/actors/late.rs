@@ -337,6 +337,7 @@ impl Follower {
         }
         tracing::info!(dex = spec.name, pools = ids.len(), "an added source has caught up, and is followed from now on");
         let name = sources::name(&spec);
+        self.table.borrow_mut().books.mark_partial();
         deps.joined.add(spec);
         let mut cursors = self.sources(self.reconciler.anchor().number);
         cursors.push((sources::late_name(&name), 0));

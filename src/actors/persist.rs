@@ -84,13 +84,10 @@ async fn run(deps: Arc<Deps>, flush: CancellationToken) -> Result<(), StoreError
         }
     }
     let boot = retrying(&deps, &flush, async || deps.history.boot(deps.chain).await).await?;
-    let mut writer = Writer {
-        durable: boot.window.iter().map(|r| (r.block.number, r.block.hash)).collect(),
-        head: boot.head.map(|b| (b.number, b.hash)),
-        reverts: 0,
-        last_purge: Instant::now(),
-        deps,
-    };
+    let (durable, head) =
+        (boot.window.iter().map(|r| (r.block.number, r.block.hash)).collect(), boot.head.map(|b| (b.number, b.hash)));
+    drop(boot);
+    let mut writer = Writer { durable, head, reverts: 0, last_purge: Instant::now(), deps };
     loop {
         let flushing = flush.is_cancelled();
         writer.write_all(&flush).await?;

@@ -17,7 +17,7 @@ use crate::{
     domain::{
         block::BlockRef,
         image::{Held, PoolImage},
-        market::{Market, RawPrice, Subject},
+        market::{Happened, Market, RawPrice, Subject},
         pool::{PoolId, PoolMeta},
         record::{EventRow, PoolSnapshot},
     },
@@ -175,7 +175,7 @@ impl Table {
 
     /// A row of a block, in the order of the chain.
     pub(super) fn trade(&mut self, block: &BlockRef, row: &EventRow, keep_undo: bool) {
-        let counts = !row.event.body.is_of_manager();
+        let counts = Happened::counts(row);
         let Some(entry) = self.entries.get_mut(&row.event.pool).filter(|_| counts) else { return };
         if keep_undo {
             self.markets_before.remember(block.hash, row.event.pool, &entry.trading.market);

@@ -93,9 +93,10 @@ struct StepView<'a> {
 impl<'a> StepView<'a> {
     /// A pool when so many blocks were over. One that was given up stands where it was, and is nothing to others.
     fn mark(&self, id: &PoolId, blocks: usize) -> Option<Mark> {
+        let entry = self.entries.get(id).filter(|entry| !entry.faulted)?;
         match self.after.marks.get(id) {
             Some(touched) => touched.after(blocks),
-            None => self.entries.get(id).filter(|entry| !entry.faulted).map(|entry| entry.image.mark()),
+            None => Some(entry.image.mark()),
         }
     }
 

@@ -111,6 +111,16 @@ pub struct Due {
     pub factories: Vec<Address>,
 }
 
+impl Due {
+    /// All of it was told.
+    #[must_use]
+    pub fn is_in(&self, told: Option<&Closing>) -> bool {
+        let Some(told) = told.filter(|told| told.at == self.at) else { return false };
+        self.tokens.iter().all(|token| told.tokens.iter().any(|end| end.token == *token))
+            && self.factories.iter().all(|factory| told.factories.iter().any(|(told, _)| told == factory))
+    }
+}
+
 /// The markets of tokens and factories as of a block.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Book {
@@ -188,7 +198,8 @@ impl Book {
 
     /// The next block of the chain; `metas` are the pools of its rows. Rows of pools that are not known are left out.
     pub fn fold(&mut self, record: &BlockRecord, metas: &[Option<&PoolMeta>]) {
-        if record.rows.is_empty() {
+        // Of pools that are none of ours, at least not yet: no hour of ours is over.
+        if metas.iter().all(Option::is_none) {
             return;
         }
         let now = record.block.timestamp;
@@ -204,9 +215,8 @@ impl Book {
             }
         }
         self.hour = Interval::H1.start_of(now);
-        // What a position manager says of a token of its own, the pool has said before.
         let known = record.rows.iter().zip(metas).filter_map(|(row, meta)| Some((row, (*meta)?)));
-        for (row, meta) in known.filter(|(row, _)| !row.event.body.is_of_manager()) {
+        for (row, meta) in known.filter(|(row, _)| Happened::counts(row)) {
             let happened = Happened::of(row, meta.fee_pips);
             let trade = if row.kind() == EventKind::Swap { Trade::of(now, row) } else { None };
             for (token, which) in [(meta.token0, Which::Token0), (meta.token1, Which::Token1)] {

@@ -58,18 +58,19 @@ impl Held {
         }
     }
 
+    /// The same for whoever sees rows alone. `stands`: the pool's price was known before. A pool with ticks that had none yet holds nothing; if
+    /// tokens flow nevertheless, its beginning is not among the rows.
+    pub fn follow(&mut self, stands: bool, event: &EventBody) {
+        if !stands && flows(event) {
+            *self = Self::Unknown;
+        }
+        self.apply(event);
+    }
+
     /// Moves it over an event that did fit the pool.
     pub fn apply(&mut self, event: &EventBody) {
-        let flows = matches!(
-            event,
-            EventBody::V3Mint { .. }
-                | EventBody::V3Swap { .. }
-                | EventBody::V3Flash { .. }
-                | EventBody::V3Collect { .. }
-                | EventBody::V3CollectProtocol { .. }
-        );
         // A burn moves nothing: what it frees goes out by a later collect.
-        if let (true, Some((held0, held1)), Some((amount0, amount1))) = (flows, self.amounts(), event.amounts()) {
+        if let (true, Some((held0, held1)), Some((amount0, amount1))) = (flows(event), self.amounts(), event.amounts()) {
             let moved = |held: U256, by: alloy::primitives::I256| {
                 let size = by.unsigned_abs();
                 // Only a token that is no token pays out what it never got.
@@ -78,6 +79,17 @@ impl Held {
             *self = Self::Amounts(moved(held0, amount0), moved(held1, amount1));
         }
     }
+}
+
+fn flows(event: &EventBody) -> bool {
+    matches!(
+        event,
+        EventBody::V3Mint { .. }
+            | EventBody::V3Swap { .. }
+            | EventBody::V3Flash { .. }
+            | EventBody::V3Collect { .. }
+            | EventBody::V3CollectProtocol { .. }
+    )
 }
 
 impl PoolImage {

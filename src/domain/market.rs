@@ -214,8 +214,7 @@ impl Market {
 
     /// A pool's next event, in the order of the chain.
     pub fn take(&mut self, timestamp: u64, row: &EventRow, fee_pips: u32) {
-        // What a position manager says of a token of its own, the pool has said before.
-        if row.event.body.is_of_manager() {
+        if !Happened::counts(row) {
             return;
         }
         self.periods.take(timestamp, row, fee_pips);

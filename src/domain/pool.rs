@@ -1,7 +1,9 @@
 //! A pool's state as a fold over its events: no call to the contract is ever needed to follow it.
 
+pub mod exchange;
 pub mod fees;
 pub mod math;
+pub mod step;
 pub mod swap;
 
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};

@@ -17,7 +17,7 @@ use crate::domain::{
     block::BlockRef,
     market::{Candle, Period},
     pool::PoolMeta,
-    record::{BlockRecord, EventAt},
+    record::{BlockRecord, BookSnapshot, EventAt},
 };
 
 /// Hands every write to `write`, which may delay it, refuse it, or lose its answer; everything else goes straight through.
@@ -68,6 +68,10 @@ where
 
     fn boot(&self, chain: ChainId) -> BoxFuture<'_, Result<Boot, StoreError>> {
         self.inner.boot(chain)
+    }
+
+    fn book(&self, chain: ChainId) -> BoxFuture<'_, Result<Option<BookSnapshot>, StoreError>> {
+        self.inner.book(chain)
     }
 
     fn replay(&self, chain: ChainId, pools: Vec<PoolMeta>) -> BoxFuture<'_, Result<Vec<PoolReplay>, StoreError>> {

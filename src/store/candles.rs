@@ -66,12 +66,23 @@ impl Reader {
     pub(super) async fn joined(&self, pin: &Pin, query: CandleQuery) -> Result<Joined, ReadError> {
         let now = pin.head().block.ok_or(ReadError::Starting)?.timestamp;
         let none = Joined { candles: Vec::new(), before: None, source: DataSource::Memory, stretch: (0, 0) };
-        let Some((from, to)) = stretch(&query, now) else { return Ok(none) };
+        let Some((mut from, to)) = stretch(&query, now) else { return Ok(none) };
         let Some(market) = pin.market(&query.of) else { return Ok(none) };
         let interval = query.interval;
         let known_from = market.known_from(interval);
-        let is_kept = interval.retention_seconds().is_none_or(|kept| from >= now.saturating_sub(kept));
-        let (candles, before, source) = if from >= known_from && (known_from == 0 || !query.fill || from > known_from) {
+        let is_pool = matches!(query.of, Subject::Pool(_));
+        if !is_pool {
+            // What a token cost at each block is not told again.
+            let kept_from = if interval.is_stored() { first_kept(interval, now) } else { known_from };
+            if from < kept_from && query.from.is_some() {
+                return Err(ReadError::NotKept { from: kept_from });
+            }
+            from = from.max(kept_from);
+        }
+        let is_kept = from >= first_kept(interval, now);
+        // The price before the first that memory has is in the store, where there are any.
+        let has_before = known_from == 0 || !query.fill || from > known_from || !(is_pool || interval.is_stored());
+        let (candles, before, source) = if from >= known_from && has_before {
             (market.candles(interval, from, to), market.price_before(interval, from), DataSource::Memory)
         } else if interval.is_stored() && is_kept {
             let of = query.of;
@@ -85,9 +96,7 @@ impl Reader {
             let read = self.trades(pin, pool, from, to).await?;
             (fold(&read.trades, interval, read.before), read.before, read.source)
         } else {
-            // What a token cost at each block is not told again.
-            let kept = interval.retention_seconds().filter(|_| interval.is_stored()).map(|kept| now.saturating_sub(kept));
-            return Err(ReadError::NotKept { from: kept.unwrap_or(known_from) });
+            return Err(ReadError::NotKept { from: known_from });
         };
         Ok(Joined { candles, before, source, stretch: (from, to) })
     }
@@ -139,6 +148,14 @@ struct Trades {
     trades: Vec<Trade>,
     before: Option<RawPrice>,
     source: DataSource,
+}
+
+/// Where the oldest candle begins whose retention is not over.
+fn first_kept(interval: Interval, now: u64) -> u64 {
+    let Some(kept) = interval.retention_seconds() else { return 0 };
+    let floor = now.saturating_sub(kept);
+    let start = interval.start_of(floor);
+    if start < floor { interval.end_of(start) } else { start }
 }
 
 /// Both ends are beginnings of candles; nothing after the candle under way.

@@ -107,8 +107,6 @@ pub struct Boot {
     pub sources: Vec<(String, u64)>,
     /// Canonical blocks above (and including) finalized with their rows, ascending: the undo window.
     pub window: Vec<BlockRecord>,
-    /// Markets of tokens and factories, all of them. `None`: there are none, or an older version wrote the database.
-    pub book: Option<BookSnapshot>,
 }
 
 /// A pool's newest snapshot, and its canonical rows after it in chain order.
@@ -161,6 +159,9 @@ pub trait History: Send + Sync + 'static {
     fn take_fence(&self, owner: &str) -> BoxFuture<'_, Result<u64, StoreError>>;
 
     fn boot(&self, chain: ChainId) -> BoxFuture<'_, Result<Boot, StoreError>>;
+
+    /// Markets of tokens and factories, all of them. `None`: there are none, or an older version wrote the database.
+    fn book(&self, chain: ChainId) -> BoxFuture<'_, Result<Option<BookSnapshot>, StoreError>>;
 
     /// Snapshot and rows of each of these pools, in the order asked.
     fn replay(&self, chain: ChainId, pools: Vec<PoolMeta>) -> BoxFuture<'_, Result<Vec<PoolReplay>, StoreError>>;

@@ -91,15 +91,14 @@ impl Reader {
                 let Some(view) = pin.pool(&id) else { return Ok(Periods { periods: Vec::new(), source }) };
                 let mut prices = [HashMap::new(), HashMap::new()];
                 for (prices, token) in prices.iter_mut().zip([view.meta.token0, view.meta.token1]) {
-                    let (ends, from) = self.token_ends(pin, token, span).await?;
+                    let (ends, from) = self.token_prices(pin, token, span).await?;
                     told(from);
-                    *prices = ends.into_iter().map(|(start, standing)| (start, standing.price)).collect();
+                    *prices = ends;
                 }
-                let stands = |period: &Period| of_pool(period, &prices);
-                periods.iter().map(stands).collect::<Vec<_>>()
+                periods.iter().map(|period| of_pool(period, &prices)).collect::<Vec<_>>()
             }
             Subject::Token(_) | Subject::Factory(_) => {
-                let now = live(pin, of);
+                let now = under_way(pin, interval, &periods).and_then(|hour| Some((hour, stands(pin, of, hour)?)));
                 periods.iter().map(|period| of_end(period, interval, now.as_ref())).collect()
             }
         };
@@ -129,18 +128,30 @@ impl Reader {
         Ok((periods, self.history().source()))
     }
 
-    /// How a token stood, by the beginnings of hours or days.
-    async fn token_ends(
+    /// What a token cost at their ends, by the beginnings of hours or days.
+    async fn token_prices(
         &self,
         pin: &Pin,
         token: Address,
         span: PeriodQuery,
-    ) -> Result<(HashMap<u64, Standing>, DataSource), ReadError> {
+    ) -> Result<(HashMap<u64, Option<Dollars>>, DataSource), ReadError> {
         let of = Subject::Token(token);
         let (periods, source) = self.bare(pin, PeriodQuery { of, newest_first: false, ..span }).await?;
-        let now = live(pin, of);
-        let ends = periods.iter().map(|period| (period.start, of_end(period, span.interval, now.as_ref())));
-        Ok((ends.collect(), source))
+        let hour = under_way(pin, span.interval, &periods);
+        let now = hour.and_then(|hour| pin.prices_at(last_second(pin, hour)?, |prices| prices.price(&token)));
+        let price = |period: &Period| match period.end {
+            End::Token { price, .. } => price,
+            _ => now.filter(|_| hour.is_some_and(|hour| span.interval.start_of(hour) == period.start)),
+        };
+        Ok((periods.iter().map(|period| (period.start, price(period))).collect(), source))
+    }
+
+    /// How many there are: at least so many, if there are more than `query.limit`.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn count_periods(&self, pin: &Pin, query: PeriodQuery) -> Result<usize, ReadError> {
+        Ok(self.bare(pin, query).await?.0.len())
     }
 }
 
@@ -179,20 +190,28 @@ fn of_end(period: &Period, interval: Interval, now: Option<&(u64, End)>) -> Stan
     }
 }
 
-/// The hour of the newest event, and how a token or a factory stands in it: as it will when the hour is over, or does now.
-fn live(pin: &Pin, of: Subject) -> Option<(u64, End)> {
+/// The hour of the newest event, where one of these periods is of it and has no end yet.
+fn under_way(pin: &Pin, interval: Interval, periods: &[Period]) -> Option<u64> {
     let hour = pin.head().book.hour();
-    let at = Interval::H1.end_of(hour).saturating_sub(1).min(pin.head().block?.timestamp);
+    let last = periods.iter().rfind(|period| period.start == interval.start_of(hour))?;
+    (last.end == End::Unknown).then_some(hour)
+}
+
+/// When everything is valued: when the hour is over, or now.
+fn last_second(pin: &Pin, hour: u64) -> Option<u64> {
+    Some(Interval::H1.end_of(hour).saturating_sub(1).min(pin.head().block?.timestamp))
+}
+
+/// How a token or a factory stands: goes over all pools.
+fn stands(pin: &Pin, of: Subject, hour: u64) -> Option<End> {
     let (tokens, factories) = match of {
         Subject::Token(token) => (vec![token], Vec::new()),
         Subject::Factory(factory) => (Vec::new(), vec![factory]),
         Subject::Pool(_) => return None,
     };
-    let closing = pin.closing(&Due { at, tokens, factories });
-    let Closing { tokens, factories, .. } = closing;
+    let Closing { tokens, factories, .. } = pin.closing(&Due { at: last_second(pin, hour)?, tokens, factories });
     let token = tokens.first().map(|token| End::Token { price: token.price, locked: token.locked });
-    let end = token.or(factories.first().map(|(_, locked)| End::Factory { locked: *locked }))?;
-    Some((hour, end))
+    token.or(factories.first().map(|(_, locked)| End::Factory { locked: *locked }))
 }
 
 /// Candles in the order of their beginnings, and the price in between.

@@ -1,6 +1,6 @@
 //! A reader's hold on one epoch.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use alloy::primitives::Address;
 use tokio::time::Instant;
@@ -73,9 +73,8 @@ impl Pin {
         let pools = self.pools();
         // One that was given up stands where it was, and is nothing to others.
         let counted = || pools.iter().filter(|view| view.status != PoolStatus::Faulted);
-        let gauges: HashMap<PoolId, Gauge> = counted().map(|view| (view.meta.id, view.image.gauge)).collect();
         let marks = counted().map(|view| (view.meta.as_ref(), view.image.mark()));
-        self.live.with_routes(|routes| Closing::new(due, &routes.at(due.at, |id| gauges.get(id).copied()), marks))
+        self.prices_at(due.at, |prices| Closing::new(due, prices, marks))
     }
 
     #[must_use]
@@ -90,10 +89,14 @@ impl Pin {
 
     /// Prices at this epoch's block. `None` before the first.
     pub fn with_prices<T>(&self, look: impl FnOnce(&Prices<'_, &dyn Fn(&PoolId) -> Option<Gauge>>) -> T) -> Option<T> {
-        let now = self.head.block?.timestamp;
+        Some(self.prices_at(self.head.block?.timestamp, look))
+    }
+
+    /// The same at another time: pools as they stand, and for how long.
+    pub fn prices_at<T>(&self, time: u64, look: impl FnOnce(&Prices<'_, &dyn Fn(&PoolId) -> Option<Gauge>>) -> T) -> T {
         // One that was given up stands where it was; it prices nothing.
         let gauge = |id: &PoolId| self.pool(id).filter(|view| view.status != PoolStatus::Faulted).map(|view| view.image.gauge);
-        Some(self.live.with_routes(|routes| look(&routes.at(now, &gauge as &dyn Fn(&PoolId) -> Option<Gauge>))))
+        self.live.with_routes(|routes| look(&routes.at(time, &gauge as &dyn Fn(&PoolId) -> Option<Gauge>)))
     }
 
     /// The block at which this pool's state is true.

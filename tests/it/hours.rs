@@ -21,11 +21,6 @@ const OTHERS: [&str; 3] = [
     "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef",
     "0x8c5be1e5ebec7d5bd14f71427d1e84f3dd0314c0f7b2291e5b200ac8c7c3b925",
 ];
-const CREATED: [&str; 2] = [
-    "0x0d3648bd0f6ba80134a33ba9275ac585d9d315f0ad8355cddefde31afa28d0e9",
-    "0x783cca1c0412dd0d695e784568c96da2e9c22ff989357a2e8b1d9b2b4e6b7118",
-];
-
 /// An event of a pool, as the node has it.
 struct Happened {
     time: u64,
@@ -65,10 +60,8 @@ async fn world(devnet: &Devnet) -> World {
     let source = state::source(devnet);
     let mut oracle = Oracle::new(devnet);
     let metas: Vec<_> = oracle.pools.iter().map(|pool| meta(devnet, pool)).collect();
-    let d = &devnet.deployment;
     let of = |a: &Address| oracle.pools.iter().position(|pool| pool.address == *a);
-    let addresses: Vec<String> =
-        oracle.pools.iter().map(|pool| pool.address).chain([d.v2_factory, d.v3_factory]).map(|a| a.to_string()).collect();
+    let addresses: Vec<String> = oracle.pools.iter().map(|pool| pool.address.to_string()).collect();
     let filter = json!([{ "fromBlock": "0x0", "toBlock": "latest", "address": addresses }]);
     let mut blocks: BTreeMap<u64, Vec<Said>> = BTreeMap::new();
     for log in devnet.rpc_call("eth_getLogs", filter).await.unwrap().as_array().unwrap() {
@@ -77,11 +70,7 @@ async fn world(devnet: &Devnet) -> World {
         let word = |i: usize| U256::from_be_slice(&data[32 * i..32 * (i + 1)]);
         let signed = |i: usize| I256::from_raw(word(i));
         let topic = log["topics"][0].as_str().unwrap();
-        let pool = match CREATED.iter().position(|created| *created == topic) {
-            // The pair is the first word, the pool of V3 the second.
-            Some(at) => of(&Address::from_word(B256::from(word(at)))),
-            None => of(&log["address"].as_str().unwrap().parse().unwrap()),
-        };
+        let pool = of(&log["address"].as_str().unwrap().parse().unwrap());
         let (Some(pool), false) = (pool, OTHERS.contains(&topic)) else { continue };
         let swap = match topic {
             SWAP_V2 => Some([signed(0) - signed(2), signed(1) - signed(3)]),

@@ -9,7 +9,7 @@ use swaptide::domain::{
     dollars::{Dollars, Routes, Usd, Which},
     event::EventKind,
     image::PoolImage,
-    market::{End, Interval, Market, Period, RawPrice, Subject, Trade},
+    market::{Candle, End, Interval, KeptSeries, Market, Period, RawPrice, Subject, Trade},
     pool::{PoolId, PoolMeta},
     record::EventRow,
 };
@@ -64,7 +64,7 @@ impl BookOracle {
         row: &EventRow,
         price: impl Fn(&Address) -> Option<Dollars>,
     ) {
-        if row.event.body.is_of_manager() {
+        if row.event.body.is_of_manager() || row.kind() == EventKind::PoolCreated {
             return;
         }
         let swap = (row.kind() == EventKind::Swap).then(|| (row.usd, u128::from(meta.fee_pips)));
@@ -130,6 +130,10 @@ impl BookOracle {
     pub(crate) fn check_counts(&self, book: &Book) {
         for (of, seen) in &self.events {
             let market = book.market(of).unwrap_or_else(|| panic!("{of:?} is in the book"));
+            let prices = |series: &[KeptSeries<Candle>]| -> usize {
+                let all = series.iter().flat_map(|series| series.closed.iter().chain(&series.open));
+                all.filter(|candle| candle.close.is_known()).count()
+            };
             let days = market.periods.list(Interval::D1, 0, u64::MAX);
             assert_eq!(days.iter().map(|day| day.events as usize).sum::<usize>(), seen.len(), "events of {of:?}");
             let counts = |periods: Vec<Period>| periods.iter().map(|p| (p.start, p.events, p.swaps)).collect::<Vec<_>>();
@@ -148,6 +152,9 @@ impl BookOracle {
                 candles.iter().map(|c| (c.start, side(&c.buys), side(&c.sells))).collect::<Vec<_>>()
             };
             assert_eq!(traded(market), traded(&naive), "minutes of {of:?}");
+            // What was told when only some were followed stays, and so does what had no price then: but nobody goes without for good.
+            let (ours, naive) = (prices(&market.kept().series), prices(&naive.kept().series));
+            assert!(ours > 0 || naive == 0, "{of:?} has {naive} candles with a price");
         }
     }
 

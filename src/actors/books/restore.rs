@@ -38,19 +38,25 @@ struct Untold;
 /// Pools are started by now: prices need to know them.
 pub(in crate::actors) async fn restore(deps: &Deps, metas: &Metas, boot: &Boot, anchor: BlockRef) -> Result<Books, StoreError> {
     let sources: BTreeSet<String> = deps.joined.get().iter().map(sources::name).collect();
-    if let Some(kept) = boot.book.as_ref().filter(|kept| kept.sources == sources) {
-        let book = Book::restored(kept.hour, kept.markets.iter().map(|(of, market)| (*of, market.clone())));
+    let kept = deps.history.book(deps.chain).await?;
+    if let Some(kept) = kept.filter(|kept| kept.sources == sources) {
+        let book = Book::restored(kept.hour, kept.markets);
         let mut books = Books::new(book, sources.clone());
         let continued = resume(deps, metas, &mut books, kept.block.number, anchor).await?;
         if continued.is_ok() && window(metas, &mut books, boot, anchor).is_ok() {
             return Ok(books);
         }
+        tracing::info!("what was told of tokens is not of all that is followed now");
     }
     let mut teller = Teller { metas, marks: HashMap::new() };
     let mut books = derive(deps, &mut teller, sources, anchor).await?;
     for record in boot.window.iter().filter(|record| record.block.number > anchor.number) {
-        let record = deps.live.with_routes(|routes| teller.tell(routes, &books.book, record.clone()));
-        books.fold(&record, &of_rows(metas, &record), true);
+        let told = deps.live.with_routes(|routes| teller.tell(routes, &books.book, record.clone()));
+        // What is stored of it says less.
+        if told.told != record.told {
+            books.mark_partial();
+        }
+        books.fold(&told, &of_rows(metas, &told), true);
     }
     Ok(books)
 }
@@ -59,8 +65,12 @@ fn of_rows<'a>(metas: &'a Metas, record: &BlockRecord) -> Vec<Option<&'a PoolMet
     record.rows.iter().map(|row| metas.get(&row.event.pool).map(Arc::as_ref)).collect()
 }
 
-fn is_untold(metas: &Metas, record: &BlockRecord) -> bool {
-    record.told.is_none() && record.rows.iter().any(|row| metas.contains_key(&row.event.pool))
+fn is_untold(metas: &Metas, book: &Book, record: &BlockRecord) -> bool {
+    if !record.rows.iter().any(|row| metas.contains_key(&row.event.pool)) {
+        return false;
+    }
+    let Some(told) = &record.told else { return true };
+    book.due(record.block.timestamp).is_some_and(|due| !due.is_in(told.closing.as_ref()))
 }
 
 /// Records after the kept book, up to the anchor.
@@ -74,7 +84,7 @@ async fn resume(
     let mut pages = Pages { deps, next: kept.saturating_add(1), to: anchor.number };
     while let Some(records) = pages.next().await? {
         for record in records {
-            if is_untold(metas, &record) {
+            if is_untold(metas, &books.book, &record) {
                 return Ok(Err(Untold));
             }
             books.fold(&record, &of_rows(metas, &record), false);
@@ -86,7 +96,7 @@ async fn resume(
 /// Those that can be taken back.
 fn window(metas: &Metas, books: &mut Books, boot: &Boot, anchor: BlockRef) -> Result<(), Untold> {
     for record in boot.window.iter().filter(|record| record.block.number > anchor.number) {
-        if is_untold(metas, record) {
+        if is_untold(metas, &books.book, record) {
             return Err(Untold);
         }
         books.fold(record, &of_rows(metas, record), true);
@@ -104,21 +114,23 @@ async fn derive(deps: &Deps, teller: &mut Teller<'_>, sources: BTreeSet<String>,
         if !std::mem::replace(&mut told, true) {
             tracing::info!(to = anchor.number, "what tokens and factories traded is made of the events that are stored");
         }
+        let before = books.book.clone();
         deps.live.with_routes(|routes| {
             for record in records {
                 let record = teller.tell(routes, &books.book, record);
                 books.fold(&record, &of_rows(teller.metas, &record), false);
             }
         });
-        let candles = books.chunks();
+        let candles = books.chunks(&before);
         if !candles.is_empty() {
             deps.history.write(WriteBatch { candles, ..seed::batch(deps, anchor) }).await?;
             books.forget_given();
         }
     }
     if told {
-        let book = Some(books.all(anchor));
-        deps.history.write(WriteBatch { book, ..seed::batch(deps, anchor) }).await?;
+        for part in books.all(anchor) {
+            deps.history.write(WriteBatch { book: Some(part), ..seed::batch(deps, anchor) }).await?;
+        }
     }
     Ok(books)
 }
@@ -178,13 +190,18 @@ impl Teller<'_> {
             Closing::new(&due, &routes.at(due.at, |id| self.mark(id).map(|mark| mark.gauge)), pools)
         });
         record.rows.iter().for_each(|row| self.take(row));
-        let told = match record.told.take() {
-            Some(told) => Told { closing: closing.map(|new| completed(new, told.closing.as_ref())), ..Told::clone(&told) },
-            None => {
-                let prices = routes.at(now, |id| self.mark(id).map(|mark| mark.gauge));
-                Told::new(of_rows(self.metas, &record).into_iter().flatten(), &prices, closing)
-            }
-        };
+        let metas = of_rows(self.metas, &record);
+        if metas.iter().all(Option::is_none) {
+            return record;
+        }
+        let prices = routes.at(now, |id| self.mark(id).map(|mark| mark.gauge));
+        let mut told = Told::new(metas.into_iter().flatten(), &prices, closing);
+        if let Some(said) = &record.told {
+            told.prices.retain(|(token, _)| said.price(token).is_none());
+            told.prices.extend(&said.prices);
+            told.prices.sort_unstable_by_key(|(token, _)| *token);
+            told.closing = told.closing.map(|new| completed(new, said.closing.as_ref()));
+        }
         record.told = Some(Arc::new(told));
         record
     }
@@ -203,8 +220,8 @@ impl Teller<'_> {
         // What a pool held that is older than what is read is not among the rows.
         let held = if meta.creation().is_some() { Held::Nothing } else { Held::Unknown };
         let (gauge, held, after) = self.marks.entry(row.event.pool).or_insert((Gauge::default(), held, None));
+        held.follow(after.is_some(), &row.event.body);
         *gauge = row.gauge.as_deref().copied().unwrap_or(*gauge);
         *after = row.after.or(*after);
-        held.apply(&row.event.body);
     }
 }

@@ -346,7 +346,7 @@ async fn page<N>(
     let reader = &core(ctx)?.reader;
     let found = reader.periods(&pin, query).await?;
     let is_counted = ["totalCount", "totalCountCapped"].iter().any(|name| ctx.look_ahead().field(name).exists());
-    let total = if is_counted { reader.periods(&pin, all).await?.periods.len() } else { 0 };
+    let total = if is_counted { reader.count_periods(&pin, all).await? } else { 0 };
     let form = Form::new(&pin, &of, interval);
     let item = |at: crate::store::periods::PeriodAt| {
         (cursor::encode_key("period", &at.period.start.to_string()), node(PeriodValue::new(at, form)))

@@ -11,7 +11,7 @@ use crate::{
         block::BlockRef,
         market::{Candle, Period},
         pool::PoolMeta,
-        record::{BlockRecord, EventAt},
+        record::{BlockRecord, BookSnapshot, EventAt},
     },
     store::{
         DataSource, History, StoreError,
@@ -146,6 +146,10 @@ impl History for ListHistory {
 
     fn periods(&self, _: SeriesRange) -> BoxFuture<'_, Result<Vec<Period>, StoreError>> {
         ready(Ok(Vec::new()))
+    }
+
+    fn book(&self, _: ChainId) -> BoxFuture<'_, Result<Option<BookSnapshot>, StoreError>> {
+        ready(Ok(None))
     }
 
     fn records(&self, _: ChainId, _: u64, _: usize) -> BoxFuture<'_, Result<Vec<BlockRecord>, StoreError>> {

@@ -94,6 +94,13 @@ pub enum Happened {
 }
 
 impl Happened {
+    /// Not what a position manager says of a token of its own, which the pool has said before; and not that a pool was created, which is no
+    /// event of it and may be older than what is read.
+    #[must_use]
+    pub fn counts(row: &EventRow) -> bool {
+        !row.event.body.is_of_manager() && row.kind() != EventKind::PoolCreated
+    }
+
     #[must_use]
     pub fn of(row: &EventRow, fee_pips: u32) -> Self {
         if row.kind() == EventKind::Swap { Self::Swap { usd: row.usd, fee_pips } } else { Self::Else }
@@ -124,13 +131,8 @@ impl Periods {
 
     /// A pool's next event.
     pub fn take(&mut self, timestamp: u64, row: &EventRow, fee_pips: u32) {
-        // A swap says itself where it left the pool, should its actor not have answered.
-        let told = match row.event.body {
-            EventBody::V3Swap { sqrt_price_x96, tick, liquidity, .. } => Some(StateAfter::V3 { sqrt_price_x96, tick, liquidity }),
-            _ => None,
-        };
-        self.after = row.after.or(told).or(self.after);
-        self.held.apply(&row.event.body);
+        self.held.follow(self.after.is_some(), &row.event.body);
+        self.after = row.after.or(told(&row.event.body)).or(self.after);
         let end = End::Pool { after: self.after, held: self.held };
         self.count(timestamp, &Happened::of(row, fee_pips));
         self.series.iter_mut().filter_map(|series| series.open.as_mut()).for_each(|open| open.end = end);
@@ -193,6 +195,15 @@ impl Periods {
 
     fn of(&self, interval: Interval) -> Option<&Series<Period>> {
         self.series.iter().find(|series| series.interval == interval)
+    }
+}
+
+/// Where an event says itself that it left the pool, should its actor not have answered.
+fn told(event: &EventBody) -> Option<StateAfter> {
+    match *event {
+        EventBody::V3Initialize { sqrt_price_x96, tick } => Some(StateAfter::V3 { sqrt_price_x96, tick, liquidity: 0 }),
+        EventBody::V3Swap { sqrt_price_x96, tick, liquidity, .. } => Some(StateAfter::V3 { sqrt_price_x96, tick, liquidity }),
+        _ => None,
     }
 }
 

@@ -57,6 +57,9 @@ impl<C: Piece> Series<C> {
     /// Whole chunks that end after `stored`.
     pub(super) fn chunks(&self, stored: Option<u64>) -> Vec<Vec<C>> {
         let mut chunks = Vec::new();
+        if self.closed.len().saturating_sub(self.gone) < CHUNK {
+            return chunks;
+        }
         let mut rest = self.closed.iter().skip(self.gone).copied();
         loop {
             let chunk: Vec<C> = rest.by_ref().take(CHUNK).collect();

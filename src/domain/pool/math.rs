@@ -3,13 +3,18 @@
 //! Prices are roots, Q64.96 (`sqrt(token1 / token0) * 2^96`, raw units). `None` is where the contract reverts. What is absent: the
 //! state of a pool, and floats.
 
-use alloy::primitives::{U256, U512};
+use alloy::primitives::{I256, U256, U512};
 
 /// `TickMath.MAX_TICK`; the least is its negative.
 pub const MAX_TICK: i32 = 887_272;
 
 /// A fee is so many parts of this.
-const PIPS: u32 = 1_000_000;
+pub const PIPS: u32 = 1_000_000;
+
+/// `TickMath.MIN_SQRT_RATIO`: the root at the lowest tick.
+pub const MIN_SQRT_RATIO: U256 = U256::from_limbs([4_295_128_739, 0, 0, 0]);
+/// `TickMath.MAX_SQRT_RATIO`: the root at the highest tick. No price reaches it.
+pub const MAX_SQRT_RATIO: U256 = U256::from_limbs([0x5d95_1d52_6398_8d26, 0xefd1_fc6a_5064_8849, 0xfffd_8963, 0x0]);
 
 /// `sqrt(1.0001^-(2^i))`, Q128: `TickMath.getSqrtRatioAtTick`.
 const POWERS: [u128; 20] = [
@@ -63,6 +68,39 @@ pub fn sqrt_ratio_at_tick(tick: i32) -> Option<U256> {
     let is_exact = ratio.as_limbs().first()? & u64::from(u32::MAX) == 0;
     ratio.wrapping_shr(32).checked_add(if is_exact { U256::ZERO } else { U256::ONE })
 }
+
+/// The highest tick whose root is not above this one: `TickMath.getTickAtSqrtRatio`.
+#[must_use]
+pub fn tick_at_sqrt_ratio(sqrt_price_x96: U256) -> Option<i32> {
+    if !(MIN_SQRT_RATIO..MAX_SQRT_RATIO).contains(&sqrt_price_x96) {
+        return None;
+    }
+    // log2 of the price, with 14 binary places: a digit for each time that the square passes 2.
+    let high = i32::try_from(sqrt_price_x96.bit_len()).ok()?.checked_sub(1)?;
+    let mut r = if high >= 127 {
+        sqrt_price_x96.wrapping_shr(usize::try_from(high.checked_sub(127)?).ok()?)
+    } else {
+        sqrt_price_x96.wrapping_shl(usize::try_from(127_i32.checked_sub(high)?).ok()?)
+    };
+    let mut log2 = i128::from(high.checked_sub(96)?).wrapping_shl(64);
+    for place in (50..64).rev() {
+        r = r.wrapping_mul(r).wrapping_shr(127);
+        let digit = usize::from(r.bit(128));
+        log2 |= i128::try_from(digit).ok()?.wrapping_shl(place);
+        r = r.wrapping_shr(digit);
+    }
+    // In ticks, Q128, with what the places that are missing may come to.
+    let log = I256::try_from(log2).ok()?.wrapping_mul(LOG2_TO_TICKS);
+    let floor = |value: I256| -> Option<i32> { i32::try_from(value.asr(128)).ok() };
+    let (low, high) = (floor(log.wrapping_sub(ERROR_BELOW))?, floor(log.wrapping_add(ERROR_ABOVE))?);
+    if low == high || sqrt_ratio_at_tick(high)? > sqrt_price_x96 { Some(low) } else { Some(high) }
+}
+
+/// 1 / log2(sqrt(1.0001)), Q64.
+const LOG2_TO_TICKS: I256 = I256::from_raw(U256::from_limbs([0xa301_d710_5577_4c85, 0x3627, 0x0, 0x0]));
+/// How far the logarithm may be above and below the truth, Q128: the constants of `TickMath`.
+const ERROR_BELOW: I256 = I256::from_raw(U256::from_limbs([0x5af0_12a1_9d00_3aaa, 0x28f_6481_ab7f_045a, 0x0, 0x0]));
+const ERROR_ABOVE: I256 = I256::from_raw(U256::from_limbs([0x455e_2607_99a0_632f, 0xdb2d_f09e_8195_9a81, 0x0, 0x0]));
 
 /// `a * b / divisor` without losing a bit on the way: `FullMath.mulDiv` and `mulDivRoundingUp`.
 #[must_use]

@@ -122,7 +122,7 @@ impl V3State {
 
 /// Where a step of a swap ends at the latest: the next initialised tick, or the end of its word of the bitmap
 /// (`TickBitmap.nextInitializedTickWithinOneWord`). `None`: beyond the last price.
-fn next_tick(ticks: &BTreeMap<i32, Tick>, tick: i32, spacing: i32, down: bool) -> Option<(i32, Option<&Tick>)> {
+pub(super) fn next_tick(ticks: &BTreeMap<i32, Tick>, tick: i32, spacing: i32, down: bool) -> Option<(i32, Option<&Tick>)> {
     let at = tick.checked_div_euclid(spacing)?;
     let (word, found) = if down {
         let (word, from) = ((at & !255).checked_mul(spacing)?, at.checked_mul(spacing)?);

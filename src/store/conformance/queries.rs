@@ -365,5 +365,5 @@ pub(crate) async fn a_forgotten_book_takes_its_chunks_along_and_no_others(databa
     for (of, left) in all.into_iter().zip([(0, 0), (0, 0), (10, 10), (10, 10)]) {
         assert_eq!(counts(of).await, left, "{of:?}");
     }
-    assert_eq!(world.store.boot(CHAIN).await.unwrap().book, None);
+    assert_eq!(world.store.book(CHAIN).await.unwrap(), None);
 }

@@ -53,7 +53,7 @@ use crate::domain::{
     block::BlockRef,
     market::{Candle, Period, Track},
     pool::{PoolId, PoolMeta},
-    record::{BlockRecord, EventAt},
+    record::{BlockRecord, BookSnapshot, EventAt},
 };
 
 /// Sessions in the fence's document. A writer has one per chain; a few more after outages.
@@ -232,6 +232,10 @@ impl History for MongoHistory {
 
     fn boot(&self, chain: ChainId) -> BoxFuture<'_, std::result::Result<Boot, StoreError>> {
         Box::pin(async move { read::boot(&self.store, chain).await.map_err(Failure::told) })
+    }
+
+    fn book(&self, chain: ChainId) -> BoxFuture<'_, std::result::Result<Option<BookSnapshot>, StoreError>> {
+        Box::pin(async move { read::book(&self.store, chain).await.map_err(Failure::told) })
     }
 
     fn replay(&self, chain: ChainId, pools: Vec<PoolMeta>) -> BoxFuture<'_, std::result::Result<Vec<PoolReplay>, StoreError>> {

@@ -25,7 +25,7 @@ use crate::{
         block::BlockRef,
         event::EventKind,
         pool::{PoolId, PoolMeta},
-        record::BlockRecord,
+        record::{BlockRecord, BookSnapshot},
         token::TokenMeta,
     },
     store::{
@@ -73,7 +73,6 @@ pub(super) async fn boot(store: &Store, chain: ChainId) -> Result<Boot> {
         let doc = Doc(found);
         boot.finalized_number = doc.uint("finalized_number")?;
         boot.head = doc.maybe_uint("number")?.map(|_| doc.block()).transpose()?;
-        boot.book = book::read_head(found)?;
         Ok(())
     })
     .await?;
@@ -101,12 +100,22 @@ pub(super) async fn boot(store: &Store, chain: ChainId) -> Result<Boot> {
     })
     .await?;
     boot.window = window(store, session, chain, &boot).await?;
-    if let Some(book) = &mut boot.book {
-        let mut pieces = book::Pieces::default();
-        each(store, session, BOOKS, book::filter(chain), by_id(), |found| pieces.take(found)).await?;
-        pieces.markets(book)?;
-    }
     Ok(boot)
+}
+
+pub(super) async fn book(store: &Store, chain: ChainId) -> Result<Option<BookSnapshot>> {
+    let mut session = store.client.start_session().snapshot(true).await?;
+    let mut found = None;
+    each(store, &mut session, HEADS, doc! { "_id": chain.cast_signed() }, None, |head| {
+        found = book::read_head(head)?;
+        Ok(())
+    })
+    .await?;
+    let Some(mut book) = found else { return Ok(None) };
+    let mut pieces = book::Pieces::default();
+    each(store, &mut session, BOOKS, book::filter(chain), Some(doc! { "_id": 1 }), |piece| pieces.take(piece)).await?;
+    pieces.markets(&mut book)?;
+    Ok(Some(book))
 }
 
 fn token(found: &mongodb::bson::RawDocument) -> Result<TokenMeta> {

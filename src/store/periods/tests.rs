@@ -105,9 +105,19 @@ async fn what_is_not_kept_of_a_token_is_refused() {
     let query = |interval, from| CandleQuery { of: OF, interval, from: Some(from), to: None, count: 10, fill: false };
     assert!(pin.market(&OF).unwrap().known_from(Interval::M1) > 0);
     let old = reader.candles(&pin, query(Interval::M1, now - 91 * 86_400)).await.unwrap_err();
-    assert!(matches!(old, ReadError::NotKept { from } if from == now - 90 * 86_400), "{old}");
+    let ReadError::NotKept { from: kept_from } = old else { panic!("{old}") };
+    assert!((now - 90 * 86_400..now - 90 * 86_400 + 60).contains(&kept_from) && kept_from.is_multiple_of(60), "{kept_from}");
+    assert!(reader.candles(&pin, query(Interval::M1, kept_from)).await.is_ok(), "as it was told");
     assert!(reader.candles(&pin, query(Interval::M1, now - 40 * 86_400)).await.is_ok());
     assert!(reader.candles(&pin, query(Interval::H1, 0)).await.is_ok());
     let seconds = reader.candles(&pin, query(Interval::S1, 1)).await.unwrap_err();
     assert!(seconds.to_string().contains("ask for later ones"), "{seconds}");
+    let ReadError::NotKept { from } = seconds else { panic!("{seconds}") };
+    for fill in [false, true] {
+        let as_told = CandleQuery { fill, ..query(Interval::S1, from) };
+        assert!(!reader.candles(&pin, as_told).await.unwrap().candles.is_empty(), "as it was told");
+        // Who names no beginning gets what there is.
+        let some = CandleQuery { from: None, count: 500_000, fill, ..as_told };
+        assert_eq!(reader.candles(&pin, some).await.unwrap().candles[0].start, from);
+    }
 }

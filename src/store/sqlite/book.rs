@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     domain::{
+        ChainId,
         market::{Interval, Piece, Subject, Track},
         record::{BookSnapshot, ChunkOf},
     },
@@ -66,7 +67,8 @@ pub(super) fn write_chunk(tx: &Transaction<'_>, of: i64, ChunkOf { chunk, .. }: 
     Ok(())
 }
 
-pub(super) fn read(tx: &Transaction<'_>, chain: i64) -> Result<Option<BookSnapshot>> {
+pub(super) fn read(tx: &Transaction<'_>, chain: ChainId) -> Result<Option<BookSnapshot>> {
+    let chain = open::chain_key(tx, chain)?;
     let mut statement = tx.prepare_cached(BOOK)?;
     let mut rows = statement.query([chain])?;
     let Some(row) = rows.next()? else { return Ok(None) };

@@ -45,7 +45,7 @@ use crate::{
         block::BlockRef,
         market::{Candle, Period, Track},
         pool::PoolMeta,
-        record::{BlockRecord, EventAt},
+        record::{BlockRecord, BookSnapshot, EventAt},
     },
     store::codec,
 };
@@ -131,6 +131,10 @@ impl History for SqliteHistory {
 
     fn boot(&self, chain: ChainId) -> BoxFuture<'_, Result<Boot, StoreError>> {
         Box::pin(async move { self.shared.connections()?.read(move |tx| read::boot(tx, chain)).await })
+    }
+
+    fn book(&self, chain: ChainId) -> BoxFuture<'_, Result<Option<BookSnapshot>, StoreError>> {
+        Box::pin(async move { self.shared.connections()?.read(move |tx| book::read(tx, chain)).await })
     }
 
     fn replay(&self, chain: ChainId, pools: Vec<PoolMeta>) -> BoxFuture<'_, Result<Vec<PoolReplay>, StoreError>> {

@@ -6,7 +6,6 @@ use alloy::primitives::B256;
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::{
-    book,
     error::{Result, corrupt},
     open,
     row::{self, EVENT_COLUMNS, EVENT_JOINS, POOL_COLUMNS, bound},
@@ -121,7 +120,6 @@ pub(super) fn boot(tx: &Transaction<'_>, chain_id: ChainId) -> Result<Boot> {
         }
     }
     boot.window = window;
-    boot.book = book::read(tx, chain)?;
     Ok(boot)
 }
 
@@ -221,7 +219,7 @@ pub(super) fn statements() -> Vec<String> {
     let mut all: Vec<String> = [HEAD, TOKENS, SOURCES, RECORDS, POOL_KEY, SNAPSHOT, BLOCK, BLOCK_BELOW, BLOCK_BEFORE, LOG_COUNTS]
         .map(str::to_owned)
         .to_vec();
-    all.extend(book::STATEMENTS.map(str::to_owned));
+    all.extend(super::book::STATEMENTS.map(str::to_owned));
     all.extend([pools_sql(), records_events_sql(), replay_sql()]);
     all
 }

@@ -1,0 +1,215 @@
+//! A swap of an amount, as the contracts do it: what comes in, what goes out, and where it leaves the pool. Of pairs (`UniswapV2Library`,
+//! with any fee) and of pools with ticks (`UniswapV3Pool.swap`). Raw units, integers all the way; nothing is allocated.
+//!
+//! What is absent: which pools to take, tokens that keep a part of what is sent, and gas.
+
+use std::collections::BTreeMap;
+
+use alloy::primitives::U256;
+
+use super::{
+    Tick, V2State, V3State,
+    math::{MAX_SQRT_RATIO, MIN_SQRT_RATIO, PIPS, sqrt_ratio_at_tick, tick_at_sqrt_ratio},
+    step::{Amount, step},
+    swap::{Terms, next_tick},
+};
+
+/// Why there is no swap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoSwap {
+    #[error("the amount is 0")]
+    Nothing,
+    #[error("the pool is empty")]
+    Empty,
+    /// So much is the most that could go out, raw units.
+    #[error("the pool has not so much: at most {most}")]
+    TooMuch { most: U256 },
+    #[error("the price limit is none that this swap can reach")]
+    Limit,
+    #[error("the amount is beyond what the contract computes with")]
+    Overflow,
+}
+
+/// What is asked of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Order {
+    /// token0 comes in, and the price of it falls.
+    pub down: bool,
+    pub amount: Amount,
+    /// Of a pool with ticks: no further than this root of a price, Q64.96. `None`: as far as there is one.
+    pub limit: Option<U256>,
+}
+
+/// What a swap of a pair comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PairSwap {
+    /// With the fee.
+    pub amount_in: U256,
+    pub amount_out: U256,
+    pub after: V2State,
+}
+
+/// What a swap of a pool with ticks comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TickSwap {
+    /// With the fee.
+    pub amount_in: U256,
+    pub amount_out: U256,
+    /// Of `amount_in`, the protocol's part included.
+    pub fee: U256,
+    /// What of the amount asked for was not swapped: the limit, or the last price, came first.
+    pub left: U256,
+    pub sqrt_price_x96: U256,
+    pub tick: i32,
+    pub liquidity: u128,
+    /// Initialised ticks that were crossed.
+    pub crossed: u32,
+}
+
+/// A pair's reserves have so many bits.
+const RESERVE_BITS: usize = 112;
+
+impl V2State {
+    /// `getAmountOut` and `getAmountIn`, with the pair's own bounds.
+    ///
+    /// # Errors
+    /// Where the router or the pair reverts.
+    pub fn exchange(&self, fee_pips: u32, down: bool, amount: Amount) -> Result<PairSwap, NoSwap> {
+        let (reserve_in, reserve_out) = if down { (self.reserve0, self.reserve1) } else { (self.reserve1, self.reserve0) };
+        if reserve_in == 0 || reserve_out == 0 {
+            return Err(NoSwap::Empty);
+        }
+        let (all_in, all_out) = (U256::from(reserve_in), U256::from(reserve_out));
+        let kept = U256::from(PIPS.checked_sub(fee_pips).ok_or(NoSwap::Overflow)?);
+        let whole = U256::from(PIPS);
+        let (amount_in, amount_out) = match amount {
+            Amount::In(amount) | Amount::Out(amount) if amount.is_zero() => return Err(NoSwap::Nothing),
+            Amount::In(amount) => {
+                if amount.bit_len() > RESERVE_BITS {
+                    return Err(NoSwap::Overflow);
+                }
+                // 112 bits, 20 of the fee, 112 of the reserve: no product here needs more than 244.
+                let paid = amount.wrapping_mul(kept);
+                let out = paid.wrapping_mul(all_out).checked_div(all_in.wrapping_mul(whole).wrapping_add(paid));
+                (amount, out.ok_or(NoSwap::Overflow)?)
+            }
+            Amount::Out(amount) => {
+                if amount >= all_out {
+                    return Err(NoSwap::TooMuch { most: all_out.saturating_sub(U256::ONE) });
+                }
+                let paid = all_in.wrapping_mul(amount).wrapping_mul(whole);
+                let needed = paid.checked_div(all_out.wrapping_sub(amount).wrapping_mul(kept)).ok_or(NoSwap::Overflow)?;
+                (needed.saturating_add(U256::ONE), amount)
+            }
+        };
+        let reserve_in = all_in.saturating_add(amount_in);
+        if reserve_in.bit_len() > RESERVE_BITS {
+            return Err(NoSwap::Overflow);
+        }
+        let reserve = |value: U256| u128::try_from(value).map_err(|_| NoSwap::Overflow);
+        let (reserve_in, reserve_out) = (reserve(reserve_in)?, reserve(all_out.saturating_sub(amount_out))?);
+        let (reserve0, reserve1) = if down { (reserve_in, reserve_out) } else { (reserve_out, reserve_in) };
+        Ok(PairSwap { amount_in, amount_out, after: V2State { reserve0, reserve1 } })
+    }
+}
+
+impl V3State {
+    /// `UniswapV3Pool.swap`. Where the pool, or the limit, ends before the amount does, `left` says so: that is no error to the contract.
+    ///
+    /// # Errors
+    /// Where the contract reverts.
+    pub fn exchange(&self, terms: Terms, order: Order) -> Result<TickSwap, NoSwap> {
+        let Order { down, amount, limit } = order;
+        if self.sqrt_price_x96.is_zero() {
+            return Err(NoSwap::Empty);
+        }
+        let limit = limit.unwrap_or(match down {
+            true => MIN_SQRT_RATIO.wrapping_add(U256::ONE),
+            false => MAX_SQRT_RATIO.wrapping_sub(U256::ONE),
+        });
+        let reaches = match down {
+            true => limit < self.sqrt_price_x96 && limit > MIN_SQRT_RATIO,
+            false => limit > self.sqrt_price_x96 && limit < MAX_SQRT_RATIO,
+        };
+        if !reaches {
+            return Err(NoSwap::Limit);
+        }
+        let mut left = match amount {
+            Amount::In(left) | Amount::Out(left) => left,
+        };
+        if left.is_zero() {
+            return Err(NoSwap::Nothing);
+        }
+        if left.bit(255) {
+            return Err(NoSwap::Overflow);
+        }
+        let mut way = TickSwap {
+            amount_in: U256::ZERO,
+            amount_out: U256::ZERO,
+            fee: U256::ZERO,
+            left,
+            sqrt_price_x96: self.sqrt_price_x96,
+            tick: self.tick,
+            liquidity: self.liquidity,
+            crossed: 0,
+        };
+        while !left.is_zero() && way.sqrt_price_x96 != limit {
+            left = self.one_step(terms, (down, amount, limit), left, &mut way).ok_or(NoSwap::Overflow)?;
+        }
+        way.left = left;
+        Ok(way)
+    }
+
+    /// Gives what is left.
+    fn one_step(
+        &self,
+        terms: Terms,
+        (down, amount, limit): (bool, Amount, U256),
+        left: U256,
+        way: &mut TickSwap,
+    ) -> Option<U256> {
+        let (next, found) = next_tick(&self.ticks, way.tick, terms.tick_spacing, down)?;
+        let at_next = sqrt_ratio_at_tick(next)?;
+        let target = if down { at_next.max(limit) } else { at_next.min(limit) };
+        let asked = match amount {
+            Amount::In(_) => Amount::In(left),
+            Amount::Out(_) => Amount::Out(left),
+        };
+        let moved = step(way.sqrt_price_x96, target, way.liquidity, asked, terms.fee_pips)?;
+        let paid = moved.amount_in.checked_add(moved.fee)?;
+        way.amount_in = way.amount_in.checked_add(paid)?;
+        way.amount_out = way.amount_out.checked_add(moved.amount_out)?;
+        way.fee = way.fee.checked_add(moved.fee)?;
+        let from = std::mem::replace(&mut way.sqrt_price_x96, moved.sqrt_price_x96);
+        if moved.sqrt_price_x96 == at_next {
+            if let Some(crossed) = found {
+                let net = if down { crossed.liquidity_net.checked_neg()? } else { crossed.liquidity_net };
+                way.liquidity = way.liquidity.checked_add_signed(net)?;
+                way.crossed = way.crossed.saturating_add(1);
+            }
+            way.tick = if down { next.checked_sub(1)? } else { next };
+        } else if moved.sqrt_price_x96 != from {
+            way.tick = tick_at_sqrt_ratio(moved.sqrt_price_x96)?;
+        }
+        left.checked_sub(match amount {
+            Amount::In(_) => paid,
+            Amount::Out(_) => moved.amount_out,
+        })
+    }
+}
+
+/// `initializedTicksCrossed` of QuoterV2 (`PoolTicksCounter`): what lies between two ticks in the bitmap, whose places round towards 0. Not
+/// the same as what was crossed.
+#[must_use]
+pub fn ticks_between(ticks: &BTreeMap<i32, Tick>, spacing: i32, before: i32, after: i32) -> Option<u32> {
+    let place = |tick: i32| tick.checked_div(spacing)?.checked_mul(spacing);
+    let (from, to) = (place(before)?, place(after)?);
+    let is_counted_twice = |tick: i32, at: i32| at == tick && ticks.contains_key(&at);
+    let all = ticks.range(from.min(to)..=from.max(to)).count();
+    let fewer = usize::from(is_counted_twice(after, to) && before > after)
+        + usize::from(is_counted_twice(before, from) && before < after);
+    u32::try_from(all.saturating_sub(fewer)).ok()
+}
+
+#[cfg(test)]
+mod tests;
