@@ -71,7 +71,7 @@ impl Reader {
         let interval = query.interval;
         let known_from = market.known_from(interval);
         let is_pool = matches!(query.of, Subject::Pool(_));
-        if !is_pool {
+        if !is_pool && from < known_from {
             // What a token cost at each block is not told again.
             let kept_from = if interval.is_stored() { first_kept(interval, now) } else { known_from };
             if from < kept_from && query.from.is_some() {

@@ -116,8 +116,8 @@ async fn what_is_not_kept_of_a_token_is_refused() {
     for fill in [false, true] {
         let as_told = CandleQuery { fill, ..query(Interval::S1, from) };
         assert!(!reader.candles(&pin, as_told).await.unwrap().candles.is_empty(), "as it was told");
-        // Who names no beginning gets what there is.
-        let some = CandleQuery { from: None, count: 500_000, fill, ..as_told };
-        assert_eq!(reader.candles(&pin, some).await.unwrap().candles[0].start, from);
     }
+    // Who names no beginning gets what there is.
+    let some = CandleQuery { from: None, count: 1 << 40, ..query(Interval::S1, from) };
+    assert_eq!(reader.candles(&pin, some).await.unwrap().candles[0].start, from);
 }
