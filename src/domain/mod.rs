@@ -17,6 +17,7 @@ pub mod pool;
 pub mod price;
 pub mod reconcile;
 pub mod record;
+pub mod route;
 #[cfg(test)]
 pub(crate) mod test_support;
 pub mod token;

@@ -33,6 +33,7 @@ mod odd;
 mod openapi;
 mod positions;
 mod prices;
+mod quotes;
 mod refuse;
 mod sources;
 mod state;

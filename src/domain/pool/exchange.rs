@@ -198,6 +198,15 @@ impl V3State {
     }
 }
 
+/// What a swap of V4 pays in all, in hundredths of a basis point: the protocol's part first, of the rest the pool's
+/// (`ProtocolFeeLibrary.calculateSwapFee`). `protocol_fee` is as in `slot0`: 12 bits for each direction. With this fee V4 swaps as V3 does.
+#[must_use]
+pub fn v4_swap_fee(protocol_fee: u32, lp_fee: u32, down: bool) -> Option<u32> {
+    let of_protocol = if down { protocol_fee & 0xfff } else { protocol_fee.wrapping_shr(12) & 0xfff };
+    let both = u64::from(of_protocol).saturating_mul(lp_fee.into()).checked_div(PIPS.into())?;
+    of_protocol.checked_add(lp_fee)?.checked_sub(u32::try_from(both).ok()?)
+}
+
 /// `initializedTicksCrossed` of QuoterV2 (`PoolTicksCounter`): what lies between two ticks in the bitmap, whose places round towards 0. Not
 /// the same as what was crossed.
 #[must_use]

@@ -69,7 +69,6 @@ fn pools_with_ticks_swap_as_the_snapshot_of_v3_core() {
     let Some(file) = case_file("swap_v3/pool_swaps.json") else { return };
     let mut checked = 0;
     for pool in file["pools"].as_array().unwrap() {
-        let small = |value: &Value| i32::try_from(value.as_i64().unwrap()).unwrap();
         let all = pool["ticks"].as_array().unwrap().iter();
         let state = V3State {
             sqrt_price_x96: number(&pool["startingSqrtPriceX96"]),
@@ -107,32 +106,84 @@ fn pools_with_ticks_swap_as_the_snapshot_of_v3_core() {
     assert!(checked > 60, "{checked}");
 }
 
-/// The real WBTC/WETH pool with all of its ticks, and what the Quoter on mainnet said.
-#[test]
-fn a_real_pool_swaps_as_mainnets_quoter_said() {
-    let Some(file) = case_file("swap_v3/mainnet_quoter.json") else { return };
-    let small = |value: &Value| i32::try_from(value.as_i64().unwrap()).unwrap();
-    let all = file["ticks"].as_array().unwrap().iter();
-    let state = V3State {
-        sqrt_price_x96: number(&file["sqrtPriceX96"]),
-        tick: small(&file["tick"]),
-        liquidity: number(&file["liquidity"]).to(),
+fn small(value: &Value) -> i32 {
+    i32::try_from(value.as_i64().unwrap()).unwrap()
+}
+
+/// A pool with its ticks as lists of tick, gross and net.
+fn of_ticks(pool: &Value, names: [&str; 3]) -> V3State {
+    let [price, tick, liquidity] = names;
+    let all = pool["ticks"].as_array().unwrap().iter();
+    V3State {
+        sqrt_price_x96: number(&pool[price]),
+        tick: small(&pool[tick]),
+        liquidity: number(&pool[liquidity]).to(),
         ticks: ticks(all.map(|t| (small(&t[0]), number(&t[1]).to(), signed(&t[2])))),
         ..V3State::default()
-    };
-    let terms = Terms { fee_pips: 3_000, tick_spacing: 60 };
-    for quote in file["quotes"].as_array().unwrap() {
-        let (amount, is_in) = (number(&quote["amount"]), quote["method"] == "exactIn");
-        let asked = if is_in { Amount::In(amount) } else { Amount::Out(amount) };
-        let found = state.exchange(terms, order(quote["zeroForOne"] == true, asked, None)).unwrap();
-        assert_eq!(!found.left.is_zero(), quote["partial"] == true, "{quote}");
-        // Of an output that is not there in full the quoter still says what it would cost.
-        assert_eq!(if is_in { found.amount_out } else { found.amount_in }, number(&quote["result"]), "{quote}");
-        let derived = &quote["derived"];
-        assert_eq!(found.sqrt_price_x96, number(&derived["sqrtPriceX96After"]), "{quote}");
-        assert_eq!(i64::from(found.tick), derived["tickAfter"].as_i64().unwrap(), "{quote}");
-        assert_eq!(U256::from(found.liquidity), number(&derived["liquidityAfter"]), "{quote}");
     }
+}
+
+/// Real pools with all of their ticks, and what the Quoters on mainnet said: of V3, and of V4, which takes all or nothing.
+#[test]
+fn real_pools_swap_as_mainnets_quoters_said() {
+    for (name, spacing, fee_pips) in [("swap_v3", 60, 3_000), ("swap_v4", 10, v4_swap_fee(0, 500, true).unwrap())] {
+        let Some(file) = case_file(&format!("{name}/mainnet_quoter.json")) else { return };
+        let state = of_ticks(&file, ["sqrtPriceX96", "tick", "liquidity"]);
+        let terms = Terms { fee_pips, tick_spacing: spacing };
+        for quote in file["quotes"].as_array().unwrap() {
+            let (amount, is_in) = (number(&quote["amount"]), quote["method"] == "exactIn");
+            let asked = if is_in { Amount::In(amount) } else { Amount::Out(amount) };
+            let found = state.exchange(terms, order(quote["zeroForOne"] == true, asked, None)).unwrap();
+            if quote["reverted"] == true {
+                assert!(!found.left.is_zero(), "{name} {quote}");
+                continue;
+            }
+            assert_eq!(!found.left.is_zero(), quote["partial"] == true, "{name} {quote}");
+            // Of an output that is not there in full the quoter of V3 still says what it would cost.
+            assert_eq!(if is_in { found.amount_out } else { found.amount_in }, number(&quote["result"]), "{name} {quote}");
+            let derived = &quote["derived"];
+            assert_eq!(found.sqrt_price_x96, number(&derived["sqrtPriceX96After"]), "{name} {quote}");
+            assert_eq!(i64::from(found.tick), derived["tickAfter"].as_i64().unwrap(), "{name} {quote}");
+            assert_eq!(U256::from(found.liquidity), number(&derived["liquidityAfter"]), "{name} {quote}");
+        }
+    }
+}
+
+/// From pool to pool: PancakeSwap V3, V4 with a protocol fee, V2.
+#[test]
+fn a_path_over_real_pools_gives_what_each_of_them_gave() {
+    let Some(file) = case_file("swap_multihop/paths.json") else { return };
+    for case in file["cases"].as_array().unwrap() {
+        let mut amount = number(&case["amountIn"]);
+        for (hop, expected) in case["path"].as_array().unwrap().iter().zip(case["expectedHopOutputs"].as_array().unwrap()) {
+            let (pool, down) = (&case["pools"][hop["pool"].as_str().unwrap()], hop["zero_for_one"] == true);
+            let fee = |name: &str| u32::try_from(pool[name].as_u64().unwrap()).unwrap();
+            amount = if pool["family"] == "uniswap_v2" {
+                let pair = V2State { reserve0: number(&pool["reserve0"]).to(), reserve1: number(&pool["reserve1"]).to() };
+                let fee_pips = 1_000_000 - fee("fee_gamma") * 1_000_000 / fee("fee_denom");
+                pair.exchange(fee_pips, down, Amount::In(amount)).unwrap().amount_out
+            } else {
+                let fee_pips = match pool.get("protocol_fee") {
+                    Some(_) => v4_swap_fee(fee("protocol_fee"), fee("lp_fee"), down).unwrap(),
+                    None => fee("fee_token0"),
+                };
+                let terms = Terms { fee_pips, tick_spacing: small(&pool["tick_spacing"]) };
+                let state = of_ticks(pool, ["sqrt_price_x96", "tick", "liquidity"]);
+                state.exchange(terms, order(down, Amount::In(amount), None)).unwrap().amount_out
+            };
+            assert_eq!(amount, number(expected), "{} of {}", hop["pool"], case["id"]);
+        }
+    }
+}
+
+#[test]
+fn the_fee_of_v4_is_the_protocols_and_of_the_rest_the_pools() {
+    // 0x1000 parts are 0.1 % for each direction at the most.
+    assert_eq!(v4_swap_fee(0, 3_000, true), Some(3_000));
+    assert_eq!((v4_swap_fee(1_000, 3_000, true), v4_swap_fee(1_000, 3_000, false)), (Some(3_997), Some(3_000)));
+    assert_eq!((v4_swap_fee(500 << 12, 3_000, true), v4_swap_fee(500 << 12, 3_000, false)), (Some(3_000), Some(3_499)));
+    assert_eq!(v4_swap_fee(1_000, 1_000_000, true), Some(1_000_000), "never more than all");
+    assert_eq!(v4_swap_fee(0, u32::MAX, true), Some(u32::MAX), "which no pool has, and no swap takes");
 }
 
 /// A pool with these positions, at a price of one.
