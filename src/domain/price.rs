@@ -47,11 +47,40 @@ impl Ratio {
         Self::new(self.den, self.num)
     }
 
+    /// The product; of more than 200 bits it is rounded down, far behind the digits that are said.
+    #[must_use]
+    pub fn times(self, other: Self) -> Option<Self> {
+        Self::new(self.num.checked_mul(other.num)?, self.den.checked_mul(other.den)?).map(Self::shortened)
+    }
+
+    fn shortened(self) -> Self {
+        let surplus = self.num.bit_len().min(self.den.bit_len()).saturating_sub(SHORT_BITS);
+        Self { num: self.num.wrapping_shr(surplus), den: self.den.wrapping_shr(surplus) }
+    }
+
+    /// By how much it is below another one, in so many parts of that. `None`: it is not below.
+    #[must_use]
+    pub fn below(self, other: Self, parts: u32) -> Option<String> {
+        let (a, b) = (self.shortened(), other.shortened());
+        let (ours, theirs) = (a.num.checked_mul(b.den)?, b.num.checked_mul(a.den)?);
+        decimal(theirs.checked_sub(ours)?.checked_mul(Wide::from(parts))?, theirs)
+    }
+
     /// At most 34 significant digits, half-even, no exponent, no trailing zeros.
     #[must_use]
     pub fn decimal(self) -> Option<String> {
         decimal(self.num, self.den)
     }
+}
+
+/// Bits of the shorter side of a ratio that is multiplied on.
+const SHORT_BITS: usize = 200;
+
+/// One amount over another one, both in their own units: raw units and decimals.
+#[must_use]
+pub fn quotient((num, num_decimals): (U256, u8), (den, den_decimals): (U256, u8)) -> Option<Ratio> {
+    let num = Wide::from(num).checked_mul(power_of_ten(den_decimals)?)?;
+    Ratio::new(num, Wide::from(den).checked_mul(power_of_ten(num_decimals)?)?)
 }
 
 /// token1 per token0, both in their own unit: what one token0 costs. `None` where there is no price: an uninitialised V3 pool,

@@ -16,6 +16,7 @@ pub mod pin;
 pub mod positions;
 pub mod prices;
 pub mod query;
+pub mod quote;
 pub mod reader;
 pub mod search;
 pub mod sqlite;

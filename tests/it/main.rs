@@ -33,6 +33,7 @@ mod odd;
 mod openapi;
 mod positions;
 mod prices;
+mod quoted;
 mod quotes;
 mod refuse;
 mod sources;

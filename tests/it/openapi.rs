@@ -74,11 +74,12 @@ async fn samples(engine: &Engine, chain: u64) -> Value {
         "names": names(&[
             ("/_meta", "", &none), ("/pools", "", &none), ("/tokens", "", &none), ("/swaps", "", &none), ("/mints", "", &none),
             ("/burns", "", &none), ("/pools/{id}", "id", &pools), ("/pools/{id}/overview", "id", &pools), ("/pools/{id}/swaps", "id", &pools),
-            ("/pools/{id}/candles", "id", &pools), ("/pools/{id}/stats", "id", &pools), ("/prices", "", &none), ("/positions", "", &none),
+            ("/pools/{id}/candles", "id", &pools), ("/pools/{id}/stats", "id", &pools), ("/prices", "", &none), ("/quote", "", &none), ("/positions", "", &none),
             ("/tokens/{address}/price", "address", &tokens), ("/pools/{id}/ticks", "id", &pools), ("/tokens/{address}", "address", &tokens), ("/tokens/{address}/pools", "address", &tokens),
             ("/transactions/{hash}", "hash", &transactions), ("/accounts/{address}/activity", "address", &origins),
         ]),
-        "filters": { "pool": pools, "token": tokens, "origin": origins, "owner": owners, "token_id": ["1", "2"] },
+        "filters": { "pool": pools, "token": tokens, "origin": origins, "owner": owners, "token_id": ["1", "2"],
+                     "tokenIn": tokens, "tokenOut": tokens, "amount": ["1000", "1000000", "1000000000000000000"] },
         "cursors": cursors,
     })
 }

@@ -56,7 +56,7 @@ sol! {
 }
 
 /// SplitMix64.
-struct Rng(u64);
+pub(super) struct Rng(pub(super) u64);
 
 impl Rng {
     fn next(&mut self) -> u64 {
@@ -67,12 +67,12 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
     }
 
     /// Of every size up to so many bits.
-    fn amount(&mut self, bits: u64) -> U256 {
+    pub(super) fn amount(&mut self, bits: u64) -> U256 {
         let all = U256::from_limbs([self.next(), self.next(), self.next(), self.next()]);
         (all >> usize::try_from(256 - 1 - self.below(bits)).unwrap()).max(U256::ONE)
     }
@@ -83,7 +83,7 @@ fn wanted() -> u64 {
 }
 
 /// What a call answers at a block; `None`: it reverts.
-async fn call(devnet: &Devnet, at: B256, to: Address, data: Vec<u8>) -> Option<Bytes> {
+pub(super) async fn call(devnet: &Devnet, at: B256, to: Address, data: Vec<u8>) -> Option<Bytes> {
     let call = json!([{ "to": to, "data": Bytes::from(data), "gas": "0x5f5e1000" }, { "blockHash": at }]);
     match devnet.rpc_call("eth_call", call).await {
         Ok(answer) => Some(answer.as_str().unwrap().parse().unwrap()),
@@ -244,9 +244,9 @@ async fn new_tokens(devnet: &mut Devnet) -> [Address; 2] {
 }
 
 /// What QuoterV2 says: the amount, the price after, and its count of ticks.
-type Said = (U256, U256, u32);
+pub(super) type Said = (U256, U256, u32);
 
-async fn quoter(devnet: &Devnet, at: B256, meta: &PoolMeta, order: &Order) -> Option<Said> {
+pub(super) async fn quoter(devnet: &Devnet, at: B256, meta: &PoolMeta, order: &Order) -> Option<Said> {
     let (token_in, token_out) = if order.down { (meta.token0, meta.token1) } else { (meta.token1, meta.token0) };
     let (fee, limit) = (U24::from(meta.fee_pips), U160::from(order.limit.unwrap_or_default()));
     match order.amount {

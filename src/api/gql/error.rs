@@ -28,6 +28,12 @@ pub(crate) enum Code {
     RateLimited,
     /// The store cannot answer now.
     UpstreamDown,
+    /// There is no such thing here.
+    NotFound,
+    /// No pools lead from one token to the other.
+    NoRoute,
+    /// They do, but have not so much.
+    InsufficientLiquidity,
 }
 
 impl Code {
@@ -42,6 +48,9 @@ impl Code {
             Self::SlowConsumer => "SLOW_CONSUMER",
             Self::RateLimited => "RATE_LIMITED",
             Self::UpstreamDown => "UPSTREAM_DOWN",
+            Self::NotFound => "NOT_FOUND",
+            Self::NoRoute => "NO_ROUTE",
+            Self::InsufficientLiquidity => "INSUFFICIENT_LIQUIDITY",
         }
     }
 }

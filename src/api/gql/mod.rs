@@ -31,6 +31,7 @@ pub(in crate::api) mod position_value;
 pub(in crate::api) mod price;
 mod price_feed;
 mod query;
+pub(in crate::api) mod quote;
 mod rows;
 pub(in crate::api) mod scalars;
 mod search;

@@ -19,6 +19,7 @@ use super::{
     pool::{Pool, PoolConnection},
     position::{self, PositionConnection, PositionWhere},
     price::{self, TokenKey, TokenPrice},
+    quote::{self, Quote, QuoteInput},
     scalars::{AddressScalar, Cursor, Timestamp},
     search::{self, ActivityConnection, SearchHit},
     token::{Token, TokenConnection},
@@ -34,6 +35,12 @@ pub(crate) struct Query;
 /// Everything that can be asked. All answers of one request are about one block of a chain: `_meta` and `extensions.asOf` name it.
 #[Object]
 impl Query {
+    /// What a swap would pay, to the wei: the best way of up to four pools one after the other, out of memory.
+    #[graphql(complexity = "quote::COST + child_complexity")]
+    async fn quote(&self, ctx: &Context<'_>, #[graphql(desc = "The swap")] input: QuoteInput) -> Result<Quote> {
+        Ok(quote::quote(ctx, input).await?)
+    }
+
     #[graphql(flatten)]
     async fn periods(&self) -> Periods {
         Periods

@@ -33,6 +33,7 @@ use super::{
         (name = "chain", description = "How new this server is"),
         (name = "pools", description = "Live state, and what happened in it"),
         (name = "tokens", description = "What tokens say of themselves"),
+        (name = "quotes", description = "What a swap would pay"),
         (name = "prices", description = "What tokens cost in dollars, and who says so"),
         (name = "events", description = "Swaps, mints and burns, in pages or since a cursor")
     ),
@@ -46,6 +47,15 @@ pub(super) struct Refusals;
 impl IntoResponses for Refusals {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         references(&["304", "400", "404", "429", "503"])
+    }
+}
+
+/// The same where pools may be unable to do what is asked.
+pub(super) struct QuoteRefusals;
+
+impl IntoResponses for QuoteRefusals {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        references(&["304", "400", "404", "422", "429", "503"])
     }
 }
 
@@ -82,7 +92,7 @@ struct Shared {
     example: Option<(&'static str, &'static str, &'static str)>,
 }
 
-const SHARED: [Shared; 6] = [
+const SHARED: [Shared; 7] = [
     Shared {
         status: "304",
         name: "NotModified",
@@ -110,6 +120,17 @@ const SHARED: [Shared; 6] = [
         description: "A reorg took back the block of the cursor: read again from a page before it, or use `since`",
         headers: &[],
         example: Some(("Gone", "REORGED", "the block of this cursor is not on the chain any more")),
+    },
+    Shared {
+        status: "422",
+        name: "NoQuote",
+        description: "No pools lead from one token to the other, or they have no room for so much: then it says how much would go",
+        headers: &[],
+        example: Some((
+            "Unprocessable Entity",
+            "INSUFFICIENT_LIQUIDITY",
+            "the pools have no room for so much: an `amount` of about 1000000 would go",
+        )),
     },
     Shared {
         status: "429",

@@ -2,7 +2,7 @@
 //!
 //! An answer's body is data alone; the block that it is true at is in the headers ([`answer`]). So the ETag of what did not change
 //! stays the same while blocks arrive, and a poller gets 304 with a fresh as-of. Errors are problem details ([`mod@problem`]). What is
-//! absent: quotes, everything about NFTs.
+//! absent: everything about NFTs.
 
 mod activity;
 mod answer;
@@ -20,6 +20,7 @@ mod pools;
 mod positions;
 mod prices;
 mod problem;
+mod quote;
 mod search;
 mod stream;
 mod text;
@@ -66,6 +67,7 @@ fn parts() -> (Router<Arc<Public>>, utoipa::openapi::OpenApi) {
         .routes(routes!(search::search_all))
         .routes(routes!(prices::list))
         .routes(routes!(prices::one))
+        .routes(routes!(quote::quote))
         .routes(routes!(events::swaps))
         .routes(routes!(events::mints))
         .routes(routes!(events::burns))

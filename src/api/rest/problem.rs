@@ -48,6 +48,8 @@ enum ProblemCode {
     Reorged,
     SlowConsumer,
     UpstreamDown,
+    NoRoute,
+    InsufficientLiquidity,
 }
 
 impl Problem {
@@ -69,6 +71,8 @@ impl From<ApiError> for Problem {
     fn from(error: ApiError) -> Self {
         let status = match error.code {
             Code::BadUserInput | Code::ComplexityLimit => StatusCode::BAD_REQUEST,
+            Code::NotFound => StatusCode::NOT_FOUND,
+            Code::NoRoute | Code::InsufficientLiquidity => StatusCode::UNPROCESSABLE_ENTITY,
             Code::StateStale | Code::UpstreamDown => StatusCode::SERVICE_UNAVAILABLE,
             Code::BlockPruned | Code::CursorExpired | Code::Reorged => StatusCode::GONE,
             Code::SlowConsumer | Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,

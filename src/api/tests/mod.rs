@@ -16,6 +16,7 @@ mod paging;
 mod periods;
 mod prices;
 mod queries;
+mod quotes;
 mod rest;
 mod rows;
 mod schema;

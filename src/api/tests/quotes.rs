@@ -1,0 +1,185 @@
+//! What a swap would pay, through the schema and REST.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use alloy::primitives::{Address, U256};
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{rest::get, world::*};
+use crate::domain::event::EventBody;
+
+fn reserves(pair: Address, reserve0: u128, reserve1: u128) -> Step {
+    Step::Log(pair, EventBody::V2Sync { reserve0, reserve1 })
+}
+
+/// `UniswapV2Library.getAmountOut`.
+fn amount_out(amount: u128, reserve_in: u128, reserve_out: u128) -> u128 {
+    let paid = U256::from(amount) * U256::from(997);
+    (paid * U256::from(reserve_out) / (U256::from(reserve_in) * U256::from(1_000) + paid)).to()
+}
+
+fn ask(token_in: Address, token_out: Address, amount: &str, more: &str) -> String {
+    format!(
+        "{{ quote(input: {{ tokenIn: \"{token_in}\", tokenOut: \"{token_out}\", amount: \"{amount}\", {more} }}) {{
+            amountIn amountOut amountMinOrMax midPrice effectivePrice priceImpactBps stateAgeMs block {{ number hash }}
+            routes {{ amountIn amountOut hops {{ pool {{ id }} tokenIn tokenOut amountIn amountOut }} }} }} }}"
+    )
+}
+
+/// USDC has 6 decimals, WETH 18: a WETH costs 2,000 USDC, and one ODD unit a thousandth of it.
+fn traded() -> World {
+    let mut world = World::new();
+    world
+        .mine(vec![reserves(PAIR, 4_000_000_000, 2_000_000_000_000_000_000), reserves(ODD_PAIR, 10u128.pow(18), 10u128.pow(21))]);
+    world
+}
+
+async fn refused(world: &World, query: &str) -> (String, String) {
+    let answer = world.schema.execute(query).await;
+    let error = serde_json::to_value(answer.errors.first().unwrap_or_else(|| panic!("{query}: {:?}", answer.data))).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    (text(&error["extensions"]["code"]), text(&error["message"]))
+}
+
+#[tokio::test]
+async fn a_quote_is_what_the_contracts_would_pay_hop_by_hop() {
+    let world = traded();
+    let answer = world.data(&ask(USDC, WETH, "40000000", "type: EXACT_INPUT, slippageBps: 100")).await["quote"].clone();
+    let out = amount_out(40_000_000, 4_000_000_000, 2_000_000_000_000_000_000);
+    let (number, hash) = (world.tip().number, world.tip().hash);
+    assert_eq!(
+        answer,
+        json!({
+            "amountIn": "40000000", "amountOut": out.to_string(), "amountMinOrMax": (out - out / 100).to_string(),
+            "midPrice": "0.0005", "effectivePrice": "0.000493579017198530625", "priceImpactBps": "128.4196560293875",
+            "stateAgeMs": NOW_MS - world.tip().timestamp * 1_000, "block": { "number": number, "hash": hash },
+            "routes": [{ "amountIn": "40000000", "amountOut": out.to_string(), "hops": [
+                { "pool": { "id": format!("{PAIR:#x}") }, "tokenIn": format!("{USDC:#x}"), "tokenOut": format!("{WETH:#x}"),
+                  "amountIn": "40000000", "amountOut": out.to_string() },
+            ] }],
+        })
+    );
+    // What that costs is what was paid, or less where fewer would have done.
+    let back = world.data(&ask(USDC, WETH, &out.to_string(), "type: EXACT_OUTPUT, slippageBps: 5000")).await["quote"].clone();
+    let paid: u128 = back["amountIn"].as_str().unwrap().parse().unwrap();
+    assert_eq!(back["amountOut"], json!(out.to_string()));
+    assert!(paid <= 40_000_000 && amount_out(paid, 4_000_000_000, 2_000_000_000_000_000_000) >= out);
+    assert_eq!(back["amountMinOrMax"], json!((paid + paid / 2).to_string()));
+
+    let two = world.data(&ask(USDC, ODD, "40000000", "type: EXACT_INPUT")).await["quote"].clone();
+    let odd = amount_out(out, 10u128.pow(18), 10u128.pow(21));
+    assert_eq!(two["amountOut"], json!(odd.to_string()));
+    let hops = two["routes"][0]["hops"].as_array().unwrap();
+    assert_eq!(
+        hops.iter().map(|hop| hop["amountOut"].clone()).collect::<Vec<_>>(),
+        [json!(out.to_string()), json!(odd.to_string())]
+    );
+}
+
+#[tokio::test]
+async fn a_quote_that_cannot_be_says_why_and_how_much_would_go() {
+    let world = traded();
+    let nowhere = Address::repeat_byte(0x77);
+    let kind = "type: EXACT_INPUT";
+    for (query, code, says) in [
+        (ask(USDC, USDC, "1", kind), "BAD_USER_INPUT", "the same token"),
+        (ask(USDC, WETH, "0", kind), "BAD_USER_INPUT", "above 0"),
+        (ask(USDC, WETH, "-5", kind), "BAD_USER_INPUT", "above 0"),
+        (ask(USDC, WETH, "1", "type: EXACT_INPUT, maxHops: 5"), "BAD_USER_INPUT", "`maxHops` is 1 to 4, not 5"),
+        (ask(USDC, WETH, "1", "type: EXACT_INPUT, slippageBps: 5001"), "BAD_USER_INPUT", "`slippageBps` is 0 to 5000"),
+        (ask(USDC, WETH, "1", "type: EXACT_INPUT, slippageBps: -1"), "BAD_USER_INPUT", "`slippageBps` is 0 to 5000"),
+        (ask(USDC, nowhere, "1", kind), "NOT_FOUND", "`tokenOut`: no pool"),
+        (ask(nowhere, USDC, "1", kind), "NOT_FOUND", "`tokenIn`: no pool"),
+        (ask(USDC, ODD, "1000000", "type: EXACT_INPUT, maxHops: 1"), "NO_ROUTE", "in 1 hops"),
+        (ask(USDC, ODD, "1000000", "type: EXACT_INPUT, protocols: [UNISWAP_V3]"), "NO_ROUTE", "no pools lead"),
+        (ask(USDC, WETH, "1", "type: EXACT_INPUT, protocols: [UNISWAP_V3]"), "INSUFFICIENT_LIQUIDITY", "are empty"),
+        (ask(USDC, WETH, "1000000", "type: EXACT_INPUT, maxStateAgeMs: 1000"), "STATE_STALE", "ms old"),
+    ] {
+        let (got, text) = refused(&world, &query).await;
+        assert!(got == code && text.contains(says), "{query}: {got} {text}");
+    }
+    // The amount that it names goes, and a hundredth more does not.
+    for (kind, amount) in [("EXACT_OUTPUT", 5_000_000_000_000_000_000_u128), ("EXACT_INPUT", u128::MAX)] {
+        let of = |amount: u128| ask(USDC, WETH, &amount.to_string(), &format!("type: {kind}"));
+        let (code, text) = refused(&world, &of(amount)).await;
+        assert_eq!(code, "INSUFFICIENT_LIQUIDITY", "{text}");
+        let most: u128 = text.split_whitespace().find_map(|word| word.parse().ok()).unwrap();
+        world.data(&of(most)).await;
+        assert_eq!(refused(&world, &of(most + most / 100)).await.0, "INSUFFICIENT_LIQUIDITY");
+    }
+}
+
+#[tokio::test]
+async fn rest_says_the_same_and_refuses_with_problems() {
+    let world = traded();
+    let theirs = world.data(&ask(USDC, ODD, "40000000", "type: EXACT_INPUT")).await["quote"].clone();
+    let path = |more: &str| format!("/v1/{CHAIN}/quote?tokenIn={USDC}&tokenOut={ODD}&amount={more}");
+    let (status, headers, body) = get(&world, &path("40000000")).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    assert_eq!(headers["x-as-of-block"], world.tip().number.to_string());
+    assert_eq!(body["block"]["number"], json!(world.tip().number));
+    for (name, raw) in [("amountIn", "amountInRaw"), ("amountOut", "amountOutRaw"), ("amountMinOrMax", "amountMinOrMaxRaw")] {
+        assert_eq!(body[raw], theirs[name]);
+    }
+    for name in ["midPrice", "effectivePrice", "priceImpactBps"] {
+        assert_eq!(body[name], theirs[name]);
+    }
+    let hops = body["routes"][0]["hops"].as_array().unwrap();
+    assert_eq!((hops.len(), &hops[1]["pool"]), (2, &json!(format!("{ODD_PAIR:#x}"))));
+    for (more, status, code) in [
+        ("", 400, "BAD_USER_INPUT"),
+        ("0", 400, "BAD_USER_INPUT"),
+        ("0x10", 400, "BAD_USER_INPUT"),
+        ("1.5", 400, "BAD_USER_INPUT"),
+        ("1&type=SELL", 400, "BAD_USER_INPUT"),
+        ("1&protocols=UNISWAP_V9", 400, "BAD_USER_INPUT"),
+        ("1&maxHops=0", 400, "BAD_USER_INPUT"),
+        ("1&unknown=1", 400, "BAD_USER_INPUT"),
+        ("40000000&maxHops=1", 422, "NO_ROUTE"),
+        ("40000000&protocols=UNISWAP_V3", 422, "NO_ROUTE"),
+        ("40000000&maxStateAgeMs=5", 503, "STATE_STALE"),
+        ("1000000000000000000000&type=EXACT_OUTPUT", 422, "INSUFFICIENT_LIQUIDITY"),
+    ] {
+        let (got, _, body) = get(&world, &path(more)).await;
+        assert_eq!((got.as_u16(), &body["code"]), (status, &json!(code)), "{more}: {body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quote_is_never_of_two_blocks() {
+    let mut world = traded();
+    // In each block both pools stand where its number says.
+    let pair = |number: u64| (4_000_000_000 + u128::from(number) * 1_000_000_000, 2_000_000_000_000_000_000);
+    let odd = |number: u64| (10u128.pow(18), 10u128.pow(21) + u128::from(number) * 10u128.pow(21));
+    let steps =
+        |number: u64| vec![reserves(PAIR, pair(number).0, pair(number).1), reserves(ODD_PAIR, odd(number).0, odd(number).1)];
+    world.mine(steps(world.tip().number + 1));
+    let (schema, done) = (world.schema.clone(), Arc::new(AtomicBool::new(false)));
+    let asking = tokio::spawn({
+        let done = done.clone();
+        async move {
+            let mut blocks = std::collections::BTreeSet::new();
+            while !done.load(Ordering::Relaxed) {
+                let answer = schema.execute(ask(USDC, ODD, "40000000", "type: EXACT_INPUT")).await;
+                assert!(answer.errors.is_empty(), "{:?}", answer.errors);
+                let quote = answer.data.into_json().unwrap()["quote"].clone();
+                let number = quote["block"]["number"].as_u64().unwrap();
+                let (pair, odd) = (pair(number), odd(number));
+                let out = amount_out(amount_out(40_000_000, pair.0, pair.1), odd.0, odd.1);
+                assert_eq!(quote["amountOut"], json!(out.to_string()), "block {number}");
+                blocks.insert(number);
+            }
+            blocks.len()
+        }
+    });
+    for _ in 0..2_000 {
+        world.mine(steps(world.tip().number + 1));
+        tokio::task::yield_now().await;
+    }
+    done.store(true, Ordering::Relaxed);
+    assert!(asking.await.unwrap() > 10, "too few blocks were caught");
+}
