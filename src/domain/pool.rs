@@ -1,5 +1,6 @@
 //! A pool's state as a fold over its events: no call to the contract is ever needed to follow it.
 
+pub mod depth;
 pub mod exchange;
 pub mod fees;
 pub mod math;

@@ -1,7 +1,7 @@
 //! Quotes of the running engine, against the contracts at the block that each one names, while blocks come and are taken back.
 
 use alloy::{
-    primitives::{Address, B256, U256},
+    primitives::{Address, B256, U256, utils::parse_units},
     sol_types::SolCall,
 };
 use serde_json::{Value, json};
@@ -80,6 +80,29 @@ async fn check(devnet: &Devnet, quote: &Value, (from, to): (Address, Address), a
     hops.len()
 }
 
+/// Whoever pays what a level says gets what it says. How many swaps that were.
+async fn check_depth(engine: &Engine, devnet: &Devnet, pool: &DevPool) -> usize {
+    const DEPTH: &str =
+        "query($id: ID!) { pool(id: $id) { asOf { hash } depth(bps: [10, 300]) { token0In token1Out token1In token0Out } } }";
+    let answer = engine.query(DEPTH, json!({ "id": pool.address })).await["pool"].clone();
+    let at: B256 = answer["asOf"]["hash"].as_str().unwrap().parse().unwrap();
+    let mut swaps = 0;
+    for level in answer["depth"].as_array().unwrap() {
+        for (token, paid, other, got) in
+            [(&pool.token0, "token0In", &pool.token1, "token1Out"), (&pool.token1, "token1In", &pool.token0, "token0Out")]
+        {
+            let raw = |text: &Value, decimals: u8| parse_units(text.as_str().unwrap(), decimals).unwrap().get_absolute();
+            let (paid, got) = (raw(&level[paid], token.decimals), raw(&level[got], other.decimals));
+            if !paid.is_zero() {
+                let said = theirs(devnet, at, pool, token.address, Amount::In(paid)).await;
+                assert_eq!(said, Some(got), "{} {level:#}", pool.address);
+                swaps += 1;
+            }
+        }
+    }
+    swaps
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quote_is_what_the_contracts_pay_at_its_block_while_blocks_come_and_go() {
     let folder = TempDir::new().unwrap();
@@ -92,7 +115,7 @@ async fn a_quote_is_what_the_contracts_pay_at_its_block_while_blocks_come_and_go
     tokens.sort_unstable();
     tokens.dedup();
     let mut rng = Rng(17);
-    let (mut paid, mut longer, mut refused) = (0, 0, 0);
+    let (mut paid, mut longer, mut refused, mut moved) = (0, 0, 0, 0);
     for round in 0..8_u64 {
         devnet.trader.push_random(8).await.unwrap();
         devnet.mine().await.unwrap();
@@ -100,6 +123,8 @@ async fn a_quote_is_what_the_contracts_pay_at_its_block_while_blocks_come_and_go
             devnet.reorg(1 + rng.below(3)).await.unwrap();
         }
         engine.at_head(&devnet).await;
+        let pool = &devnet.trader.pools()[usize::try_from(round).unwrap()];
+        moved += check_depth(&engine, &devnet, pool).await;
         for _ in 0..12 {
             let mut token = || tokens[usize::try_from(rng.below(tokens.len() as u64)).unwrap()];
             let (from, to) = (token(), token());
@@ -122,6 +147,6 @@ async fn a_quote_is_what_the_contracts_pay_at_its_block_while_blocks_come_and_go
             longer += usize::from(hops > 1);
         }
     }
-    println!("{paid} quotes equal the contracts, {longer} of several hops; {refused} refused");
-    assert!(paid > 30 && longer > 5, "{paid} {longer} {refused}");
+    println!("{paid} quotes equal the contracts, {longer} of several hops; {refused} refused; {moved} swaps of a depth");
+    assert!(paid > 30 && longer > 5 && moved > 20, "{paid} {longer} {refused} {moved}");
 }

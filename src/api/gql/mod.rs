@@ -7,6 +7,7 @@ mod candle_feed;
 mod connection;
 mod core;
 pub(in crate::api) mod cursor;
+pub(in crate::api) mod depth;
 mod engine;
 pub(crate) mod error;
 pub(in crate::api) mod event;

@@ -10,6 +10,7 @@ use super::{
     connection::{self, FIRST_DEFAULT, Page, Total, connection, first, page_cost},
     core::core,
     cursor,
+    depth::{self, DepthLevel},
     error::ApiError,
     event::{At, Burn, Mint, Swap},
     event_query::{self, Within},
@@ -238,6 +239,15 @@ impl Pool {
         #[graphql(desc = "Nothing from this tick on")] to_tick: Option<i32>,
     ) -> async_graphql::Result<Vec<TickRange>> {
         Ok(liquidity::distribution(&self.view.image.state, from_tick, to_tick)?)
+    }
+
+    /// How much it takes to move the price so far, for each of `bps`, by the swaps that the contract would do.
+    #[graphql(complexity = "bps.len().saturating_mul(depth::COST.saturating_add(child_complexity))")]
+    async fn depth(
+        &self,
+        #[graphql(desc = "How far, 1 to 9000 parts of 10,000; at most 20 of them")] bps: Vec<i32>,
+    ) -> async_graphql::Result<Vec<DepthLevel>> {
+        Ok(depth::levels(&self.pin, &self.view, &bps).map_err(ApiError::input)?)
     }
 
     /// Its newest swaps, as of the block of the answer. A list to look at: to turn pages, ask `swaps(where: { pool: … })`.

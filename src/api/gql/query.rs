@@ -41,6 +41,16 @@ impl Query {
         Ok(quote::quote(ctx, input).await?)
     }
 
+    /// What several swaps would pay, each by itself and all at the same block.
+    #[graphql(complexity = "inputs.len().saturating_mul(quote::COST.saturating_add(child_complexity))")]
+    async fn quotes(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The swaps, at most 20")] inputs: Vec<QuoteInput>,
+    ) -> Result<Vec<Quote>> {
+        Ok(quote::quotes(ctx, inputs).await?)
+    }
+
     #[graphql(flatten)]
     async fn periods(&self) -> Periods {
         Periods

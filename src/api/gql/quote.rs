@@ -29,6 +29,8 @@ use crate::{
 
 /// A quote may look at each pool some dozen times.
 pub(super) const COST: usize = 2_000;
+/// Swaps of one question.
+const QUOTES_MAX: usize = 20;
 /// Parts of a whole.
 const BPS: u32 = 10_000;
 
@@ -225,16 +227,23 @@ pub(super) async fn quote(ctx: &Context<'_>, input: QuoteInput) -> Result<Quote,
     answer(pin, (core(ctx)?.now_unix_ms)(), input).await
 }
 
+/// In the order that they are asked for.
+pub(super) async fn quotes(ctx: &Context<'_>, inputs: Vec<QuoteInput>) -> Result<Vec<Quote>, ApiError> {
+    if inputs.len() > QUOTES_MAX {
+        return Err(ApiError::input(format!("`inputs` are at most {QUOTES_MAX} swaps, these are {}", inputs.len())));
+    }
+    let mut all = Vec::with_capacity(inputs.len());
+    for (at, input) in inputs.into_iter().enumerate() {
+        let named = |error: ApiError| ApiError::new(error.code, format!("`inputs[{at}]`: {}", error.message));
+        all.push(quote(ctx, input).await.map_err(named)?);
+    }
+    Ok(all)
+}
+
 /// For GraphQL and REST, whose parameters have the same names.
 pub(in crate::api) async fn answer(pin: Arc<Pin>, now_ms: u64, input: QuoteInput) -> Result<Quote, ApiError> {
     let (ask, slippage_bps) = asked(&input)?;
     let block = pin.head().block.ok_or(ReadError::Starting)?;
-    for (name, token) in [("tokenIn", &ask.token_in), ("tokenOut", &ask.token_out)] {
-        if pin.token(token).is_none() {
-            let text = format!("`{name}`: no pool that is followed on this chain trades {token:#x}");
-            return Err(ApiError::new(Code::NotFound, text));
-        }
-    }
     let age_ms = now_ms.saturating_sub(block.timestamp.saturating_mul(1_000));
     if let Some(most) = input.max_state_age_ms.filter(|most| age_ms > *most) {
         let number = block.number;
@@ -249,6 +258,13 @@ pub(in crate::api) async fn answer(pin: Arc<Pin>, now_ms: u64, input: QuoteInput
             Ok(Quote { pin, input, quoted, bound, block, age_ms })
         }
         Err(NoRoute::None) => {
+            // Only now: what a token says of itself may be a moment later than its first pool.
+            for (name, token) in [("tokenIn", &ask.token_in), ("tokenOut", &ask.token_out)] {
+                if pin.token(token).is_none() {
+                    let text = format!("`{name}`: no pool that is followed on this chain trades {token:#x}");
+                    return Err(ApiError::new(Code::NotFound, text));
+                }
+            }
             let text =
                 format!("no pools lead from one token to the other in {} hops: allow more, or other protocols", ask.hops_max);
             Err(ApiError::new(Code::NoRoute, text))

@@ -7,6 +7,7 @@
 mod activity;
 mod answer;
 mod candles;
+mod depth;
 mod document;
 mod events;
 mod follow;
@@ -51,6 +52,7 @@ fn parts() -> (Router<Arc<Public>>, utoipa::openapi::OpenApi) {
         .routes(routes!(pools::one))
         .routes(routes!(pools::ticks))
         .routes(routes!(liquidity::distribution))
+        .routes(routes!(depth::depth))
         .routes(routes!(positions::list))
         .routes(routes!(overview::overview))
         .routes(routes!(candles::candles))

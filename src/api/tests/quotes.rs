@@ -114,6 +114,58 @@ async fn a_quote_that_cannot_be_says_why_and_how_much_would_go() {
 }
 
 #[tokio::test]
+async fn several_quotes_are_of_one_block_and_the_one_that_fails_is_named() {
+    let world = traded();
+    let input = |out: Address, amount: u64| {
+        format!("{{ tokenIn: \"{USDC}\", tokenOut: \"{out}\", amount: {amount}, type: EXACT_INPUT }}")
+    };
+    let query = |inputs: &[String]| format!("{{ quotes(inputs: [{}]) {{ amountOut block {{ hash }} }} }}", inputs.join(" "));
+    let all = world.data(&query(&[input(WETH, 40_000_000), input(ODD, 1_000_000), input(WETH, 1)])).await["quotes"].clone();
+    assert_eq!(all.as_array().unwrap().len(), 3);
+    for (at, (out, amount)) in [(WETH, 40_000_000), (ODD, 1_000_000), (WETH, 1)].into_iter().enumerate() {
+        let one = world.data(&ask(USDC, out, &amount.to_string(), "type: EXACT_INPUT")).await["quote"].clone();
+        assert_eq!((&all[at]["amountOut"], &all[at]["block"]["hash"]), (&one["amountOut"], &one["block"]["hash"]));
+    }
+    let (code, text) = refused(&world, &query(&[input(WETH, 1_000), input(USDC, 1)])).await;
+    assert_eq!((code.as_str(), text.starts_with("`inputs[1]`: ")), ("BAD_USER_INPUT", true), "{text}");
+    let (code, text) = refused(&world, &query(&vec![input(WETH, 1_000); 21])).await;
+    assert_eq!((code.as_str(), text.contains("at most 20")), ("BAD_USER_INPUT", true), "{text}");
+}
+
+#[tokio::test]
+async fn depth_is_what_it_takes_to_move_the_price() {
+    let mut world = traded();
+    let query =
+        |bps: &str| format!("{{ pool(id: \"{PAIR}\") {{ depth(bps: {bps}) {{ bps token0In token1Out token1In token0Out }} }} }}");
+    let levels = world.data(&query("[100, 500]")).await["pool"]["depth"].clone();
+    let (_, _, body) = get(&world, &format!("/v1/{CHAIN}/pools/{PAIR}/depth?bps=100,500")).await;
+    assert_eq!(body["data"], levels);
+    // Whoever pays what it says gets what it says, and then token0 costs a hundredth less.
+    let raw = |value: &Value, digits: u32| {
+        let text = value.as_str().unwrap();
+        let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+        format!("{whole}{part:0<width$}", width = digits as usize).parse::<u128>().unwrap()
+    };
+    let (paid, got) = (raw(&levels[0]["token0In"], 6), raw(&levels[0]["token1Out"], 18));
+    assert_eq!(amount_out(paid, 4_000_000_000, 2_000_000_000_000_000_000), got);
+    world.mine(vec![reserves(PAIR, 4_000_000_000 + paid, 2_000_000_000_000_000_000 - got)]);
+    let price = world.data(&format!("{{ pool(id: \"{PAIR}\") {{ token1Price token0Price }} }}")).await["pool"].clone();
+    let known = price.to_string();
+    assert!(known.contains("0.00049499999") || known.contains("0.000495\""), "{known}");
+    for (bps, says) in [("[]", "1 to 20 distances"), ("[0]", "1 to 9000"), ("[-1]", "1 to 9000"), ("[9001]", "1 to 9000")] {
+        let (code, text) = refused(&world, &query(bps)).await;
+        assert!(code == "BAD_USER_INPUT" && text.contains(says), "{bps}: {text}");
+    }
+    for more in ["", "0", "01", "9001", "1,", "x", "1.5"] {
+        let (status, _, body) = get(&world, &format!("/v1/{CHAIN}/pools/{PAIR}/depth?bps={more}")).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{more}: {body}");
+    }
+    // One without a price has no depth.
+    let empty = world.data(&format!("{{ pool(id: \"{POOL}\") {{ depth(bps: [1]) {{ token0In token1In }} }} }}")).await;
+    assert_eq!(empty["pool"]["depth"], json!([{ "token0In": null, "token1In": null }]));
+}
+
+#[tokio::test]
 async fn rest_says_the_same_and_refuses_with_problems() {
     let world = traded();
     let theirs = world.data(&ask(USDC, ODD, "40000000", "type: EXACT_INPUT")).await["quote"].clone();
