@@ -17,7 +17,7 @@ use super::{
 use crate::{
     domain::{
         block,
-        pool::step::Amount,
+        pool::{depth::BPS, step::Amount},
         price::{Ratio, quotient, token1_per_token0},
         route::{HOPS_MAX, Hop, NoRoute, Route},
     },
@@ -31,8 +31,6 @@ use crate::{
 pub(super) const COST: usize = 2_000;
 /// Swaps of one question.
 const QUOTES_MAX: usize = 20;
-/// Parts of a whole.
-const BPS: u32 = 10_000;
 
 /// Which amount is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]

@@ -7,7 +7,7 @@ use alloy::primitives::{U256, U512};
 
 use super::{
     PoolMeta, PoolState, V2State, V3State,
-    exchange::{NoSwap, Order},
+    exchange::{NoSwap, Order, RESERVE_MAX},
     math::{MAX_SQRT_RATIO, MIN_SQRT_RATIO},
     step::Amount,
     swap::Terms,
@@ -15,8 +15,6 @@ use super::{
 
 /// Parts of a whole.
 pub const BPS: u32 = 10_000;
-/// A pair's reserves have so many bits.
-const RESERVE_MAX: u128 = (1 << 112) - 1;
 
 /// What token1 per token0 should be, in parts of what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

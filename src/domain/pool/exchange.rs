@@ -68,6 +68,8 @@ pub struct TickSwap {
 
 /// A pair's reserves have so many bits.
 const RESERVE_BITS: usize = 112;
+/// The most that a pair can hold of a token.
+pub(super) const RESERVE_MAX: u128 = (1 << RESERVE_BITS) - 1;
 
 impl V2State {
     /// `getAmountOut` and `getAmountIn`, with the pair's own bounds.
