@@ -36,6 +36,7 @@ use crate::{
     store::{
         Commit, StoreError,
         history::{PoolReplay, WriteBatch},
+        live::WindowHold,
     },
     telemetry::progress::Progress,
 };
@@ -51,12 +52,15 @@ pub(super) struct Ready {
     folder: Folder,
     at: BlockRef,
     tokens: Vec<Arc<TokenMeta>>,
+    /// The window stays as deep as it was when the last settled block below it was written: what is missing is all in there.
+    hold: Option<WindowHold>,
 }
 
 /// The late sources of a chain. Dropping it ends their tasks.
 pub(super) struct Late {
     ready: mpsc::Receiver<Ready>,
-    _tasks: JoinSet<()>,
+    sender: mpsc::Sender<Ready>,
+    tasks: JoinSet<()>,
     /// One that could not join yet.
     waiting: Option<Ready>,
 }
@@ -71,7 +75,12 @@ impl Late {
         for spec in late {
             tasks.spawn(catch_up(deps.clone(), spec.clone(), tx.clone()));
         }
-        Self { ready, _tasks: tasks, waiting: None }
+        Self { ready, sender: tx, tasks, waiting: None }
+    }
+
+    /// The window was cut above where it is (the head jumped, or memory was full): the rest is read from the store's side again.
+    fn again(&mut self, deps: &Arc<Deps>, ready: Ready) {
+        self.tasks.spawn(catch_up(deps.clone(), ready.spec, self.sender.clone()));
     }
 
     /// The next source that wants to join; waits for ever where there is none.
@@ -112,20 +121,14 @@ async fn read_back(deps: &Arc<Deps>, spec: &DexSpec) -> Result<Ready, SeedError>
     let from = ready.at.number.saturating_add(1);
     let name = format!("{}: {}", deps.live.chain_name, spec.name);
     let mut progress = Progress::start(&name, from, below.max(from), false);
-    let wanted = Wanted::of(std::slice::from_ref(spec));
     while ready.at.number.saturating_add(JOIN_GAP_BLOCKS) < below {
-        let from = ready.at.number.saturating_add(1);
-        let mut ranges = Ranges::new(deps.source.clone(), wanted.clone(), from, below);
-        while let Some(fetched) = ranges.next().await {
-            let fetched = fetched?.follows(&ready.at)?;
-            let (blocks, end) = (fetched.blocks, fetched.logs.end);
-            let batch = ready.take(deps, fetched.logs.blocks, end).await;
-            let events = batch.records.iter().map(|r| r.rows.len()).sum();
-            deps.history.write(batch).await?;
-            progress.advance(blocks, events);
-        }
+        ready.read_to(deps, below, &mut progress).await?;
         below = below_window(deps).await;
     }
+    // The last few with the window held still: what is below it is in the store before anybody sees that the source has joined.
+    let hold = deps.live.hold_window();
+    ready.read_to(deps, hold.floor.saturating_sub(1), &mut progress).await?;
+    ready.hold = Some(hold);
     progress.finish();
     Ok(ready)
 }
@@ -170,7 +173,7 @@ async fn begin(deps: &Arc<Deps>, spec: &DexSpec) -> Result<Ready, SeedError> {
         for (meta, image) in &seeded.pools {
             folder.insert(meta, Known::new(image.clone(), anchor));
         }
-        return Ok(Ready { spec: spec.clone(), folder, at: anchor, tokens: seeded.tokens });
+        return Ok(Ready { spec: spec.clone(), folder, at: anchor, tokens: seeded.tokens, hold: None });
     };
     tracing::info!(dex = spec.name, from = next, "a source that was added is read on from where it was left");
     let at = deps.source.header(BlockTag::Number(next.saturating_sub(1))).await?;
@@ -182,7 +185,7 @@ async fn begin(deps: &Arc<Deps>, spec: &DexSpec) -> Result<Ready, SeedError> {
         let Traded { trading, .. } = replayed.trading(meta.fee_pips, |_| false);
         folder.insert(&meta, Known { image: replayed.image, trading, updated: replayed.updated });
     }
-    Ok(Ready { spec: spec.clone(), folder, at, tokens: Vec::new() })
+    Ok(Ready { spec: spec.clone(), folder, at, tokens: Vec::new(), hold: None })
 }
 
 /// What is stored of a source's pools. `None` where a snapshot is of a time when they were followed, above its cursor: whoever folded
@@ -201,6 +204,21 @@ async fn stored(deps: &Arc<Deps>, metas: Vec<PoolMeta>, next: u64) -> Result<Opt
 }
 
 impl Ready {
+    /// Reads, folds and stores the settled blocks up to `last`.
+    async fn read_to(&mut self, deps: &Arc<Deps>, last: u64, progress: &mut Progress) -> Result<(), SeedError> {
+        let wanted = Wanted::of(std::slice::from_ref(&self.spec));
+        let mut ranges = Ranges::new(deps.source.clone(), wanted, self.at.number.saturating_add(1), last);
+        while let Some(fetched) = ranges.next().await {
+            let fetched = fetched?.follows(&self.at)?;
+            let (blocks, end) = (fetched.blocks, fetched.logs.end);
+            let batch = self.take(deps, fetched.logs.blocks, end).await;
+            let events = batch.records.iter().map(|r| r.rows.len()).sum();
+            deps.history.write(batch).await?;
+            progress.advance(blocks, events);
+        }
+        Ok(())
+    }
+
     /// Folds settled blocks; what is to be stored of them.
     async fn take(&mut self, deps: &Arc<Deps>, blocks: Vec<(BlockRef, Vec<RawLog>)>, end: BlockRef) -> WriteBatch {
         let mut records = Vec::with_capacity(blocks.len());
@@ -243,6 +261,10 @@ impl Follower {
     /// Takes a source in that has caught up: its events of the blocks that memory holds, its pools with their undo, all in one
     /// commit. What the node cannot say now is asked again at the next occasion.
     pub(super) async fn join(&mut self, ready: Ready) -> Result<(), FollowError> {
+        if self.deps.live.head().window_floor > ready.at.number.saturating_add(1) {
+            self.late.again(&self.deps, ready);
+            return Ok(());
+        }
         match self.missing(&ready).await {
             Ok((settled, recent)) => {
                 self.take_in(ready, settled, recent).await;
@@ -284,7 +306,7 @@ impl Follower {
 
     async fn take_in(&mut self, ready: Ready, settled: Vec<BlockLogs>, recent: Vec<BlockLogs>) {
         let deps = self.deps.clone();
-        let Ready { spec, mut folder, tokens, .. } = ready;
+        let Ready { spec, mut folder, tokens, hold: _hold, .. } = ready;
         let mut amended = Vec::new();
         let mut undo = Vec::new();
         let settled_blocks = settled.len();

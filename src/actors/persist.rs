@@ -126,6 +126,7 @@ impl Writer {
         if self.lacks_blocks_below(&head) {
             // Stopping: a head above a hole would hide it for ever. The next start reads on from what is stored.
             self.deps.live.return_side(side);
+            self.deps.live.wrote_side();
             return Ok(());
         }
         let batches = self.plan(&head, side);
@@ -141,6 +142,7 @@ impl Writer {
             timer.observe_duration();
             self.wrote(&batch, i == last);
         }
+        self.deps.live.wrote_side();
         Ok(())
     }
 

@@ -16,12 +16,14 @@ use alloy::primitives::{Address, B256};
 use dashmap::DashMap;
 use tokio::{sync::watch, time::Instant};
 
+use self::side::Outbox;
+pub use self::side::WindowHold;
 use super::{
     pin::Pin,
     positions::Index,
     topics::{Topic, Topics},
     touches::Touches,
-    view::{Commit, Freshness, Head, PoolView, Side},
+    view::{Commit, Freshness, Head, PoolView},
 };
 use crate::domain::{
     ChainId,
@@ -48,9 +50,11 @@ pub struct Live {
     positions: Index,
     head: RwLock<Arc<Head>>,
     pins: Mutex<BTreeMap<u64, usize>>,
+    /// Below these the window may be cut, and not above: [`Live::hold_window`].
+    holds: Mutex<BTreeMap<u64, usize>>,
     /// Blocks taken back lately, for `Persist` and for resuming. Newest last.
     orphans: Mutex<Vec<Arc<BlockRecord>>>,
-    side: Mutex<Side>,
+    outbox: Mutex<Outbox>,
     /// Chunks that became durable and that memory still has.
     stored: Mutex<Vec<(Subject, Track, u64)>>,
     /// Held by whoever makes a new head out of the one before.
@@ -98,7 +102,8 @@ impl Live {
             head: RwLock::new(Arc::new(head)),
             pins: Mutex::new(BTreeMap::new()),
             orphans: Mutex::new(Vec::new()),
-            side: Mutex::new(Side::default()),
+            outbox: Mutex::default(),
+            holds: Mutex::default(),
             stored: Mutex::default(),
             writer: Mutex::new(()),
             topics: Topics::default(),
@@ -190,7 +195,7 @@ impl Live {
         }
         let head = Arc::new(self.next_head(&before, &commit, epoch));
         {
-            let mut side = relock(&self.side);
+            let side = &mut relock(&self.outbox).side;
             // What was amended and is taken back now must not be written as canonical.
             for gone in &commit.reverted {
                 side.amended.remove(&gone.block.hash);
@@ -235,7 +240,7 @@ impl Live {
         for row in record.rows.iter_mut().filter(|row| row.enrichment.is_none()) {
             row.enrichment = found.get(&row.event.raw.tx_hash).copied();
         }
-        relock(&self.side).amended.insert(*block, slot.clone());
+        relock(&self.outbox).side.amended.insert(*block, slot.clone());
         let head = Head { window: Arc::new(window), ..before.as_ref().clone() };
         *self.head.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(head);
     }
@@ -255,7 +260,9 @@ impl Live {
         }
         window.extend(commit.extended.iter().cloned());
         // What is final and durable is History's; the rest stays here, because only here it is known.
+        let unwritten = commit.amended.iter().map(|record| record.block.number).min();
         let mut keep_from = commit.finalized_number.min(self.durable.borrow().saturating_add(1));
+        keep_from = [unwritten, self.unwritten(), self.held()].into_iter().flatten().fold(keep_from, u64::min);
         if commit.window_rows_max > 0 {
             keep_from = keep_from.max(overflow(&window, commit.window_rows_max, commit.finalized_number));
         }

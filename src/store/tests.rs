@@ -188,3 +188,45 @@ fn a_late_write_of_a_replaced_block_makes_nothing_durable_once_memory_let_go_of_
     live.set_durable(3, on(3, 0xb0).hash, live.head().reverts);
     assert_eq!(durable(), 3);
 }
+
+/// An event of a source that joined: only the window has it until the next write is through.
+#[test]
+fn a_block_that_gained_rows_stays_in_the_window_until_they_are_stored_and_a_hold_keeps_the_window_as_deep_as_it_is() {
+    let live = Arc::new(Live::new(1, "test", 2, Duration::from_secs(15)));
+    let record = |number: u64| Arc::new(BlockRecord::new(1, block(number), Vec::new()));
+    let extend = |number: u64| Commit {
+        update: ChainUpdate { extend: vec![block(number)], ..ChainUpdate::default() },
+        extended: vec![record(number)],
+        head: Some(block(number)),
+        finalized_number: number,
+        ..Commit::default()
+    };
+    let next = |number: u64| {
+        live.set_durable(number - 1, block(number - 1).hash, 0);
+        live.commit(extend(number));
+        live.head().window_floor
+    };
+    live.commit(extend(1));
+    assert_eq!((next(2), next(3)), (2, 3), "what is final and stored goes");
+
+    // Block 3 is final and stored, and gains a row in the commit that would let go of it.
+    live.set_durable(3, block(3).hash, 0);
+    live.commit(Commit { amended: vec![record(3)], ..extend(4) });
+    assert_eq!((live.head().window_floor, live.unwritten()), (3, Some(3)), "waiting");
+    let side = live.take_side();
+    assert_eq!((next(5), live.unwritten()), (3, Some(3)), "being written");
+    live.return_side(side);
+    live.wrote_side();
+    assert_eq!((next(6), live.unwritten()), (3, Some(3)), "given back");
+    drop(live.take_side());
+    live.wrote_side();
+    assert_eq!((next(7), live.unwritten()), (7, None), "stored");
+
+    let (first, second) = (live.hold_window(), live.hold_window());
+    assert_eq!(first.floor, 7);
+    assert_eq!(next(8), 7);
+    drop(first);
+    assert_eq!(next(9), 7, "the other one holds it still");
+    drop(second);
+    assert_eq!(next(10), 10);
+}
