@@ -461,7 +461,8 @@ fn oracle(sim: &Sim) -> Oracle {
             after.push(stateful.then(|| image.state.after()));
         }
         let touched: BTreeSet<PoolId> = selected.events.iter().map(|event| event.pool).collect();
-        touched.iter().for_each(|id| oracle.pools.get_mut(id).unwrap().1.end_block(&block));
+        let moved = |id: &PoolId| selected.events.iter().zip(&after).any(|(event, after)| event.pool == *id && after.is_some());
+        touched.iter().for_each(|id| oracle.pools.get_mut(id).unwrap().1.end_block(&block, moved(id)));
         let prices = routes.at(block.timestamp, |id| oracle.pools.get(id).map(|(_, image)| image.gauge));
         oracle.logs += selected.events.len() as u64;
         let mut of_block = rows(&selected.events, &after);

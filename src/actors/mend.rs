@@ -70,7 +70,7 @@ async fn refold(deps: &Deps, pool: &PoolMeta, to: &BlockRef, held: bool) -> Resu
         // One that did not fit then does not fit now.
         let _ = image.apply(&event.row.event.body);
     }
-    image.end_block(to);
+    image.end_block(to, true);
     Ok(image)
 }
 

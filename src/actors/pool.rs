@@ -114,6 +114,7 @@ pub fn fold(seq: u64, mut image: PoolImage, blocks: &[DecodedBlock], picks: &[(u
             continue;
         };
         pre_images.push((at, image.clone()));
+        let of_before = after.len();
         for &(_, index) in of_block {
             let Some(event) = block.events.get(index) else {
                 after.push(None);
@@ -127,7 +128,8 @@ pub fn fold(seq: u64, mut image: PoolImage, blocks: &[DecodedBlock], picks: &[(u
                 }
             }
         }
-        image.end_block(&block.block);
+        let moved = after.iter().skip(of_before).any(Option::is_some);
+        image.end_block(&block.block, moved);
         marks.push((at, image.mark()));
     }
     Applied { seq, image, after, pre_images, marks, misfits }

@@ -163,9 +163,12 @@ impl PoolImage {
         Mark { gauge: self.gauge, locked: self.locked() }
     }
 
-    /// After the last of a block's events.
-    pub fn end_block(&mut self, block: &BlockRef) {
-        self.gauge.observe(&self.state, block.timestamp);
+    /// After the last of a block's events. `moved`: one of them left a state. Who changes hands alone does not count, for his row carries
+    /// no gauge: what is made of rows later must come to the same.
+    pub fn end_block(&mut self, block: &BlockRef, moved: bool) {
+        if moved {
+            self.gauge.observe(&self.state, block.timestamp);
+        }
         if let Some(fees) = self.fees.as_mut().filter(|fees| fees.is_within_block()) {
             Arc::make_mut(fees).end_block();
         }

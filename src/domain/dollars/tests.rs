@@ -57,7 +57,7 @@ impl World {
         let meta = meta(n, token0, token1, Protocol::UniswapV2);
         self.routes.add(&meta);
         let mut image = PoolImage { state, gauge: Gauge::default(), held: Held::default(), fees: None };
-        image.end_block(&self.block());
+        image.end_block(&self.block(), true);
         self.pools.insert(meta.id, image);
         meta.id
     }
@@ -81,7 +81,7 @@ impl World {
         let image = self.pools.get_mut(&pool).unwrap();
         let PoolState::V2(pair) = &mut image.state else { panic!("a pair") };
         change(pair);
-        image.end_block(&block);
+        image.end_block(&block, true);
     }
 
     fn add_liquidity(&mut self, pool: PoolId, times: u128) {
