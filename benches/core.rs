@@ -56,7 +56,7 @@ fn books(c: &mut Criterion) {
     let terms = Terms { fee_pips: 3_000, tick_spacing: 60 };
     let state = PoolState::V3(V3State { sqrt_price_x96: U256::ONE << 96, ..V3State::default() });
     let held = Held::default();
-    let mut image = PoolImage { state, gauge: Gauge::default(), held, fees: Some(Arc::new(Fees::new(terms))) };
+    let mut image = PoolImage { state, gauge: Gauge::default(), held, fees: Some(Arc::new(Fees::new(terms))), shares: None };
     for n in 1..=50 {
         let (owner, amount) = (Address::with_last_byte(n), 1_u128 << 70);
         let (tick_lower, tick_upper) = (-60 * i32::from(n), 60 * i32::from(n));

@@ -193,6 +193,7 @@ async fn bench(pools: usize, touched: usize, rounds: usize) {
         pools: Vec::new(),
         older_pools: false,
         position_manager: None,
+        lp_tokens: false,
     };
     let tree = ChainTree::start(Arc::new(Deps {
         chain: 1,

@@ -368,6 +368,7 @@ pub fn dex_spec(dex: &config::DexConfig) -> DexSpec {
         pools: Vec::new(),
         older_pools: dex.older_pools,
         position_manager: dex.position_manager.filter(|_| dex.protocol == ProtocolConfig::UniswapV3),
+        lp_tokens: dex.lp_tokens,
     }
 }
 

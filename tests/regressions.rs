@@ -57,6 +57,7 @@ fn dexes() -> Vec<DexSpec> {
         pools: Vec::new(),
         older_pools: false,
         position_manager: (protocol == Protocol::UniswapV3).then_some(MANAGER),
+        lp_tokens: protocol == Protocol::UniswapV2,
     };
     vec![dex("v2", Protocol::UniswapV2, V2_FACTORY), dex("v3", Protocol::UniswapV3, V3_FACTORY)]
 }

@@ -413,6 +413,7 @@ fn dexes() -> Vec<DexSpec> {
         pools: Vec::new(),
         older_pools: false,
         position_manager: (protocol == Protocol::UniswapV3).then_some(MANAGER),
+        lp_tokens: protocol == Protocol::UniswapV2,
     };
     vec![dex("v2", Protocol::UniswapV2, V2_FACTORY), dex("v3", Protocol::UniswapV3, V3_FACTORY)]
 }
@@ -457,7 +458,7 @@ fn oracle(sim: &Sim) -> Oracle {
             let (_, image) = oracle.pools.get_mut(&event.pool).unwrap();
             image.apply(&event.body).unwrap();
             let stateful =
-                !matches!(event.body.kind(), EventKind::PoolCreated | EventKind::Undecodable) && !event.body.is_of_manager();
+                !matches!(event.body.kind(), EventKind::PoolCreated | EventKind::Undecodable) && !event.body.is_of_owners();
             after.push(stateful.then(|| image.state.after()));
         }
         let touched: BTreeSet<PoolId> = selected.events.iter().map(|event| event.pool).collect();
@@ -497,6 +498,7 @@ async fn check(sim: &Sim, engine: &Engine, whole: bool) -> (u64, u64, u64) {
     for (id, (_, image)) in &oracle.pools {
         assert_eq!(ours.get(id), Some(image), "{id} in memory");
         assert_eq!(image.fees.is_some(), matches!(image.state, PoolState::V3(_)), "{id}: its swaps go the contract's way");
+        assert_eq!(image.shares.is_some(), matches!(image.state, PoolState::V2(_)), "{id}: its token says what a pair's does");
     }
     assert_eq!(ours.len(), oracle.pools.len(), "pools in memory");
     for view in pin.pools() {

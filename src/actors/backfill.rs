@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{
     commit::Step,
     follow::{FollowError, Follower},
-    ranges::{Ranges, Wanted},
+    ranges::Ranges,
     table::Due,
 };
 use crate::{
@@ -35,8 +35,7 @@ impl Follower {
         let from = self.reconciler.tip().number.saturating_add(1);
         let quiet = !deps.live.head().at_head;
         let mut progress = Progress::start(&deps.live.chain_name, from, to, deps.plan.progress_bar);
-        let wanted = Wanted::of(&deps.joined.get());
-        let mut ranges = Ranges::new(deps.source.clone(), wanted, from, to);
+        let mut ranges = Ranges::of(deps.source.clone(), &deps.joined.get(), &self.registry, from, to);
         while let Some(fetched) = self.ask(async { Ok(ranges.next().await) }).await? {
             let tip = self.reconciler.tip();
             let fetched = fetched.and_then(|fetched| fetched.follows(&tip)).inspect_err(|error| {

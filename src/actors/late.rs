@@ -16,7 +16,7 @@ use super::{
     folder::{Folded, Folder},
     follow::{FollowError, Follower},
     mend,
-    ranges::{Ranges, Wanted},
+    ranges::Ranges,
     seed::{self, SeedError, seed},
     sources,
     table::{Due, Known},
@@ -206,8 +206,8 @@ async fn stored(deps: &Arc<Deps>, metas: Vec<PoolMeta>, next: u64) -> Result<Opt
 impl Ready {
     /// Reads, folds and stores the settled blocks up to `last`.
     async fn read_to(&mut self, deps: &Arc<Deps>, last: u64, progress: &mut Progress) -> Result<(), SeedError> {
-        let wanted = Wanted::of(std::slice::from_ref(&self.spec));
-        let mut ranges = Ranges::new(deps.source.clone(), wanted, self.at.number.saturating_add(1), last);
+        let (dexes, registry) = (std::slice::from_ref(&self.spec), &self.folder.registry);
+        let mut ranges = Ranges::of(deps.source.clone(), dexes, registry, self.at.number.saturating_add(1), last);
         while let Some(fetched) = ranges.next().await {
             let fetched = fetched?.follows(&self.at)?;
             let (blocks, end) = (fetched.blocks, fetched.logs.end);
@@ -280,11 +280,11 @@ impl Follower {
     /// Logs of the blocks from where the source is to the anchor, and of those that can still be taken back.
     async fn missing(&self, ready: &Ready) -> Result<(Vec<BlockLogs>, Vec<BlockLogs>), FollowError> {
         let anchor = self.reconciler.anchor();
-        let wanted = Wanted::of(std::slice::from_ref(&ready.spec));
+        let (dexes, registry) = (std::slice::from_ref(&ready.spec), &ready.folder.registry);
         let mut settled = Vec::new();
         let mut at = ready.at;
         if at.number < anchor.number {
-            let mut ranges = Ranges::new(self.deps.source.clone(), wanted, at.number.saturating_add(1), anchor.number);
+            let mut ranges = Ranges::of(self.deps.source.clone(), dexes, registry, at.number.saturating_add(1), anchor.number);
             while let Some(fetched) = self.ask(async { Ok(ranges.next().await) }).await? {
                 let fetched = fetched?.follows(&at)?;
                 at = fetched.logs.end;

@@ -138,7 +138,7 @@ pub fn fold(seq: u64, mut image: PoolImage, blocks: &[DecodedBlock], picks: &[(u
 fn stateful(body: &EventBody) -> bool {
     let moves =
         !matches!(body, EventBody::V2PairCreated { .. } | EventBody::V3PoolCreated { .. } | EventBody::Undecodable { .. });
-    moves && !body.is_of_manager()
+    moves && !body.is_of_owners()
 }
 
 /// `pool/1/0x…`, the actor's name on the board.

@@ -3,7 +3,7 @@
 //! Fetching runs on the worker threads; whoever takes the ranges sets the pace.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -13,7 +13,10 @@ use futures_util::future::BoxFuture;
 use tokio::{task::JoinHandle, time::Instant};
 
 use crate::{
-    chain::{BlockTag, ChainError, ChainSource, RangeLogs, decode, registry::DexSpec},
+    chain::{
+        BlockTag, ChainError, ChainSource, RangeLogs, decode,
+        registry::{DexSpec, Registry},
+    },
     domain::{block::BlockRef, event::RawLog},
 };
 
@@ -21,6 +24,8 @@ use crate::{
 const RANGES_PARALLEL: usize = 3;
 const RANGE_FIRST_BLOCKS: u64 = 16;
 const RANGE_MAX_BLOCKS: u64 = 10_000;
+/// Addresses of one request: so many a node admits.
+const ADDRESSES_MAX: usize = 1_000;
 /// Calm: the range grows. 4,000 logs are 2.7 MB of JSON.
 const CALM_LOGS: usize = 4_000;
 const CALM_TIME: Duration = Duration::from_secs(1);
@@ -86,6 +91,24 @@ impl Fetched {
 
 type Task = JoinHandle<Result<Fetched, ChainError>>;
 
+/// Pairs whose own tokens are asked for, by their addresses: what they emit is what every token emits. Which there are shows in the ranges
+/// before, so these logs are asked for when a range's others are there.
+struct Pairs {
+    dexes: Vec<DexSpec>,
+    known: BTreeSet<Address>,
+    /// The logs of the range that is next are on their way.
+    asked: bool,
+}
+
+impl Pairs {
+    /// What a range adds; all that are known then.
+    fn learn(&mut self, range: &RangeLogs) -> Arc<[Address]> {
+        let logs = range.blocks.iter().flat_map(|(_, logs)| logs);
+        self.known.extend(logs.filter_map(|log| self.dexes.iter().find_map(|dex| dex.lp_token(log))));
+        self.known.iter().copied().collect()
+    }
+}
+
 /// The blocks `from..=to`, range by range. Dropping it ends what is under way.
 pub(super) struct Ranges {
     source: Arc<dyn ChainSource>,
@@ -95,12 +118,22 @@ pub(super) struct Ranges {
     size: u64,
     size_max: u64,
     under_way: VecDeque<Task>,
+    pairs: Option<Pairs>,
 }
 
 impl Ranges {
     pub(super) fn new(source: Arc<dyn ChainSource>, wanted: Wanted, from: u64, to: u64) -> Self {
         let (size, size_max) = (RANGE_FIRST_BLOCKS, RANGE_MAX_BLOCKS);
-        Self { source, wanted, next: from, to, size, size_max, under_way: VecDeque::new() }
+        Self { source, wanted, next: from, to, size, size_max, under_way: VecDeque::new(), pairs: None }
+    }
+
+    /// Everything that these exchanges emit. `registry` knows the pairs that there are before.
+    pub(super) fn of(source: Arc<dyn ChainSource>, dexes: &[DexSpec], registry: &Registry, from: u64, to: u64) -> Self {
+        let with_tokens: Vec<DexSpec> = dexes.iter().filter(|dex| dex.lp_tokens).cloned().collect();
+        let pairs = Pairs { dexes: with_tokens, known: registry.lp_tokens().clone(), asked: false };
+        let mut ranges = Self::new(source, Wanted::of(dexes), from, to);
+        ranges.pairs = Some(pairs).filter(|pairs| !pairs.dexes.is_empty());
+        ranges
     }
 
     /// For logs that are rare: ranges may become as large as the node allows.
@@ -116,9 +149,21 @@ impl Ranges {
             self.under_way.push_back(fetch(self.source.clone(), self.next, last, self.wanted.clone()));
             self.next = last.saturating_add(1);
         }
-        // Stays in the queue until it is done: this future may be dropped half-way.
-        let fetched = self.under_way.front_mut()?.await.unwrap_or_else(|e| Err(ChainError::Unavailable(e.to_string())));
+        let fetched = loop {
+            // Stays in the queue until it is done: this future may be dropped half-way.
+            let first = self.under_way.front_mut()?;
+            let fetched = (&mut *first).await.unwrap_or_else(|e| Err(ChainError::Unavailable(e.to_string())));
+            match (fetched, &mut self.pairs) {
+                (Ok(fetched), Some(pairs)) if !pairs.asked => {
+                    pairs.asked = true;
+                    let known = pairs.learn(&fetched.logs);
+                    *first = with_shares(self.source.clone(), fetched, known);
+                }
+                (fetched, _) => break fetched,
+            }
+        };
         self.under_way.pop_front();
+        self.pairs.iter_mut().for_each(|pairs| pairs.asked = false);
         if let Ok(fetched) = &fetched {
             self.size = fetched.next_blocks.clamp(1, self.size_max);
         }
@@ -156,6 +201,19 @@ fn fetch(source: Arc<dyn ChainSource>, from: u64, to: u64, wanted: Wanted) -> Ta
             blocks
         };
         Ok(Fetched { logs, first: header.block, blocks, next_blocks })
+    })
+}
+
+/// The range with what the pairs' own tokens said in it.
+fn with_shares(source: Arc<dyn ChainSource>, fetched: Fetched, pairs: Arc<[Address]>) -> Task {
+    tokio::spawn(async move {
+        let (from, to) = (fetched.first.number, fetched.logs.end.number);
+        let mut logs = fetched.logs;
+        for pairs in pairs.chunks(ADDRESSES_MAX) {
+            let wanted = Wanted { topics: decode::shares_topics().into(), addresses: pairs.into(), managers: Arc::default() };
+            logs = merged(logs, range(source.clone(), from, to, wanted).await?.0)?;
+        }
+        Ok(Fetched { logs, ..fetched })
     })
 }
 

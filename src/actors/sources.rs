@@ -42,6 +42,8 @@ pub(super) fn name(spec: &DexSpec) -> String {
     // Read without the manager, it is another source: what a position is follows from all of its past.
     match spec.position_manager {
         Some(manager) => format!("{name}+{manager:#x}"),
+        // As is a pair without those who hold it.
+        None if spec.lp_tokens => format!("{name}+lp"),
         None => name,
     }
 }
@@ -114,6 +116,7 @@ mod tests {
             pools: pool.map(Address::repeat_byte).into_iter().collect(),
             older_pools: false,
             position_manager: None,
+            lp_tokens: false,
         }
     }
 

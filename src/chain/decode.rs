@@ -35,6 +35,7 @@ pub(super) enum Kind {
     V2Swap,
     V2Mint,
     V2Burn,
+    V2Transfer,
     V3PoolCreated,
     V3Initialize,
     V3Swap,
@@ -78,6 +79,9 @@ const MANAGER_KINDS: [(B256, Kind); 4] = [
     (abi::manager::Transfer::SIGNATURE_HASH, Kind::V3TransferPosition),
 ];
 
+/// What a pair's own token emits: ours by its address alone, too.
+pub(super) const SHARES_TOPIC: B256 = abi::v2::Transfer::SIGNATURE_HASH;
+
 impl Kind {
     pub(super) fn of(topic0: &B256) -> Option<Self> {
         // Fifteen comparisons that nearly always fail at the first byte: cheaper than hashing.
@@ -91,7 +95,9 @@ impl Kind {
 
     pub(super) fn protocol(self) -> Protocol {
         match self {
-            Self::V2PairCreated | Self::V2Sync | Self::V2Swap | Self::V2Mint | Self::V2Burn => Protocol::UniswapV2,
+            Self::V2PairCreated | Self::V2Sync | Self::V2Swap | Self::V2Mint | Self::V2Burn | Self::V2Transfer => {
+                Protocol::UniswapV2
+            }
             _ => Protocol::UniswapV3,
         }
     }
@@ -112,6 +118,12 @@ pub fn watched_topics() -> Vec<B256> {
 #[must_use]
 pub fn manager_topics() -> Vec<B256> {
     MANAGER_KINDS.iter().map(|(hash, _)| *hash).collect()
+}
+
+/// topic0 of what a pair's own token emits, to be asked for by its address.
+#[must_use]
+pub fn shares_topics() -> Vec<B256> {
+    vec![SHARES_TOPIC]
 }
 
 /// topic0 of what a factory of this protocol emits when it creates a pool.
@@ -182,6 +194,10 @@ pub(super) fn decode_as(kind: Kind, raw: &RawLog) -> Result<EventBody, Wrong> {
                 amount0: u256(amount0),
                 amount1: u256(amount1),
             }
+        }
+        Kind::V2Transfer => {
+            let ([from, to], [value]) = (indexed(topics)?, words(data)?);
+            EventBody::V2Transfer { from: address(from, "from")?, to: address(to, "to")?, value: u256(value) }
         }
         Kind::V3PoolCreated => {
             let ([token0, token1, fee], [spacing, pool]) = (indexed(topics)?, words(data)?);

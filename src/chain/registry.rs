@@ -4,13 +4,13 @@
 //! What only looks like a pool (anybody may emit `Swap`) is ignored. What is absent: pool state.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
 use alloy::primitives::{Address, B256, U256, map::AddressMap};
 
-use super::decode::{Kind, decode_as};
+use super::decode::{Kind, SHARES_TOPIC, decode_as};
 use crate::domain::{
     ChainId,
     block::BlockRef,
@@ -32,6 +32,24 @@ pub struct DexSpec {
     pub older_pools: bool,
     /// V3: whose positions in the pools are told apart by their tokens.
     pub position_manager: Option<Address>,
+    /// V2: the pairs' own tokens are followed, too.
+    pub lp_tokens: bool,
+}
+
+impl DexSpec {
+    /// The pair whose own token is to be followed from this log on.
+    #[must_use]
+    pub fn lp_token(&self, raw: &RawLog) -> Option<Address> {
+        let kind = raw.topics.first().and_then(Kind::of).filter(|_| self.lp_tokens && raw.address == self.factory);
+        match kind.map(|kind| decode_as(kind, raw)) {
+            Some(Ok(EventBody::V2PairCreated { pair, .. })) => Some(pair).filter(|pair| self.admits(pair)),
+            _ => None,
+        }
+    }
+
+    fn admits(&self, pool: &Address) -> bool {
+        self.pools.is_empty() || self.pools.contains(pool)
+    }
 }
 
 /// What a block had for us.
@@ -51,6 +69,13 @@ struct Dex {
     protocol: Protocol,
     fee_pips: u32,
     only: Option<HashSet<Address>>,
+    lp_tokens: bool,
+}
+
+impl Dex {
+    fn admits(&self, pool: &Address) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(pool))
+    }
 }
 
 /// The factories and the pools they created so far, on the branch that is followed.
@@ -58,6 +83,8 @@ struct Dex {
 pub struct Registry {
     factories: AddressMap<Vec<Dex>>,
     pools: AddressMap<Arc<PoolMeta>>,
+    /// Pairs whose own tokens are followed.
+    lp_tokens: BTreeSet<Address>,
     /// Block hash to the pools it created, so that a revert does not walk all pools.
     created_in: HashMap<B256, Vec<Address>>,
     /// Each with the factories whose pools it is the manager of.
@@ -88,7 +115,7 @@ impl Registry {
         if let Some(manager) = dex.position_manager {
             self.managers.entry(manager).or_default().insert(dex.factory);
         }
-        let entry = Dex { name: dex.name, protocol: dex.protocol, fee_pips: dex.fee_pips, only };
+        let entry = Dex { name: dex.name, protocol: dex.protocol, fee_pips: dex.fee_pips, only, lp_tokens: dex.lp_tokens };
         self.factories.entry(dex.factory).or_default().push(entry);
     }
 
@@ -101,6 +128,10 @@ impl Registry {
     pub fn insert(&mut self, meta: Arc<PoolMeta>) {
         let PoolId::Address(address) = meta.id else { return };
         let block = meta.created.block.hash;
+        let dexes = self.factories.get(&meta.factory);
+        if dexes.into_iter().flatten().any(|dex| dex.lp_tokens && dex.admits(&address)) {
+            self.lp_tokens.insert(address);
+        }
         if self.pools.insert(address, meta).is_none() {
             self.created_in.entry(block).or_default().push(address);
         }
@@ -131,6 +162,12 @@ impl Registry {
         without
     }
 
+    /// Pairs whose own tokens are followed, ascending.
+    #[must_use]
+    pub fn lp_tokens(&self) -> &BTreeSet<Address> {
+        &self.lp_tokens
+    }
+
     #[must_use]
     pub fn get(&self, pool: &Address) -> Option<&Arc<PoolMeta>> {
         self.pools.get(pool)
@@ -152,6 +189,7 @@ impl Registry {
         for address in self.created_in.remove(&block_hash).unwrap_or_default() {
             if self.pools.get(&address).is_some_and(|meta| meta.created.block.hash == block_hash) {
                 self.pools.remove(&address);
+                self.lp_tokens.remove(&address);
             }
         }
     }
@@ -165,7 +203,7 @@ impl Registry {
                 self.of_manager(raw, &block, &mut acted, &mut selected);
                 continue;
             }
-            let Some(kind) = raw.topics.first().and_then(Kind::of) else { continue };
+            let Some(kind) = raw.topics.first().and_then(|topic0| self.kind(topic0, &raw)) else { continue };
             if kind.is_creation() {
                 self.creation(chain, block, kind, raw, &mut selected);
                 continue;
@@ -186,6 +224,11 @@ impl Registry {
             selected.push(pool, decoded.map_err(|w| w.to_string()), raw);
         }
         selected
+    }
+
+    fn kind(&self, topic0: &B256, raw: &RawLog) -> Option<Kind> {
+        let of_share = || *topic0 == SHARES_TOPIC && self.lp_tokens.contains(&raw.address);
+        Kind::of(topic0).or_else(|| of_share().then_some(Kind::V2Transfer))
     }
 
     /// A manager's word on one of its tokens. Which pool that is in shows in the pool's own event right before it, in one transaction; a
@@ -233,7 +276,7 @@ impl Registry {
             _ => return,
         };
         // The same factory may be configured twice with different pools.
-        let wanted = |dex: &&Dex| dex.protocol == kind.protocol() && dex.only.as_ref().is_none_or(|only| only.contains(&pool));
+        let wanted = |dex: &&Dex| dex.protocol == kind.protocol() && dex.admits(&pool);
         let Some(dex) = dexes.iter().find(wanted) else { return };
         let created = CreatedAt { block, tx_hash: Some(raw.tx_hash), log_index: raw.log_index };
         let meta = Arc::new(PoolMeta {

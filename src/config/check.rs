@@ -98,6 +98,12 @@ fn check_chain(chain: &ChainConfig) -> Result<(), String> {
                 dex.name
             ));
         }
+        if dex.lp_tokens && dex.protocol != ProtocolConfig::UniswapV2 {
+            return Err(format!(
+                "dex \"{}\": `lp_tokens` is for uniswap_v2, whose pairs are tokens themselves; of uniswap_v3 name the `position_manager`",
+                dex.name
+            ));
+        }
         if dex.older_pools && !dex.pools.is_empty() {
             return Err(format!(
                 "dex \"{}\": `older_pools` is for a whole factory; listed `pools` are always taken, however old they are",

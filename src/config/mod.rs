@@ -338,6 +338,9 @@ pub struct DexConfig {
     pub quoter: Option<Address>,
     #[serde(default, deserialize_with = "maybe_address")]
     pub position_manager: Option<Address>,
+    /// V2: also follow the pairs' own tokens, to know who has liquidity.
+    #[serde(default)]
+    pub lp_tokens: bool,
 }
 
 impl DexConfig {

@@ -60,6 +60,12 @@ pub enum EventBody {
         amount0: U256,
         amount1: U256,
     },
+    /// Of the pair's own token. Shares are made from the zero address, and destroyed to it.
+    V2Transfer {
+        from: Address,
+        to: Address,
+        value: U256,
+    },
     V3PoolCreated {
         token0: Address,
         token1: Address,
@@ -181,10 +187,11 @@ pub enum EventKind {
     DecreaseLiquidity = 14,
     CollectPosition = 15,
     TransferPosition = 16,
+    TransferShares = 17,
 }
 
 impl EventKind {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Swap,
         Self::Mint,
         Self::Burn,
@@ -201,6 +208,7 @@ impl EventKind {
         Self::DecreaseLiquidity,
         Self::CollectPosition,
         Self::TransferPosition,
+        Self::TransferShares,
     ];
 
     /// The inverse of the stored discriminant.
@@ -229,16 +237,19 @@ impl EventBody {
             Self::V3DecreaseLiquidity { .. } => EventKind::DecreaseLiquidity,
             Self::V3CollectPosition { .. } => EventKind::CollectPosition,
             Self::V3TransferPosition { .. } => EventKind::TransferPosition,
+            Self::V2Transfer { .. } => EventKind::TransferShares,
             Self::Undecodable { .. } => EventKind::Undecodable,
         }
     }
 
-    /// A position manager's word about a token of its own. The pool's state is what its own events say.
+    /// About whose the liquidity is: a position manager's word on a token of its own, or a pair's on its shares. What the pool's state is, other
+    /// events say.
     #[must_use]
-    pub fn is_of_manager(&self) -> bool {
+    pub fn is_of_owners(&self) -> bool {
         matches!(
             self,
-            Self::V3IncreaseLiquidity { .. }
+            Self::V2Transfer { .. }
+                | Self::V3IncreaseLiquidity { .. }
                 | Self::V3DecreaseLiquidity { .. }
                 | Self::V3CollectPosition { .. }
                 | Self::V3TransferPosition { .. }

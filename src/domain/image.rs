@@ -9,8 +9,9 @@ use super::{
     dollars::Gauge,
     event::EventBody,
     pool::{
-        ApplyError, PoolMeta, PoolState,
+        ApplyError, PoolId, PoolMeta, PoolState, Protocol,
         fees::{Fees, Position, PositionKey, Token},
+        shares::Shares,
         swap::Terms,
     },
 };
@@ -26,6 +27,8 @@ pub struct PoolImage {
     pub held: Held,
     /// What the liquidity of a pool with ticks earned. `None`: a pair, or it is not known.
     pub fees: Option<Arc<Fees>>,
+    /// Who holds a pair's own token. `None`: a pool with ticks, or it is not known.
+    pub shares: Option<Arc<Shares>>,
 }
 
 /// What others want to know of a pool at the end of a block.
@@ -97,14 +100,15 @@ impl PoolImage {
     #[must_use]
     pub fn new(meta: &PoolMeta) -> Self {
         let fees = Terms::of(meta).map(|terms| Arc::new(Fees::new(terms)));
-        Self { state: PoolState::new(meta.protocol), gauge: Gauge::default(), held: Held::default(), fees }
+        let shares = (meta.protocol == Protocol::UniswapV2).then(Arc::default);
+        Self { state: PoolState::new(meta.protocol), gauge: Gauge::default(), held: Held::default(), fees, shares }
     }
 
     /// A pool that is older than what is read, as its contract answered at this block.
     #[must_use]
     pub fn seeded(state: PoolState, held: Held, fees: Option<Fees>, at: &BlockRef) -> Self {
         let gauge = Gauge::seeded(&state, at.timestamp);
-        Self { state, gauge, held, fees: fees.map(Arc::new) }
+        Self { state, gauge, held, fees: fees.map(Arc::new), shares: None }
     }
 
     /// Moves it over one event.
@@ -122,6 +126,11 @@ impl PoolImage {
         if let Some(fees) = fees {
             self.fees = fees;
         }
+        if let Some(shares) = &mut self.shares
+            && Arc::make_mut(shares).apply(event).is_none()
+        {
+            self.shares = None;
+        }
         Ok(())
     }
 
@@ -132,7 +141,8 @@ impl PoolImage {
         let fees = self.fees.as_deref();
         let positions = fees.and_then(|fees| fees.positions.as_ref()).map_or(0, |positions| positions.size());
         let tokens = fees.map_or(0, |fees| fees.tokens.size());
-        [(1, 200), (ticks, 90), (positions, 120), (tokens, 220)]
+        let holders = self.shares.as_ref().map_or(0, |shares| shares.holders().len());
+        [(1, 200), (ticks, 90), (positions, 120), (tokens, 220), (holders, 40)]
             .iter()
             .map(|(n, bytes): &(usize, usize)| n.saturating_mul(*bytes))
             .sum()
@@ -147,6 +157,15 @@ impl PoolImage {
     /// Position managers' tokens in it, by their ids.
     pub fn tokens(&self) -> impl Iterator<Item = (U256, Token)> + '_ {
         self.fees.iter().flat_map(|fees| &fees.tokens).map(|(token_id, token)| (*token_id, *token))
+    }
+
+    /// How many accounts have liquidity in it. `None`: not all of them are known.
+    #[must_use]
+    pub fn providers(&self, id: &PoolId) -> Option<usize> {
+        match (id, &self.shares) {
+            (PoolId::Address(pair), Some(shares)) => Some(shares.providers(pair)),
+            _ => self.fees.as_ref()?.providers(),
+        }
     }
 
     /// What it holds of token0 and token1, raw units. `None`: not known.
@@ -171,6 +190,9 @@ impl PoolImage {
         }
         if let Some(fees) = self.fees.as_mut().filter(|fees| fees.is_within_block()) {
             Arc::make_mut(fees).end_block();
+        }
+        if let Some(shares) = self.shares.as_mut().filter(|shares| shares.is_within_block()) {
+            Arc::make_mut(shares).end_block();
         }
     }
 }

@@ -4,6 +4,7 @@ pub mod depth;
 pub mod exchange;
 pub mod fees;
 pub mod math;
+pub mod shares;
 pub mod step;
 pub mod swap;
 
@@ -245,7 +246,9 @@ impl V2State {
                 *self = Self { reserve0: *reserve0, reserve1: *reserve1 };
                 Ok(())
             }
-            EventBody::V2Swap { .. } | EventBody::V2Mint { .. } | EventBody::V2Burn { .. } => Ok(()),
+            EventBody::V2Swap { .. } | EventBody::V2Mint { .. } | EventBody::V2Burn { .. } | EventBody::V2Transfer { .. } => {
+                Ok(())
+            }
             _ => Err(ApplyError::Protocol),
         }
     }
@@ -303,7 +306,7 @@ impl V3State {
                 Ok(())
             }
             EventBody::V3Collect { .. } | EventBody::V3Flash { .. } | EventBody::V3CollectProtocol { .. } => Ok(()),
-            event if event.is_of_manager() => Ok(()),
+            event if event.is_of_owners() => Ok(()),
             _ => Err(ApplyError::Protocol),
         }
     }

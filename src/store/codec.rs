@@ -27,11 +27,11 @@ use crate::domain::{
     dollars::{Depth, Gauge},
     event::{EventBody, RawLog},
     image::{Held, PoolImage},
-    pool::{PoolState, StateAfter, Tick, V2State, V3State},
+    pool::{PoolState, StateAfter, Tick, V2State, V3State, shares::Shares},
 };
 
-/// The layout of [`encode_image`]: of the first a state alone, of the second without fees.
-const IMAGE_VERSIONS: [u8; 3] = [1, 2, 3];
+/// The layout of [`encode_image`]: of the first a state alone, of the second without fees, of the third without shares.
+const IMAGE_VERSIONS: [u8; 4] = [1, 2, 3, 4];
 
 /// Topics and data of a log. Leading zero bytes of each word are dropped: most words are addresses and small numbers.
 #[must_use]
@@ -126,6 +126,7 @@ bodies! {
     18 V3DecreaseLiquidity { token_id, liquidity, amount0, amount1 }
     19 V3CollectPosition { token_id, recipient, amount0, amount1 }
     20 V3TransferPosition { from, to, token_id }
+    21 V2Transfer { from, to, value }
 }
 
 /// The state after an event, relative to the event's log: a V3 swap carries all of it.
@@ -204,12 +205,35 @@ fn read_gauge(parser: &mut Parser<'_>) -> Result<(Depth, u64), CodecError> {
 /// Everything that is folded of a pool, behind a version byte. A tick takes about 25 bytes.
 #[must_use]
 pub fn encode_image(image: &PoolImage) -> Vec<u8> {
-    let mut writer = Writer::new(Words::NONE, IMAGE_VERSIONS[2]);
+    let mut writer = Writer::new(Words::NONE, IMAGE_VERSIONS[3]);
     write_gauge(&mut writer, &image.gauge);
     write_held(&mut writer, &image.held);
     state(&mut writer, &image.state);
     fees::write(&mut writer, image.fees.as_deref());
+    shares(&mut writer, image.shares.as_deref());
     writer.out
+}
+
+/// A holder takes about 30 bytes.
+fn shares(writer: &mut Writer<'_>, shares: Option<&Shares>) {
+    let Some(shares) = shares else { return writer.out.push(0) };
+    writer.out.push(1);
+    varint(&mut writer.out, u64::try_from(shares.holders().len()).unwrap_or(u64::MAX));
+    for (holder, value) in shares.holders() {
+        writer.field(holder);
+        writer.field(value);
+    }
+}
+
+fn read_shares(parser: &mut Parser<'_>) -> Result<Option<Arc<Shares>>, CodecError> {
+    match parser.byte()? {
+        0 => Ok(None),
+        1 => {
+            let holders = (0..parser.varint()?).map(|_| Ok((parser.field()?, parser.field()?)));
+            Ok(Some(Arc::new(Shares::restored(holders.collect::<Result<Vec<_>, CodecError>>()?.into_iter()))))
+        }
+        _ => Err(TAG),
+    }
 }
 
 fn write_held(writer: &mut Writer<'_>, held: &Held) {
@@ -260,13 +284,14 @@ pub fn decode_image(bytes: &[u8], timestamp: u64) -> Result<PoolImage, CodecErro
         _ => return Err(TAG),
     };
     let state = decode_state(&mut parser)?;
-    let fees = if version == IMAGE_VERSIONS[2] { fees::read(&mut parser)?.map(Arc::new) } else { None };
+    let fees = if version >= IMAGE_VERSIONS[2] { fees::read(&mut parser)?.map(Arc::new) } else { None };
+    let shares = if version >= IMAGE_VERSIONS[3] { read_shares(&mut parser)? } else { None };
     parser.end()?;
     let (gauge, held) = match kept {
         Some(((steady, at), held)) => (Gauge::restored(&state, steady, at), held),
         None => (Gauge::seeded(&state, timestamp), Held::Unknown),
     };
-    Ok(PoolImage { state, gauge, held, fees })
+    Ok(PoolImage { state, gauge, held, fees, shares })
 }
 
 fn read_held(parser: &mut Parser<'_>) -> Result<Held, CodecError> {

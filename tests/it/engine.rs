@@ -26,6 +26,8 @@ pub struct Setup {
     pub dexes: Vec<(String, String)>,
     /// Of every dex of V3.
     pub position_manager: Option<String>,
+    /// Of every dex of V2.
+    pub lp_tokens: bool,
     pub extra_chain: String,
     /// Further lines of every dex.
     pub extra_dex: String,
@@ -50,6 +52,7 @@ impl Setup {
             chain_id: devnet.chain_id,
             dexes: vec![("uniswap_v2".to_owned(), d.v2_factory.to_string()), ("uniswap_v3".to_owned(), d.v3_factory.to_string())],
             position_manager: Some(d.nfpm.to_string()),
+            lp_tokens: false,
             extra_chain: String::new(),
             extra_dex: String::new(),
             others: Vec::new(),
@@ -75,9 +78,10 @@ impl Setup {
         for (i, (protocol, factory)) in self.dexes.iter().enumerate() {
             let manager = self.position_manager.as_ref().filter(|_| protocol == "uniswap_v3");
             let manager = manager.map(|manager| format!("position_manager = {manager:?}\n")).unwrap_or_default();
+            let shares = if self.lp_tokens && protocol == "uniswap_v2" { "lp_tokens = true\n" } else { "" };
             let extra = &self.extra_dex;
             text.push_str(&format!(
-                "[[chain.dex]]\nname = \"dex-{i}\"\nprotocol = {protocol:?}\nfactory = {factory:?}\n{manager}{extra}\n"
+                "[[chain.dex]]\nname = \"dex-{i}\"\nprotocol = {protocol:?}\nfactory = {factory:?}\n{manager}{shares}{extra}\n"
             ));
         }
         text

@@ -36,6 +36,7 @@ mod prices;
 mod quoted;
 mod quotes;
 mod refuse;
+mod shares;
 mod sources;
 mod state;
 mod stream;

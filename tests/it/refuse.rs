@@ -46,6 +46,8 @@ async fn what_is_wrong_with_a_configuration_is_said_in_one_line() {
     refused(folder, &toml.replace(&factory, "0x000000000000000000000000000000000000dEaD"), &["factory", "no contract"]).await;
     let nobody = Setup { position_manager: Some("0x000000000000000000000000000000000000dEaD".to_owned()), ..good() };
     refused(folder, &nobody.toml(), &["position_manager", "no contract", "check the address"]).await;
+    let shares = Setup { extra_dex: "lp_tokens = true".to_owned(), ..good() };
+    refused(folder, &shares.toml(), &["dex-1", "`lp_tokens` is for uniswap_v2", "position_manager"]).await;
     refused(folder, &toml.replace("id = 31337", "id = 1"), &["31337", "id = 1"]).await;
     refused(
         folder,

@@ -64,7 +64,7 @@ impl BookOracle {
         row: &EventRow,
         price: impl Fn(&Address) -> Option<Dollars>,
     ) {
-        if row.event.body.is_of_manager() || row.kind() == EventKind::PoolCreated {
+        if row.event.body.is_of_owners() || row.kind() == EventKind::PoolCreated {
             return;
         }
         let swap = (row.kind() == EventKind::Swap).then(|| (row.usd, u128::from(meta.fee_pips)));

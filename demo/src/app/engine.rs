@@ -168,6 +168,7 @@ min_depth_usd = 1
 name = "uniswap-v2"
 protocol = "uniswap_v2"
 factory = "{}"
+lp_tokens = true
 
 [[chain.dex]]
 name = "uniswap-v3"

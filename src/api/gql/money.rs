@@ -111,11 +111,11 @@ impl Money<'_> {
         self.value().protocol1.map(BigDecimal)
     }
 
-    /// How many accounts have liquidity in it, holders of managers' tokens each for himself. Null for V2, and where the pool is older than what
-    /// this server has read.
+    /// How many accounts have liquidity in it: owners of positions, holders of managers' tokens each for himself; of a pair the holders of its
+    /// own token. Null where the pool is older than what this server has read, and for pairs of an exchange without `lp_tokens`.
     #[graphql(complexity = 2_000)]
     async fn liquidity_provider_count(&self) -> Option<u64> {
-        self.fees()?.providers().and_then(|count| u64::try_from(count).ok())
+        self.view.image.providers(&self.view.meta.id).and_then(|count| u64::try_from(count).ok())
     }
 
     /// Fees in token0 that a unit of liquidity in range earned since the beginning, as a Q128 integer that wraps around: what

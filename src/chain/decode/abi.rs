@@ -7,6 +7,7 @@ pub(in crate::chain) mod v2 {
         event Swap(address indexed sender, uint256 amount0In, uint256 amount1In, uint256 amount0Out, uint256 amount1Out, address indexed to);
         event Mint(address indexed sender, uint256 amount0, uint256 amount1);
         event Burn(address indexed sender, uint256 amount0, uint256 amount1, address indexed to);
+        event Transfer(address indexed from, address indexed to, uint256 value);
     }
 }
 pub(in crate::chain) mod v3 {

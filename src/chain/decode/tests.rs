@@ -106,6 +106,7 @@ fn shape(kind: Kind) -> (Vec<Type>, Vec<Type>) {
         Kind::V2Swap => (vec![a, a], vec![u256; 4]),
         Kind::V2Mint => (vec![a], vec![u256; 2]),
         Kind::V2Burn => (vec![a, a], vec![u256; 2]),
+        Kind::V2Transfer => (vec![a, a], vec![u256]),
         Kind::V3PoolCreated => (vec![a, a, (24, false)], vec![i24, a]),
         Kind::V3Initialize => (vec![], vec![u160, i24]),
         Kind::V3Swap => (vec![a, a], vec![i256, i256, u160, u128_, i24]),

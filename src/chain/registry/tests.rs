@@ -8,7 +8,16 @@ const PAIR: Address = Address::repeat_byte(0xa2);
 const POOL: Address = Address::repeat_byte(0xa3);
 
 fn spec(name: &str, protocol: Protocol, factory: Address, pools: Vec<Address>) -> DexSpec {
-    DexSpec { name: name.into(), protocol, factory, fee_pips: 2_500, pools, older_pools: false, position_manager: None }
+    DexSpec {
+        name: name.into(),
+        protocol,
+        factory,
+        fee_pips: 2_500,
+        pools,
+        older_pools: false,
+        position_manager: None,
+        lp_tokens: false,
+    }
 }
 
 fn registry() -> Registry {
@@ -151,6 +160,38 @@ fn with_a_list_of_pools_only_these_are_watched_also_when_two_entries_share_a_fac
     let selected = select(&mut registry, 1, logs);
     assert_eq!(selected.events.len(), 4);
     assert_eq!(selected.created.iter().map(|m| m.dex.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+}
+
+/// Its topic is that of every token, so only what the pairs of such an exchange say is ours.
+#[test]
+fn a_pairs_own_token_is_followed_where_that_is_asked_for() {
+    use crate::domain::event::EventKind::{self, PoolCreated, Sync, TransferShares};
+    let moved = |token: Address| {
+        let topics = [Address::with_last_byte(5).into_word(), Address::with_last_byte(6).into_word()];
+        log(token, "Transfer(address,address,uint256)", &topics, &[n(7)])
+    };
+    let stranger = Address::repeat_byte(0xa5);
+    let logs = || {
+        vec![moved(PAIR), pair_created(V2, PAIR), moved(PAIR), sync(PAIR), moved(stranger), pool_created(V3, POOL), moved(POOL)]
+    };
+    let of = |kinds: Vec<(PoolId, EventKind)>| kinds.into_iter().map(|(_, kind)| kind).collect::<Vec<_>>();
+    assert_eq!(of(kinds(&select(&mut registry(), 1, logs()))), [PoolCreated, Sync, PoolCreated]);
+
+    let dex = DexSpec { lp_tokens: true, ..spec("two", Protocol::UniswapV2, V2, vec![]) };
+    let mut following = Registry::new(vec![dex.clone(), spec("three", Protocol::UniswapV3, V3, vec![])]);
+    let selected = select(&mut following, 1, logs());
+    assert_eq!(of(kinds(&selected)), [PoolCreated, TransferShares, Sync, PoolCreated]);
+    assert_eq!(following.lp_tokens().iter().collect::<Vec<_>>(), [&PAIR]);
+    following.revert(at(1).hash);
+    assert!(following.lp_tokens().is_empty());
+
+    // What a range of logs adds to those that are asked for.
+    assert_eq!(logs().iter().filter_map(|log| dex.lp_token(log)).collect::<Vec<_>>(), [PAIR]);
+    let other = DexSpec { pools: vec![stranger], ..dex };
+    assert_eq!(logs().iter().find_map(|log| other.lp_token(log)), None, "only those that are listed");
+    let mut restarted = Registry::new(vec![other]);
+    selected.created.into_iter().for_each(|meta| restarted.insert(meta));
+    assert!(restarted.lp_tokens().is_empty());
 }
 
 mod managers {

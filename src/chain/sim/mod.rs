@@ -1,6 +1,7 @@
 //! A chain from a seed, for tests: it forks, skips, repeats and delays heads, forgets orphans as a node does, and now and then
 //! does not answer. Whatever it does, a seed does it again.
 
+mod pair;
 mod ticked;
 mod world;
 
@@ -278,14 +279,16 @@ impl ChainSource for Sim {
         self.answer(move |chain| chain.by_hash(&hash).map(|b| b.logs.clone()).ok_or(ChainError::UnknownBlock(hash)))
     }
 
-    fn range_logs(&self, from: u64, to: u64, topic0: &[B256], _: &[Address]) -> BoxFuture<'_, Result<RangeLogs, ChainError>> {
-        let topics = topic0.to_vec();
+    fn range_logs(&self, from: u64, to: u64, topic0: &[B256], of: &[Address]) -> BoxFuture<'_, Result<RangeLogs, ChainError>> {
+        let (topics, of) = (topic0.to_vec(), of.to_vec());
         self.answer(move |chain| {
             let (blocks, most) = (to.saturating_sub(from).saturating_add(1), chain.weather.range_blocks_max);
             if most > 0 && blocks > most {
                 return Err(ChainError::RangeTooLarge(format!("{blocks} blocks, {most} at most")));
             }
-            let wanted = |log: &&RawLog| log.topics.first().is_some_and(|t| topics.contains(t));
+            let wanted = |log: &&RawLog| {
+                log.topics.first().is_some_and(|t| topics.contains(t)) && (of.is_empty() || of.contains(&log.address))
+            };
             let mut blocks = BTreeMap::new();
             for number in from..=to {
                 let block = chain.by_number(number).ok_or_else(|| ChainError::RangeTooLarge("beyond the head".to_owned()))?;

@@ -47,7 +47,7 @@ impl Ticked {
     pub(super) fn new(address: Address, rng: &mut SimRng, out: &mut Out) -> Self {
         let fees = Some(Arc::new(Fees::new(TERMS)));
         let state = PoolState::V3(V3State::default());
-        let image = PoolImage { state, gauge: Gauge::default(), held: Held::default(), fees };
+        let image = PoolImage { state, gauge: Gauge::default(), held: Held::default(), fees, shares: None };
         let mut pool = Self { address, image: Box::new(image), positions: Vec::new() };
         let tick = small(rng, 600) - 300;
         let sqrt_price_x96 = sqrt_ratio_at_tick(tick).unwrap_or_default();
@@ -168,7 +168,7 @@ impl Ticked {
     fn emit(&mut self, event: EventBody, out: &mut Out) {
         let fits = self.image.apply(&event).is_ok() && self.image.fees.is_some();
         debug_assert!(fits, "{event:?} does not fit {:?}", self.address);
-        let from = if event.is_of_manager() { MANAGER } else { self.address };
+        let from = if event.is_of_owners() { MANAGER } else { self.address };
         if let Some(data) = encode(event) {
             out.emit(from, data);
         }

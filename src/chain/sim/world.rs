@@ -3,12 +3,15 @@
 use alloy::{
     primitives::{
         Address, U256,
-        aliases::{I24, U24, U112},
+        aliases::{I24, U24},
     },
     sol_types::SolEvent,
 };
 
-use super::ticked::{TERMS, Ticked};
+use super::{
+    pair::Pair,
+    ticked::{TERMS, Ticked},
+};
 use crate::{
     chain::decode::abi::{v2, v3},
     domain::event::RawLog,
@@ -50,7 +53,7 @@ impl SimRng {
 
 #[derive(Debug, Clone)]
 enum Kind {
-    V2 { reserve0: u64, reserve1: u64 },
+    V2(Pair),
     V3(Ticked),
 }
 
@@ -119,7 +122,7 @@ impl World {
         if rng.percent(50) {
             let created = v2::PairCreated { token0, token1, pair: address, pairCount: U256::from(index) };
             out.emit(V2_FACTORY, created.encode_log_data());
-            let kind = Kind::V2 { reserve0: 0, reserve1: 0 };
+            let kind = Kind::V2(Pair::new(address));
             self.pools.push(SimPool { address, kind });
         } else {
             let fee = U24::from(TERMS.fee_pips);
@@ -164,37 +167,9 @@ impl World {
 
 impl SimPool {
     fn act(&mut self, next_token: &mut U256, rng: &mut SimRng, out: &mut Out) {
-        let address = self.address;
         match &mut self.kind {
-            Kind::V2 { reserve0, reserve1 } => act_v2(address, reserve0, reserve1, rng, out),
+            Kind::V2(pair) => pair.act(rng, out),
             Kind::V3(pool) => pool.act(next_token, rng, out),
-        }
-    }
-}
-
-fn act_v2(address: Address, reserve0: &mut u64, reserve1: &mut u64, rng: &mut SimRng, out: &mut Out) {
-    *reserve0 = rng.below(1 << 40) + 1;
-    *reserve1 = rng.below(1 << 40) + 1;
-    let sync = v2::Sync { reserve0: U112::from(*reserve0), reserve1: U112::from(*reserve1) };
-    out.emit(address, sync.encode_log_data());
-    let amount = |rng: &mut SimRng| U256::from(rng.below(1_000));
-    match rng.below(10) {
-        0 => out.emit(address, v2::Mint { sender: SOMEBODY, amount0: amount(rng), amount1: amount(rng) }.encode_log_data()),
-        1 => out.emit(
-            address,
-            v2::Burn { sender: SOMEBODY, amount0: amount(rng), amount1: amount(rng), to: SOMEBODY }.encode_log_data(),
-        ),
-        2 => {} // sync() or skim(): a Sync alone
-        _ => {
-            let swap = v2::Swap {
-                sender: SOMEBODY,
-                amount0In: amount(rng),
-                amount1In: U256::ZERO,
-                amount0Out: U256::ZERO,
-                amount1Out: amount(rng),
-                to: SOMEBODY,
-            };
-            out.emit(address, swap.encode_log_data());
         }
     }
 }

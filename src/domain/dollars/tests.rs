@@ -56,7 +56,7 @@ impl World {
     fn pool(&mut self, n: u8, token0: Address, token1: Address, state: PoolState) -> PoolId {
         let meta = meta(n, token0, token1, Protocol::UniswapV2);
         self.routes.add(&meta);
-        let mut image = PoolImage { state, gauge: Gauge::default(), held: Held::default(), fees: None };
+        let mut image = PoolImage { state, gauge: Gauge::default(), held: Held::default(), fees: None, shares: None };
         image.end_block(&self.block(), true);
         self.pools.insert(meta.id, image);
         meta.id

@@ -98,7 +98,7 @@ impl Happened {
     /// event of it and may be older than what is read.
     #[must_use]
     pub fn counts(row: &EventRow) -> bool {
-        !row.event.body.is_of_manager() && row.kind() != EventKind::PoolCreated
+        !row.event.body.is_of_owners() && row.kind() != EventKind::PoolCreated
     }
 
     #[must_use]

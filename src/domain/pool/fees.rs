@@ -139,7 +139,7 @@ impl Fees {
                 }
                 Some(())
             }
-            event if event.is_of_manager() => {
+            event if event.is_of_owners() => {
                 self.of_manager(event);
                 Some(())
             }

@@ -30,7 +30,7 @@ proptest! {
         let mut writer = Writer::new(Words::NONE, 1);
         super::state(&mut writer, &state);
         let gauge = Gauge::seeded(&state, 7);
-        prop_assert_eq!(decode_image(&writer.out, 7).unwrap(), PoolImage { state, gauge, held: Held::Unknown, fees: None });
+        prop_assert_eq!(decode_image(&writer.out, 7).unwrap(), PoolImage { state, gauge, held: Held::Unknown, fees: None, shares: None });
     }
 
     #[test]
@@ -63,7 +63,8 @@ fn a_swap_that_its_log_spells_out_takes_a_byte_for_each_field() {
 #[test]
 fn every_value_cut_short_or_prolonged_is_refused() {
     let mut rng = Rng(4);
-    for variant in 0..15 {
+    // Of the 15th the rest is a text.
+    for variant in (0..=20).filter(|variant| *variant != 15) {
         let body = rng.body(variant);
         let raw = rng.raw(&body, Address::ZERO, 0, B256::ZERO, 0);
         let bytes = encode_body(&body, &raw);

@@ -16,6 +16,7 @@ use crate::{
         pool::{
             CreatedAt, PoolId, PoolMeta, PoolState, Protocol, StateAfter, Tick, V2State, V3State,
             fees::{Books, Fees, Position, PositionKey, Token},
+            shares::Shares,
             swap::Terms,
         },
         record::{BlockRecord, BookSnapshot, Enrichment, EventRow},
@@ -139,6 +140,7 @@ impl Rng {
             17 => EventBody::V3DecreaseLiquidity { token_id: x, liquidity: self.u128(), amount0: y, amount1: z },
             18 => EventBody::V3CollectPosition { token_id: x, recipient: a, amount0: y, amount1: z },
             19 => EventBody::V3TransferPosition { from: a, to: b, token_id: x },
+            20 => EventBody::V2Transfer { from: a, to: b, value: x },
             _ => EventBody::Undecodable { reason: "data has 31 bytes, 224 are needed".to_owned() },
         }
     }
@@ -196,7 +198,10 @@ impl Rng {
         let held = [Held::Unknown, Held::Nothing, Held::Amounts(self.uint(256), self.uint(200))];
         let held = held[usize::try_from(self.below(3)).unwrap()];
         let fees = matches!(state, PoolState::V3(_)).then(|| self.fees()).flatten().map(Arc::new);
-        PoolImage { state, gauge, held, fees }
+        let holders = (0..self.below(6)).map(|_| (self.address(), self.uint(256)));
+        let holders: Vec<_> = if matches!(state, PoolState::V2(_)) { holders.collect() } else { Vec::new() };
+        let shares = (!holders.is_empty()).then(|| Arc::new(Shares::restored(holders.into_iter())));
+        PoolImage { state, gauge, held, fees, shares }
     }
 
     fn fees(&mut self) -> Option<Fees> {

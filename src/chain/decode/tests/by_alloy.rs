@@ -132,6 +132,7 @@ pub(super) fn by_alloy(kind: Kind, raw: &RawLog) -> Option<EventBody> {
             amount0: e.amount0,
             amount1: e.amount1,
         })?,
+        Kind::V2Transfer => of::<v2::Transfer>(raw).map(|e| EventBody::V2Transfer { from: e.from, to: e.to, value: e.value })?,
         Kind::V3TransferPosition => {
             of::<manager::Transfer>(raw).map(|e| EventBody::V3TransferPosition { from: e.from, to: e.to, token_id: e.tokenId })?
         }
