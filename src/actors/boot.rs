@@ -59,6 +59,9 @@ impl Follower {
         for meta in &boot.pools {
             registry.insert(Arc::new(meta.clone()));
         }
+        // What is made of stored rows has prices, too.
+        let tokens: Vec<Arc<TokenMeta>> = std::mem::take(&mut boot.tokens).into_iter().map(Arc::new).collect();
+        deps.live.learn_decimals(&tokens);
         restore_pools(&deps, &table, &boot, &reconciler).await?;
         let metas = table.borrow().entries.iter().map(|(id, entry)| (*id, entry.meta.clone())).collect();
         let books = insist(&deps, async || Ok(books::restore(&deps, &metas, &boot, reconciler.anchor()).await?)).await?;
@@ -69,7 +72,7 @@ impl Follower {
         let commit = Commit {
             extended: boot.window.into_iter().filter(|r| r.block.number >= floor).map(Arc::new).collect(),
             views: views(&table),
-            tokens: boot.tokens.into_iter().map(Arc::new).collect(),
+            tokens,
             book: Some(book),
             head: Some(head),
             finalized_number: reconciler.anchor().number,

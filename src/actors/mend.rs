@@ -152,11 +152,12 @@ impl Rows {
 /// Candles, windows, hours and days out of all stored rows up to a block. Chunks are stored as they come.
 async fn market(deps: &Deps, pool: &PoolMeta, to: &BlockRef) -> Result<Trading, StoreError> {
     tracing::info!(pool = %pool.id, "candles are made of the events that are stored");
-    let mut trading = Trading::default();
-    if pool.creation().is_none() {
+    let mut trading = match (&pool.origin, pool.creation()) {
+        (Some(origin), _) => Trading::new(Arc::new(Market::seeded(origin))),
         // What it held before is not among the rows.
-        trading = Trading::new(Arc::new(Market::standing(None, Held::Unknown)));
-    }
+        (None, None) => Trading::new(Arc::new(Market::standing(None, Held::Unknown))),
+        (None, Some(_)) => Trading::default(),
+    };
     let mut rows = Rows::new(deps, pool, to, &EventKind::ALL).await?;
     let mut taken = 0_usize;
     while let Some(event) = rows.next(deps).await? {

@@ -123,7 +123,9 @@ async fn read(deps: &Arc<Deps>, metas: &[Arc<PoolMeta>], anchor: BlockRef, seede
         match answer {
             Ok(Answer { state, books }) => {
                 let fees = Terms::of(meta).zip(books).map(|(terms, books)| Fees::seeded(terms, books));
-                found.push((meta.clone(), PoolImage::seeded(state, held, fees, &anchor)));
+                let image = PoolImage::seeded(state, held, fees, &anchor);
+                let origin = Some(Box::new(image.origin()));
+                found.push((Arc::new(PoolMeta { origin, ..meta.as_ref().clone() }), image));
             }
             Err(reason) => {
                 tracing::warn!(pool = %meta.id, %reason, "not served: its contract does not answer as its protocol does")
@@ -142,7 +144,7 @@ async fn read(deps: &Arc<Deps>, metas: &[Arc<PoolMeta>], anchor: BlockRef, seede
         pool: meta.id,
         block: anchor,
         image: image.clone(),
-        market: Some(Arc::new(Market::seeded(image))),
+        market: Some(Arc::new(Market::seeded(&image.origin()))),
     };
     let snapshots = found.iter().map(snapshot).collect();
     let records = vec![Arc::new(BlockRecord { created, ..BlockRecord::new(deps.chain, anchor, Vec::new()) })];

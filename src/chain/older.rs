@@ -58,6 +58,7 @@ pub async fn listed(source: &dyn ChainSource, chain: ChainId, dex: &DexSpec, at:
         fee_pips: claim.fee_pips,
         tick_spacing: claim.tick_spacing,
         created: CreatedAt { block: at, tx_hash: None, log_index: 0 },
+        origin: None,
     };
     Ok(confirmed.map(|(claim, _)| meta(claim)).collect())
 }

@@ -290,6 +290,7 @@ impl Registry {
             fee_pips: fee_pips.unwrap_or(dex.fee_pips),
             tick_spacing,
             created,
+            origin: None,
         });
         // A factory cannot create a pool twice; if one claims to, the first stands. The same log again (a block that is read
         // again after a restart) is the same creation.

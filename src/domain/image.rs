@@ -9,7 +9,7 @@ use super::{
     dollars::Gauge,
     event::EventBody,
     pool::{
-        ApplyError, PoolId, PoolMeta, PoolState, Protocol,
+        ApplyError, PoolId, PoolMeta, PoolState, Protocol, StateAfter,
         fees::{Fees, Position, PositionKey, Token},
         shares::Shares,
         swap::Terms,
@@ -37,6 +37,15 @@ pub struct Mark {
     pub gauge: Gauge,
     /// What it holds of token0 and token1, raw units; `None`: not known.
     pub locked: Option<(U256, U256)>,
+}
+
+/// A pool that is older than what is read, as it was before the first of its events that are: what has to be known to make of stored rows
+/// what was told while they came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    pub after: StateAfter,
+    pub gauge: Gauge,
+    pub held: Held,
 }
 
 /// Tokens that a pool holds. Of a pair its reserves say it; of a pool with ticks all that came in, less what went out: its balances, less
@@ -109,6 +118,12 @@ impl PoolImage {
     pub fn seeded(state: PoolState, held: Held, fees: Option<Fees>, at: &BlockRef) -> Self {
         let gauge = Gauge::seeded(&state, at.timestamp);
         Self { state, gauge, held, fees: fees.map(Arc::new), shares: None }
+    }
+
+    /// What is kept of it for good where it is the first.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        Origin { after: self.state.after(), gauge: self.gauge, held: self.held }
     }
 
     /// Moves it over one event.

@@ -31,7 +31,7 @@ pub use series::Piece;
 use series::Series;
 
 use super::{
-    image::{Held, PoolImage},
+    image::{Held, Origin},
     pool::{PoolId, StateAfter},
     record::EventRow,
 };
@@ -225,10 +225,10 @@ impl Market {
 
     /// Of a pool that is older than what is read.
     #[must_use]
-    pub fn seeded(image: &PoolImage) -> Self {
-        let after = RawPrice::of(&image.state.after()).map(|_| image.state.after());
+    pub fn seeded(origin: &Origin) -> Self {
+        let after = RawPrice::of(&origin.after).map(|_| origin.after);
         // Of a pair its reserves say what it holds.
-        let held = if image.state.v3().is_some() { image.held } else { Held::Nothing };
+        let held = if matches!(origin.after, StateAfter::V3 { .. }) { origin.held } else { Held::Nothing };
         Self::standing(after, held)
     }
 

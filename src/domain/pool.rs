@@ -14,7 +14,7 @@ use alloy::primitives::{Address, B256, U256};
 use serde::{Deserialize, Serialize};
 
 use self::math::{Round, amount0_between, amount1_between, sqrt_ratio_at_tick};
-use super::{ChainId, block::BlockRef, event::EventBody};
+use super::{ChainId, block::BlockRef, event::EventBody, image::Origin};
 
 /// Names a pool on its chain: the contract's address, or a 32-byte id (V4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -95,6 +95,9 @@ pub struct PoolMeta {
     /// V3 only.
     pub tick_spacing: Option<i32>,
     pub created: CreatedAt,
+    /// Of a pool that is older than what is read.
+    #[serde(skip)]
+    pub origin: Option<Box<Origin>>,
 }
 
 /// Where a pool enters our history: the log that created it or, for one that is older than what we read, the block at which its

@@ -26,7 +26,7 @@ pub use self::{
 use crate::domain::{
     dollars::{Depth, Gauge},
     event::{EventBody, RawLog},
-    image::{Held, PoolImage},
+    image::{Held, Origin, PoolImage},
     pool::{PoolState, StateAfter, Tick, V2State, V3State, shares::Shares},
 };
 
@@ -271,6 +271,31 @@ fn state(writer: &mut Writer<'_>, state: &PoolState) {
             }
         }
     }
+}
+
+/// What is kept for good of a pool that is older than what is read. About 100 bytes.
+#[must_use]
+pub fn encode_origin(origin: &Origin) -> Vec<u8> {
+    let Origin { after, gauge, held } = origin;
+    let mut writer = Writer::new(Words::NONE, 1);
+    write_after(&mut writer, after);
+    write_gauge(&mut writer, gauge);
+    writer.field(&gauge.depth.both);
+    write_held(&mut writer, held);
+    writer.out
+}
+
+/// The inverse of [`encode_origin`].
+pub fn decode_origin(bytes: &[u8]) -> Result<Origin, CodecError> {
+    let mut parser = Parser { rest: bytes, words: Words::NONE };
+    if parser.byte()? != 1 {
+        return Err(TAG);
+    }
+    let after = read_after(&mut parser)?;
+    let ((steady, at), both) = (read_gauge(&mut parser)?, parser.field()?);
+    let held = read_held(&mut parser)?;
+    parser.end()?;
+    Ok(Origin { after, gauge: Gauge::of_row(&after, both, steady, at), held })
 }
 
 /// The inverse of [`encode_image`]. `timestamp` is of the block that the image is of: what was kept without a gauge is taken to have

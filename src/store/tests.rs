@@ -42,6 +42,7 @@ fn view(index: u8, number: u64) -> Arc<PoolView> {
         fee_pips: 0,
         tick_spacing: None,
         created,
+        origin: None,
     };
     let updated = block(number);
     let state = PoolState::V2(V2State { reserve0: u128::from(number), reserve1: u128::from(index) });

@@ -334,3 +334,63 @@ async fn hours_and_days_equal_the_nodes_logs_and_the_tokens_balances_through_reo
     assert!(again > closed, "a day is over: {again} after {closed}");
     assert!(engine.terminate().await.success());
 }
+
+/// What the contracts said before the first block that is read is kept with the pools: whoever makes the book again needs it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_older_pools_hold_is_in_the_hours_of_their_tokens_and_exchanges_also_when_the_book_is_made_again() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let mut devnet = Devnet::start(DevnetConfig { seed: 97, ..DevnetConfig::default() }).await.unwrap();
+    devnet.fill(40, 8).await.unwrap();
+    let replayed = priced(&devnet, folders[0].path());
+    let mut late = Setup { extra_dex: "older_pools = true".to_owned(), ..priced(&devnet, folders[1].path()) };
+    late.extra_chain += "\nstart_block = \"latest-12\"";
+    let whole = Engine::start(&replayed, folders[0].path()).await;
+    let engine = Engine::start(&late, folders[1].path()).await;
+    engine.at_head(&devnet).await;
+    let first = devnet.head().await.unwrap().timestamp_s;
+    for seconds in [40, 3_700, 3_000, 5_000] {
+        pass(&devnet, seconds).await;
+        // Not all pools trade: what the others hold is nowhere among the rows.
+        devnet.trader.push_random(3).await.unwrap();
+        devnet.mine().await.unwrap();
+    }
+    let d = devnet.deployment.clone();
+    let hours = async |engine: &Engine| -> Vec<Value> {
+        engine.at_head(&devnet).await;
+        let mut all = Vec::new();
+        for token in &d.tokens {
+            let fields = "txCount totalValueLocked totalValueLockedUSD priceUSD";
+            all.push(json!(list(engine, "tokenHourDatas", &format!("token: \"{}\"", token.address), fields).await));
+        }
+        for factory in [d.v2_factory, d.v3_factory] {
+            let of = format!("factory: \"{factory}\"");
+            all.push(json!(list(engine, "protocolHourDatas", &of, "txCount totalValueLockedUSD").await));
+        }
+        all
+    };
+    let held = |hours: &[Value]| -> Vec<Vec<(u64, Value)>> {
+        let of_token = |hours: &Value| {
+            let hours =
+                hours.as_array().unwrap().iter().map(|hour| (hour["start"].as_u64().unwrap(), hour["totalValueLocked"].clone()));
+            hours.filter(|(start, _)| *start > first).collect()
+        };
+        hours.iter().take(d.tokens.len()).map(of_token).collect()
+    };
+    let told = hours(&engine).await;
+    assert_eq!(held(&told), held(&hours(&whole).await), "as whoever read it all says");
+    let known = held(&told).into_iter().flatten().filter(|(_, held)| held.is_string()).count();
+    assert!(known > 6, "{known} hours of tokens");
+    whole.terminate().await;
+    engine.terminate().await;
+
+    let old = rusqlite::Connection::open(&late.database).unwrap();
+    let older =
+        "UPDATE blocks SET told = NULL; UPDATE heads SET book_hour = NULL; DELETE FROM books; UPDATE snapshots SET market = NULL";
+    old.execute_batch(older).unwrap();
+    drop(old);
+    let engine = Engine::start(&late, folders[1].path()).await;
+    engine.at_head(&devnet).await;
+    assert!(engine.log().contains("is made of the events that are stored"), "{}", engine.log());
+    assert_eq!(hours(&engine).await, told);
+    engine.terminate().await;
+}

@@ -48,7 +48,7 @@ pub(in crate::actors) async fn restore(deps: &Deps, metas: &Metas, boot: &Boot, 
         }
         tracing::info!("what was told of tokens is not of all that is followed now");
     }
-    let mut teller = Teller { metas, marks: HashMap::new() };
+    let mut teller = Teller::new(metas);
     let mut books = derive(deps, &mut teller, sources, anchor).await?;
     for record in boot.window.iter().filter(|record| record.block.number > anchor.number) {
         let told = deps.live.with_routes(|routes| teller.tell(routes, &books.book, record.clone()));
@@ -177,7 +177,16 @@ struct Teller<'a> {
     marks: HashMap<PoolId, (Gauge, Held, Option<StateAfter>)>,
 }
 
-impl Teller<'_> {
+impl<'a> Teller<'a> {
+    /// Before the first row: those that are older than all of them stand as their contracts said.
+    fn new(metas: &'a Metas) -> Self {
+        let origin = |(id, meta): (&PoolId, &Arc<PoolMeta>)| {
+            let origin = meta.origin.as_ref()?;
+            Some((*id, (origin.gauge, origin.held, Some(origin.after))))
+        };
+        Self { metas, marks: metas.iter().filter_map(origin).collect() }
+    }
+
     /// The record with what it tells; the pools are as of its end then. What was told stays, the rest is worked out: of a time before a
     /// source was added, its tokens.
     fn tell(&mut self, routes: &Routes, book: &Book, mut record: BlockRecord) -> BlockRecord {

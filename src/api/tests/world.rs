@@ -133,6 +133,7 @@ pub(super) fn pool_meta(address: Address, protocol: Protocol, token0: Address, t
         fee_pips: if v3 { 500 } else { 3000 },
         tick_spacing: v3.then_some(10),
         created: CreatedAt { block: block_ref(1, 0, 0), tx_hash: Some(B256::ZERO), log_index: u64::from(address.0[19]) },
+        origin: None,
     }
 }
 
@@ -240,6 +241,8 @@ impl World {
 
     /// Blocks without events, until everything so far is in the store only.
     pub(super) fn bury(&mut self) {
+        drop(self.live.take_side());
+        self.live.wrote_side();
         for _ in 0..70 {
             let tip = self.mine(Vec::new());
             self.live.set_durable(tip.number, tip.hash, self.live.head().reverts);

@@ -29,6 +29,7 @@ fn meta(n: u8, token0: Address, token1: Address, protocol: Protocol) -> PoolMeta
         fee_pips: 3_000,
         tick_spacing: None,
         created: CreatedAt { block: NOWHERE, tx_hash: Some(B256::ZERO), log_index: 0 },
+        origin: None,
     }
 }
 

@@ -343,6 +343,7 @@ pub(super) fn pool(chain: ChainId, meta: &PoolMeta, canonical: bool) -> Result<R
     if let Some(spacing) = meta.tick_spacing {
         out.append(cstr!("tick_spacing"), spacing);
     }
+    maybe(&mut out, cstr!("origin"), meta.origin.as_deref().map(|origin| binary(codec::encode_origin(origin))));
     Ok(out)
 }
 
@@ -363,6 +364,7 @@ pub(super) fn read_pool(chain: ChainId, found: &RawDocument) -> Result<PoolMeta>
         fee_pips: u32::try_from(doc.uint("fee_pips")?).map_err(|_| corrupt("a fee beyond 32 bits"))?,
         tick_spacing,
         created: CreatedAt { block: doc.block()?, tx_hash: doc.maybe_hash("tx")?, log_index: doc.uint("log_index")? },
+        origin: doc.maybe_bytes("origin")?.map(codec::decode_origin).transpose()?.map(Box::new),
     })
 }
 

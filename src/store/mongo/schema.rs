@@ -82,7 +82,8 @@ pub(super) const INDEXES: [Index; 8] = [
 /// The second brought what rows moved in dollars, gauges, markets and candles: fields and a collection without an index beside `_id`.
 /// The third brought snapshots in pieces, and events of position managers.
 /// The fourth brought markets of tokens and factories, and what blocks tell of them.
-const MIGRATIONS: [&[Index]; 4] = [&INDEXES, &[], &[], &[]];
+/// The fifth brought transfers of pairs' shares, and what pools were that are older than what is read.
+const MIGRATIONS: [&[Index]; 5] = [&INDEXES, &[], &[], &[], &[]];
 
 pub(super) fn collection(database: &Database, name: &str) -> Collection<RawDocumentBuf> {
     database.collection(name)

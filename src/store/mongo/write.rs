@@ -119,7 +119,7 @@ async fn steps(store: &Store, session: &mut ClientSession, batch: &WriteBatch, r
     for meta in batch.records.iter().flat_map(|r| &r.created) {
         let document = row::pool(batch.chain, meta, plan.is_canonical(&meta.created.block.hash))?;
         // The configuration may call the dex otherwise by now, and know its fee better.
-        pools.push(upsert(&document, &["dex", "fee_pips"])?);
+        pools.push(upsert(&document, &["dex", "fee_pips", "origin"])?);
     }
     update(store, Some(session), POOLS, pools).await?;
     let tokens = batch.tokens.iter().map(|token| {

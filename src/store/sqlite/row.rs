@@ -10,6 +10,7 @@ use crate::{
         block::BlockRef,
         dollars::Usd,
         event::{Event, RawLog},
+        image::Origin,
         pool::{CreatedAt, PoolId, PoolMeta, Protocol},
         record::{Enrichment, EventAt, EventRow},
     },
@@ -111,7 +112,7 @@ fn maybe_hash(row: &Row<'_>, column: usize) -> Result<Option<B256>> {
 
 /// What [`pool`] reads, of `pools_created AS c`, `blocks AS b`, `pools AS p`.
 pub(super) const POOL_COLUMNS: &str = "b.number, b.hash, b.parent_hash, b.timestamp, p.id, c.protocol, c.dex, c.factory, c.token0, c.token1, \
-     c.fee_pips, c.tick_spacing, c.tx_hash, c.log_index";
+     c.fee_pips, c.tick_spacing, c.tx_hash, c.log_index, c.origin";
 
 /// One row of [`POOL_COLUMNS`].
 pub(super) fn pool(chain: ChainId, row: &Row<'_>) -> Result<PoolMeta> {
@@ -126,7 +127,13 @@ pub(super) fn pool(chain: ChainId, row: &Row<'_>) -> Result<PoolMeta> {
         fee_pips: row.get(10)?,
         tick_spacing: row.get(11)?,
         created: CreatedAt { block: block(row, 0)?, tx_hash: maybe_hash(row, 12)?, log_index: uint(row, 13)? },
+        origin: origin(row, 14)?,
     })
+}
+
+fn origin(row: &Row<'_>, column: usize) -> Result<Option<Box<Origin>>> {
+    let bytes: Option<Vec<u8>> = row.get(column)?;
+    Ok(bytes.map(|bytes| codec::decode_origin(&bytes)).transpose()?.map(Box::new))
 }
 
 pub(super) fn protocol_code(protocol: Protocol) -> i64 {

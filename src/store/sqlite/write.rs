@@ -225,10 +225,12 @@ impl Writing<'_, '_> {
         // The configuration may call the dex otherwise by now, and know its fee better.
         self.sql(
             "INSERT INTO pools_created
-               (chain, number, log_index, fork, pool, canonical, protocol, fee_pips, tick_spacing, dex, factory, token0, token1, tx_hash)
-             SELECT ?1, ?2, ?3, ?4, ?5, canonical, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13 FROM blocks
+               (chain, number, log_index, fork, pool, canonical, protocol, fee_pips, tick_spacing, dex, factory, token0, token1, tx_hash,
+                origin)
+             SELECT ?1, ?2, ?3, ?4, ?5, canonical, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14 FROM blocks
              WHERE chain = ?1 AND number = ?2 AND fork = ?4
-             ON CONFLICT DO UPDATE SET dex = excluded.dex, fee_pips = excluded.fee_pips",
+             ON CONFLICT DO UPDATE SET dex = excluded.dex, fee_pips = excluded.fee_pips,
+               origin = coalesce(excluded.origin, origin)",
         )?
         .execute(params![
             self.chain,
@@ -243,7 +245,8 @@ impl Writing<'_, '_> {
             meta.factory.as_slice(),
             meta.token0.as_slice(),
             meta.token1.as_slice(),
-            meta.created.tx_hash.as_ref().map_or(&[][..], |hash| hash.as_slice())
+            meta.created.tx_hash.as_ref().map_or(&[][..], |hash| hash.as_slice()),
+            meta.origin.as_deref().map(codec::encode_origin)
         ])?;
         Ok(())
     }
