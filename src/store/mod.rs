@@ -23,6 +23,7 @@ pub mod sqlite;
 #[cfg(test)]
 mod tests;
 pub mod topics;
+pub mod totals;
 pub mod touches;
 pub mod twap;
 pub mod view;

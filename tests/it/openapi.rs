@@ -75,6 +75,7 @@ async fn samples(engine: &Engine, chain: u64) -> Value {
             ("/_meta", "", &none), ("/pools", "", &none), ("/tokens", "", &none), ("/swaps", "", &none), ("/mints", "", &none),
             ("/burns", "", &none), ("/pools/{id}", "id", &pools), ("/pools/{id}/overview", "id", &pools), ("/pools/{id}/swaps", "id", &pools),
             ("/pools/{id}/candles", "id", &pools), ("/pools/{id}/stats", "id", &pools), ("/pools/{id}/depth", "id", &pools), ("/prices", "", &none), ("/quote", "", &none), ("/positions", "", &none),
+            ("/stats/volume", "", &none), ("/stats/liquidity", "", &none),
             ("/tokens/{address}/price", "address", &tokens), ("/pools/{id}/ticks", "id", &pools), ("/tokens/{address}", "address", &tokens), ("/tokens/{address}/pools", "address", &tokens),
             ("/transactions/{hash}", "hash", &transactions), ("/accounts/{address}/activity", "address", &origins),
         ]),

@@ -26,6 +26,7 @@ mod search;
 mod stream;
 mod text;
 mod tokens;
+mod totals;
 mod words;
 
 use std::sync::Arc;
@@ -41,6 +42,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) use self::answer::{AS_OF_BLOCK, AS_OF_HASH, AS_OF_TIME, DATA_SOURCE, FRESHNESS};
 pub(super) use self::stream::Streams;
+pub(super) use self::totals::Sums;
 use self::{document::Document, problem::Problem};
 use super::router::Public;
 
@@ -59,6 +61,8 @@ fn parts() -> (Router<Arc<Public>>, utoipa::openapi::OpenApi) {
         .routes(routes!(candles::stats))
         .routes(routes!(candles::token_candles))
         .routes(routes!(candles::token_stats))
+        .routes(routes!(totals::volume))
+        .routes(routes!(totals::liquidity))
         .routes(routes!(periods::of_pool))
         .routes(routes!(periods::of_token))
         .routes(routes!(periods::of_factory))

@@ -165,6 +165,61 @@ async fn statistics_of_a_window_move_on_with_the_newest_block() {
 }
 
 #[tokio::test]
+async fn the_sums_over_all_pools_are_those_of_the_pools_at_each_block() {
+    let mut world = traded();
+    // One server for all of them: what it keeps of one block must not be said of another.
+    let server = crate::api::public_router(world.state.clone());
+    let volume = async |world: &World, query: &str| -> Value {
+        let path = format!("/v1/{CHAIN}/stats/volume{query}");
+        let request = axum::http::Request::get(&path).body(axum::body::Body::empty()).unwrap();
+        let response = tower::ServiceExt::oneshot(server.clone(), request).await.unwrap();
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let said: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(said, rest(world, &path).await.2, "as a server says that was not asked before");
+        said
+    };
+    let five = volume(&world, "?window=M5&limit=1").await;
+    let traded_all = json!({ "volumeUSD": "4.5", "swapCount": 3, "unvaluedSwaps": 0 });
+    let with = |more: Value| {
+        let mut all = traded_all.clone();
+        all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        all
+    };
+    let exchange =
+        |of: &str, all: &Value| all["exchanges"].as_array().unwrap().iter().find(|e| e["protocol"] == of).unwrap().clone();
+    let pair = format!("{PAIR:#x}");
+    assert_eq!(five["pools"], json!([with(json!({ "id": pair }))]), "the largest");
+    assert_eq!((&five["start"], &five["volumeUSD"], &five["swapCount"]), (&json!(minute(9) - 240), &json!("4.5"), &json!(3)));
+    assert_eq!(exchange("UNISWAP_V2", &five)["volumeUSD"], json!("4.5"));
+    assert_eq!(exchange("UNISWAP_V3", &five)["swapCount"], json!(0));
+
+    // The next block has other sums, and so has the one that takes its place.
+    world.mine(sale(1, 300));
+    let more = volume(&world, "?window=M5").await;
+    assert_eq!((&more["swapCount"], more["pools"].as_array().unwrap().len()), (&json!(4), 3));
+    world.reorg(1, vec![Vec::new()]);
+    assert_eq!(volume(&world, "?window=M5").await["volumeUSD"], json!("4.5"));
+    world.bury();
+    assert_eq!(volume(&world, "?window=M5").await["swapCount"], json!(0), "that was a while ago");
+    assert_eq!(volume(&world, "").await["swapCount"], json!(3), "within a day");
+
+    let mut world = World::priced();
+    world.mine(v2_swap(7, 7, 2_000_000_000_000, 10_u128.pow(21)));
+    let (_, source, locked) = rest(&world, &format!("/v1/{CHAIN}/stats/liquidity")).await;
+    assert_eq!(source, "memory");
+    let of_pools = world.ask("{ pools { nodes { id totalValueLockedUSD } } }").await["data"]["pools"]["nodes"].clone();
+    let known: Vec<_> = of_pools.as_array().unwrap().iter().filter(|pool| !pool["totalValueLockedUSD"].is_null()).collect();
+    let largest = known.iter().find(|pool| pool["id"] == json!(pair)).unwrap();
+    assert_eq!(locked["pools"][0]["totalValueLockedUSD"], largest["totalValueLockedUSD"]);
+    assert_eq!(locked["totalValueLockedUSD"], largest["totalValueLockedUSD"], "the others are empty: {of_pools}");
+    assert_eq!((&locked["poolCount"], &locked["unvaluedPools"]), (&json!(3), &json!(3 - known.len())));
+    for wrong in ["volume?window=H2", "volume?limit=1001", "liquidity?limit=-1", "liquidity?window=H1"] {
+        let (status, _, body) = rest(&world, &format!("/v1/{CHAIN}/stats/{wrong}")).await;
+        assert!(status == StatusCode::BAD_REQUEST && body["code"] == "BAD_USER_INPUT", "{wrong}: {body}");
+    }
+}
+
+#[tokio::test]
 async fn a_subscriber_that_replaces_from_each_frame_on_always_has_what_a_query_says() {
     use std::collections::BTreeMap;
 
