@@ -7,6 +7,7 @@ pub mod math;
 pub mod shares;
 pub mod step;
 pub mod swap;
+pub mod trade;
 
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 

@@ -19,6 +19,7 @@ pub mod query;
 pub mod quote;
 pub mod reader;
 pub mod search;
+pub mod simulate;
 pub mod sqlite;
 #[cfg(test)]
 mod tests;
