@@ -314,6 +314,32 @@ mod tests {
         assert_eq!(decimal(Wide::ONE, Wide::ZERO), None);
     }
 
+    /// Prices at ticks by Uniswap's own SDK, to its five digits, and of a real pool.
+    #[test]
+    fn the_reference_prices_are_ours() {
+        let Some(cases) = crate::domain::test_support::case_file("price/tick_price.json") else { return };
+        let five = |ratio: Ratio| rounded(ratio.num, ratio.den, 5).unwrap();
+        let decimals = |token: &serde_json::Value| u8::try_from(token["decimals"].as_u64().unwrap()).unwrap();
+        for case in cases["cases"].as_array().unwrap() {
+            let (base, quote) = (&case["base"], &case["quote"]);
+            let (is_token0, tick) = (base["sortOrder"].as_u64() < quote["sortOrder"].as_u64(), case["tick"].as_i64().unwrap());
+            let ratio = tick_ratio(i32::try_from(tick).unwrap()).unwrap();
+            let ratio = if is_token0 { ratio } else { ratio.inverse().unwrap() };
+            assert_eq!(
+                five(ratio.in_units(decimals(base), decimals(quote)).unwrap()),
+                case["priceSignificant5"].as_str().unwrap()
+            );
+        }
+        for pool in cases["real"].as_array().unwrap() {
+            let state = v3(pool["sqrtPriceX96"].as_str().unwrap().parse().unwrap());
+            let price = token1_per_token0(&state, decimals(&pool["token0"]), decimals(&pool["token1"])).unwrap();
+            // It was written with 18 places.
+            let said = pool["price0in1"].as_str().unwrap();
+            let ours = rounded(price.num, price.den, said.len() - 1).unwrap();
+            assert_eq!(&ours[..17], &said[..17], "{ours}");
+        }
+    }
+
     #[test]
     fn amounts_are_scaled_exactly_and_keep_their_sign() {
         let cases = [

@@ -37,6 +37,7 @@ mod quoted;
 mod quotes;
 mod refuse;
 mod shares;
+mod simulated;
 mod sources;
 mod state;
 mod stream;

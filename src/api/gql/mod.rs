@@ -36,6 +36,7 @@ pub(in crate::api) mod quote;
 mod rows;
 pub(in crate::api) mod scalars;
 mod search;
+pub(in crate::api) mod simulate;
 mod subscription;
 pub(in crate::api) mod token;
 mod token_market;

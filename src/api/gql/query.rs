@@ -22,6 +22,7 @@ use super::{
     quote::{self, Quote, QuoteInput},
     scalars::{AddressScalar, Cursor, Timestamp},
     search::{self, ActivityConnection, SearchHit},
+    simulate::{self, SimulationResult, SwapStep},
     token::{Token, TokenConnection},
     transaction::Transaction,
 };
@@ -49,6 +50,18 @@ impl Query {
         #[graphql(desc = "The swaps, at most 20")] inputs: Vec<QuoteInput>,
     ) -> Result<Vec<Quote>> {
         Ok(quote::quotes(ctx, inputs).await?)
+    }
+
+    /// What swaps would do one after the other, each in the pools as the ones before left them. All of them, or an error that names the first
+    /// that cannot be done.
+    #[graphql(complexity = "steps.len().saturating_mul(simulate::COST.saturating_add(child_complexity))")]
+    async fn simulate(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "EIP-155 chain id; may be left out where one chain is configured")] chain_id: Option<u64>,
+        #[graphql(desc = "The swaps, 1 to 50")] steps: Vec<SwapStep>,
+    ) -> Result<SimulationResult> {
+        Ok(simulate::simulate(ctx, chain_id, &steps).await?)
     }
 
     #[graphql(flatten)]

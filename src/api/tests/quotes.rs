@@ -235,3 +235,60 @@ async fn a_quote_is_never_of_two_blocks() {
     done.store(true, Ordering::Relaxed);
     assert!(asking.await.unwrap() > 10, "too few blocks were caught");
 }
+
+fn simulation(steps: &[String]) -> String {
+    let fields = "tokenOut amountIn amountOut amountLeft ticksCrossed token0PriceAfter token1PriceAfter reserve0After reserve1After sqrtPriceX96After tickAfter";
+    format!("{{ simulate(steps: [{}]) {{ block {{ number }} steps {{ pool {{ reserve0 }} {fields} }} }} }}", steps.join(", "))
+}
+
+fn step(pool: Address, token_in: Address, amount: &str, more: &str) -> String {
+    format!("{{ pool: \"{pool}\", tokenIn: \"{token_in}\", amount: \"{amount}\", {more} }}")
+}
+
+#[tokio::test]
+async fn each_swap_of_a_simulation_sees_the_one_before_and_the_pools_stay_as_they_are() {
+    let world = traded();
+    let exact = "type: EXACT_INPUT";
+    let first = step(PAIR, USDC, "40000000", exact);
+    let (reserve0, reserve1) = (4_000_000_000_u128, 2_000_000_000_000_000_000_u128);
+    let out = amount_out(40_000_000, reserve0, reserve1);
+    let again = amount_out(40_000_000, reserve0 + 40_000_000, reserve1 - out);
+    let answer = world.data(&simulation(&[first.clone(), first.clone(), step(PAIR, WETH, "1000000000000000", exact)])).await;
+    let steps = answer["simulate"]["steps"].as_array().unwrap();
+    assert_eq!(answer["simulate"]["block"]["number"], json!(world.tip().number));
+    assert_eq!((&steps[0]["amountOut"], &steps[1]["amountOut"]), (&json!(out.to_string()), &json!(again.to_string())));
+    assert_eq!(steps[1]["reserve0After"], json!((reserve0 + 80_000_000).to_string()));
+    assert_eq!(steps[1]["pool"]["reserve0"], json!(reserve0.to_string()), "the pool itself stays");
+    let (held0, held1) = (reserve0 + 80_000_000, reserve1 - out - again);
+    let back = amount_out(1_000_000_000_000_000, held1, held0);
+    assert_eq!((&steps[2]["amountOut"], &steps[2]["tokenOut"]), (&json!(back.to_string()), &json!(format!("{USDC:#x}"))));
+    assert_eq!((&steps[0]["tickAfter"], &steps[0]["sqrtPriceX96After"]), (&Value::Null, &Value::Null));
+
+    let nowhere = Address::repeat_byte(0x77);
+    let many = vec![first.clone(); 51];
+    for (steps, code, says) in [
+        (vec![], "BAD_USER_INPUT", "`steps` are 1 to 50 swaps, these are 0"),
+        (many, "BAD_USER_INPUT", "these are 51"),
+        (vec![first.clone(), step(nowhere, USDC, "1", exact)], "NOT_FOUND", "`steps[1]`: there is no such pool"),
+        (vec![step(PAIR, ODD, "1", exact)], "BAD_USER_INPUT", "does not trade that token"),
+        (vec![step(PAIR, USDC, "0", exact)], "BAD_USER_INPUT", "`amount` is a whole number above 0"),
+        (vec![step(PAIR, USDC, "-1", exact)], "BAD_USER_INPUT", "`amount` is a whole number above 0"),
+        (vec![step(PAIR, WETH, "1", exact)], "BAD_USER_INPUT", "for so little nothing comes out"),
+        (vec![step(POOL, USDC, "1", exact)], "INSUFFICIENT_LIQUIDITY", "the pool is empty"),
+        (
+            vec![step(PAIR, USDC, &reserve1.to_string(), "type: EXACT_OUTPUT")],
+            "INSUFFICIENT_LIQUIDITY",
+            "at most 1999999999999999999",
+        ),
+        (
+            vec![step(PAIR, USDC, "1", "type: EXACT_INPUT, sqrtPriceLimitX96: 5")],
+            "BAD_USER_INPUT",
+            "`sqrtPriceLimitX96` is of V3",
+        ),
+        (vec![step(PAIR, USDC, &U256::MAX.to_string(), exact)], "BAD_USER_INPUT", "beyond what the contract computes with"),
+    ] {
+        let query = simulation(&steps);
+        let (got, text) = refused(&world, &query).await;
+        assert!(got == code && text.contains(says), "{query}: {got} {text}");
+    }
+}
