@@ -9,6 +9,7 @@ use super::{
     block::OrderDirection,
     connection::{FIRST_DEFAULT, Page, Total, first, page_cost},
     cursor,
+    depth::{self, SwapToPrice},
     error::{ApiError, Code},
     event::{BurnConnection, MintConnection, SwapConnection},
     event_query::{self, Asked},
@@ -20,7 +21,7 @@ use super::{
     position::{self, PositionConnection, PositionWhere},
     price::{self, TokenKey, TokenPrice},
     quote::{self, Quote, QuoteInput},
-    scalars::{AddressScalar, Cursor, Timestamp},
+    scalars::{AddressScalar, BigDecimal, Cursor, Timestamp},
     search::{self, ActivityConnection, SearchHit},
     simulate::{self, SimulationResult, SwapStep},
     token::{Token, TokenConnection},
@@ -62,6 +63,25 @@ impl Query {
         #[graphql(desc = "The swaps, 1 to 50")] steps: Vec<SwapStep>,
     ) -> Result<SimulationResult> {
         Ok(simulate::simulate(ctx, chain_id, &steps).await?)
+    }
+
+    /// The smallest swap that brings a pool's price to `targetPrice`; null where there is no such pool.
+    #[graphql(complexity = "depth::COST + child_complexity")]
+    async fn swap_to_price(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "EIP-155 chain id; may be left out where one chain is configured")] chain_id: Option<u64>,
+        #[graphql(desc = "The pool's address, any case")] pool: ID,
+        #[graphql(desc = "What is paid with: one of its two tokens")] token_in: AddressScalar,
+        #[graphql(desc = "tokenOut per tokenIn, in their own units: below what it is now, for the swap makes tokenIn cheaper")]
+        target_price: BigDecimal,
+    ) -> Option<Result<SwapToPrice>> {
+        let found = async {
+            let id = args::pool_id(&pool)?;
+            let pin = pin(ctx, chain_id).await?;
+            pin.pool(&id).map(|view| depth::swap_to_price(&pin, &view, &token_in, &target_price)).transpose()
+        };
+        nullable(found.await)
     }
 
     #[graphql(flatten)]

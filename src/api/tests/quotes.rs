@@ -292,3 +292,44 @@ async fn each_swap_of_a_simulation_sees_the_one_before_and_the_pools_stay_as_the
         assert!(got == code && text.contains(says), "{query}: {got} {text}");
     }
 }
+
+#[tokio::test]
+async fn the_swap_to_a_price_brings_the_pool_there_and_no_further() {
+    let world = traded();
+    let query = |pool: Address, token: Address, price: &str| {
+        format!(
+            "{{ swapToPrice(pool: \"{pool}\", tokenIn: \"{token}\", targetPrice: \"{price}\") {{ amountIn amountOut priceAfter block {{ number }} }} }}"
+        )
+    };
+    // A USDC buys 0.0005 WETH, and a WETH 2,000 USDC.
+    for (token, price, kept) in [(USDC, "0.00049", "0.0004899999"), (WETH, "1999.5", "1999.49999"), (WETH, "1", "0.9999999")] {
+        let swap = world.data(&query(PAIR, token, price)).await["swapToPrice"].clone();
+        let amount = swap["amountIn"].as_str().unwrap();
+        assert!(swap["priceAfter"].as_str().unwrap().starts_with(kept) || swap["priceAfter"] == json!(price), "{swap}");
+        let after = async |amount: &str| {
+            let done =
+                world.data(&simulation(&[step(PAIR, token, amount, "type: EXACT_INPUT")])).await["simulate"]["steps"][0].clone();
+            (done["amountOut"].clone(), done[if token == USDC { "token1PriceAfter" } else { "token0PriceAfter" }].clone())
+        };
+        assert_eq!(after(amount).await, (swap["amountOut"].clone(), swap["priceAfter"].clone()));
+        let less = (amount.parse::<u128>().unwrap() - 1).to_string();
+        let short: f64 = after(&less).await.1.as_str().unwrap().parse().unwrap();
+        assert!(short >= price.parse::<f64>().unwrap(), "{short} for a unit less");
+    }
+    assert_eq!(world.data(&query(Address::repeat_byte(0x77), USDC, "1")).await["swapToPrice"], Value::Null);
+    for (pool, token, price, code, says) in [
+        (PAIR, USDC, "0.0006", "BAD_USER_INPUT", "has to be below what tokenIn costs now"),
+        (PAIR, USDC, "0", "BAD_USER_INPUT", "above 0"),
+        (PAIR, WETH, "0", "BAD_USER_INPUT", "above 0"),
+        (PAIR, USDC, "-1", "BAD_USER_INPUT", "above 0"),
+        (PAIR, USDC, &"9".repeat(78), "BAD_USER_INPUT", "at most 77 digits"),
+        (PAIR, ODD, "1", "BAD_USER_INPUT", "none of the pool's two tokens"),
+        (ODD_PAIR, WETH, "1", "BAD_USER_INPUT", "has no decimals"),
+        (POOL, USDC, "0.0001", "INSUFFICIENT_LIQUIDITY", "empty"),
+        (PAIR, USDC, "0.0000000000000000000000000000000000000000000000000000000000000001", "BAD_USER_INPUT", "can reach"),
+    ] {
+        let query = query(pool, token, price);
+        let (got, text) = refused(&world, &query).await;
+        assert!(got == code && text.contains(says), "{query}: {got} {text}");
+    }
+}

@@ -3,7 +3,9 @@
 //! Of a pair that is found by bisection over [`V2State::exchange`], of a pool with ticks it is a swap up to a limit
 //! ([`V3State::exchange`]): nothing here computes an amount of its own. What is absent: other pools, and what others do meanwhile.
 
-use alloy::primitives::{U256, U512};
+use std::cmp::Ordering;
+
+use alloy::primitives::U256;
 
 use super::{
     PoolMeta, PoolState, V2State, V3State,
@@ -12,16 +14,17 @@ use super::{
     step::Amount,
     swap::Terms,
 };
+use crate::domain::price::{Ratio, token1_per_token0};
 
 /// Parts of a whole.
 pub const BPS: u32 = 10_000;
 
-/// What token1 per token0 should be, in parts of what it is.
+/// What raw token1 per raw token0 should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Target {
     /// token0 comes in, and the price of it falls.
     down: bool,
-    parts: u32,
+    price: Ratio,
 }
 
 /// Raw units.
@@ -39,7 +42,17 @@ pub struct Move {
 /// Where there is no price, or nobody can bring it there.
 pub fn depth(meta: &PoolMeta, state: &PoolState, down: bool, bps: u32) -> Result<Move, NoSwap> {
     let parts = if down { BPS.checked_sub(bps) } else { BPS.checked_add(bps) };
-    let target = Target { down, parts: parts.ok_or(NoSwap::Limit)? };
+    let price = token1_per_token0(state, 0, 0).ok_or(NoSwap::Empty)?;
+    let price = price.part(parts.ok_or(NoSwap::Limit)?, BPS).ok_or(NoSwap::Overflow)?;
+    to_price(meta, state, down, price)
+}
+
+/// The same, to a price: raw token1 per raw token0.
+///
+/// # Errors
+/// Where there is no price, where it is beyond the target already, or where nobody can bring it there.
+pub fn to_price(meta: &PoolMeta, state: &PoolState, down: bool, price: Ratio) -> Result<Move, NoSwap> {
+    let target = Target { down, price };
     match state {
         PoolState::V2(pair) => pair.moved(meta.fee_pips, target),
         PoolState::V3(pool) => pool.moved(Terms::of(meta).ok_or(NoSwap::Empty)?, target),
@@ -48,15 +61,20 @@ pub fn depth(meta: &PoolMeta, state: &PoolState, down: bool, bps: u32) -> Result
 
 impl V2State {
     fn moved(&self, fee_pips: u32, target: Target) -> Result<Move, NoSwap> {
-        let Target { down, parts } = target;
+        let Target { down, price } = target;
         let reserve_in = if down { self.reserve0 } else { self.reserve1 };
-        // Three factors of 112, 112 and 15 bits.
-        let product = |a: u128, b: u128, parts: u32| U256::from(a).wrapping_mul(U256::from(b)).wrapping_mul(U256::from(parts));
-        let is_there = |after: &V2State| {
-            let stands = product(after.reserve1, self.reserve0, BPS);
-            let should = product(self.reserve1, after.reserve0, parts);
-            if down { stands <= should } else { stands >= should }
+        if self.reserve0 == 0 || self.reserve1 == 0 {
+            return Err(NoSwap::Empty);
+        }
+        let is_there = |after: &V2State| match price.beside(after.reserve1, after.reserve0) {
+            Some(Ordering::Less) => down,
+            Some(Ordering::Equal) => true,
+            Some(Ordering::Greater) => !down,
+            None => false,
         };
+        if is_there(self) {
+            return Err(NoSwap::Limit);
+        }
         let swap = |amount: u128| self.exchange(fee_pips, down, Amount::In(U256::from(amount)));
         let (mut below, mut there) = (0, RESERVE_MAX.saturating_sub(reserve_in));
         let mut found = swap(there).ok().filter(|swap| is_there(&swap.after)).ok_or(NoSwap::Limit)?;
@@ -74,10 +92,8 @@ impl V3State {
         if self.sqrt_price_x96.is_zero() {
             return Err(NoSwap::Empty);
         }
-        let Target { down, parts } = target;
-        let square: U512 = self.sqrt_price_x96.widening_mul(self.sqrt_price_x96);
-        let price = square.checked_mul(U512::from(parts)).and_then(|price| price.checked_div(U512::from(BPS)));
-        let root = U256::saturating_from(price.ok_or(NoSwap::Overflow)?.root(2));
+        let Target { down, price } = target;
+        let root = price.root_x96().ok_or(NoSwap::Limit)?;
         // Rounded away from where it stands.
         let limit = if down { root } else { root.saturating_add(U256::ONE) };
         if limit <= MIN_SQRT_RATIO || limit >= MAX_SQRT_RATIO {

@@ -1,8 +1,23 @@
 use std::{collections::BTreeMap, sync::Arc};
 
+use alloy::primitives::U512;
 use proptest::prelude::*;
 
 use super::{super::Tick, *};
+
+/// So many parts of the price that there is.
+fn target(state: &PoolState, down: bool, parts: u32) -> Result<Target, NoSwap> {
+    let price = token1_per_token0(state, 0, 0).ok_or(NoSwap::Empty)?.part(parts, BPS).unwrap();
+    Ok(Target { down, price })
+}
+
+fn of_pair(pair: &V2State, fee_pips: u32, down: bool, parts: u32) -> Result<Move, NoSwap> {
+    pair.moved(fee_pips, target(&PoolState::V2(*pair), down, parts)?)
+}
+
+fn of_pool(pool: &V3State, terms: Terms, down: bool, parts: u32) -> Result<Move, NoSwap> {
+    pool.moved(terms, target(&PoolState::V3(pool.clone()), down, parts)?)
+}
 
 /// Of a price anywhere, with liquidity in one range around it and everywhere.
 fn pool(root: U256, tick: i32, near: u128, far: u128) -> V3State {
@@ -18,20 +33,19 @@ fn pool(root: U256, tick: i32, near: u128, far: u128) -> V3State {
 #[test]
 fn a_price_that_nobody_can_bring_about_is_said() {
     let pair = V2State { reserve0: 1_000_000, reserve1: RESERVE_MAX };
-    let target = |down, parts| Target { down, parts };
-    assert_eq!(pair.moved(3_000, target(false, BPS + 1)), Err(NoSwap::Limit), "a pair cannot hold more");
-    assert_eq!(V2State::default().moved(3_000, target(true, 9_000)), Err(NoSwap::Limit));
+    assert_eq!(of_pair(&pair, 3_000, false, BPS + 1), Err(NoSwap::Limit), "a pair cannot hold more");
+    assert_eq!(of_pair(&V2State::default(), 3_000, true, 9_000), Err(NoSwap::Empty));
     let terms = Terms { fee_pips: 3_000, tick_spacing: 60 };
-    assert_eq!(V3State::default().moved(terms, target(true, 9_000)), Err(NoSwap::Empty));
+    assert_eq!(of_pool(&V3State::default(), terms, true, 9_000), Err(NoSwap::Empty));
     let lowest = pool(MIN_SQRT_RATIO + U256::from(2), -887_272, 1, 1);
-    assert_eq!(lowest.moved(terms, target(true, 5_000)), Err(NoSwap::Limit), "there is no price below");
+    assert_eq!(of_pool(&lowest, terms, true, 5_000), Err(NoSwap::Limit), "there is no price below");
 }
 
 /// `sqrt(1.02) - 1` of the reserves, and what that buys: by an independent search.
 #[test]
 fn two_percent_of_a_pair() {
     let pair = V2State { reserve0: 10u128.pow(24), reserve1: 10u128.pow(24) };
-    let up = pair.moved(0, Target { down: false, parts: 10_200 }).unwrap();
+    let up = of_pair(&pair, 0, false, 10_200).unwrap();
     assert_eq!(up.amount_in, U256::from(9_950_493_836_207_795_336_339_u128));
     assert_eq!(up.amount_out, U256::from(9_852_457_023_325_690_846_727_u128));
 }
@@ -54,7 +68,7 @@ proptest! {
             );
             if down { stands <= should } else { stands >= should }
         };
-        let moved = pair.moved(fee, Target { down, parts }).unwrap();
+        let moved = of_pair(&pair, fee, down, parts).unwrap();
         prop_assert!(is_there(moved.amount_in));
         prop_assert!(moved.amount_in == U256::ONE || !is_there(moved.amount_in - U256::ONE));
     }
@@ -67,7 +81,7 @@ proptest! {
         let pool = pool(crate::domain::pool::math::sqrt_ratio_at_tick(at).unwrap(), at, near, far);
         let terms = Terms { fee_pips: 3_000, tick_spacing: 60 };
         let parts = if down { BPS - bps } else { BPS + bps };
-        let moved = pool.moved(terms, Target { down, parts }).unwrap();
+        let moved = of_pool(&pool, terms, down, parts).unwrap();
         prop_assume!(!moved.amount_in.is_zero());
         let swap = pool.exchange(terms, Order { down, amount: Amount::In(moved.amount_in), limit: None }).unwrap();
         prop_assert_eq!((swap.amount_out, swap.left), (moved.amount_out, U256::ZERO));
