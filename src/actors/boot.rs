@@ -1,6 +1,6 @@
 //! A start: from the start block, or from what the store holds, to a running tree, through the same fold that follows the chain.
 
-use std::{cell::RefCell, collections::HashSet, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc, time::Duration};
 
 use alloy::primitives::B256;
 
@@ -23,7 +23,7 @@ use crate::{
         dollars::Routes,
         image::PoolImage,
         market::Market,
-        pool::PoolMeta,
+        pool::{PoolId, PoolMeta},
         reconcile::Reconciler,
         record::{DecodedBlock, EventAt, unfold},
         token::TokenMeta,
@@ -189,7 +189,8 @@ async fn restore_pools(deps: &Arc<Deps>, table: &Rc<RefCell<Table>>, boot: &Boot
                 mend::mend(deps, &meta, &mut replay).await?;
                 Ok(replay)
             };
-            let replayed = replayed(&meta, insist(deps, mended).await?, anchor.number, |_| true);
+            let shares = sources::follows_shares(&deps.joined.get(), &meta);
+            let replayed = replayed(&meta, shares, insist(deps, mended).await?, anchor.number, |_| true);
             let Traded { trading, before } = replayed.trading(meta.fee_pips, |block| block.number > anchor.number);
             let Replayed { image, updated, blocks, applied, .. } = replayed;
             let mut table = table.borrow_mut();
@@ -248,8 +249,15 @@ impl Replayed {
 
 /// Folds what the store has of a pool; rows of blocks that `counts` denies are left out.
 ///
-/// Blocks up to `settled` cannot be taken back: nothing is kept of what was before them, however many there are.
-pub(super) fn replayed(meta: &PoolMeta, replay: PoolReplay, settled: u64, counts: impl Fn(&BlockRef) -> bool) -> Replayed {
+/// Blocks up to `settled` cannot be taken back: nothing is kept of what was before them, however many there are. Where the pair's own token
+/// is not followed now (`follows_shares`), what is stored of it is of another time.
+pub(super) fn replayed(
+    meta: &PoolMeta,
+    follows_shares: bool,
+    replay: PoolReplay,
+    settled: u64,
+    counts: impl Fn(&BlockRef) -> bool,
+) -> Replayed {
     let since = replay.snapshot.as_ref().map_or(meta.created.block, |s| s.block);
     // Without a snapshot nothing was traded before the rows.
     let (base, market) = match replay.snapshot {
@@ -263,7 +271,7 @@ pub(super) fn replayed(meta: &PoolMeta, replay: PoolReplay, settled: u64, counts
         blocks.iter().enumerate().flat_map(|(b, block)| (0..block.events.len()).map(move |e| (b, e))).collect()
     };
     let rest = blocks.split_off(blocks.partition_point(|b| b.block.number <= settled));
-    let (mut base, mut misfits) = (base, Vec::new());
+    let (mut base, mut misfits) = (base.with_shares(follows_shares), Vec::new());
     for some in blocks.chunks(SETTLED_AT_ONCE) {
         let applied = fold(0, base, some, &all(some));
         misfits.extend(applied.misfits);
@@ -277,11 +285,22 @@ pub(super) fn replayed(meta: &PoolMeta, replay: PoolReplay, settled: u64, counts
 
 /// Each pool once: one that was read from its contract at two starts has two places in the store.
 pub(super) fn unique(pools: Vec<PoolMeta>) -> impl Iterator<Item = PoolMeta> {
-    let mut seen = HashSet::new();
-    pools.into_iter().filter(move |meta| seen.insert(meta.id))
+    let mut seen: HashMap<PoolId, usize> = HashMap::new();
+    let mut all: Vec<PoolMeta> = Vec::new();
+    for meta in pools {
+        match seen.get(&meta.id).and_then(|at| all.get_mut(*at)) {
+            // Rows are whole from the later one on.
+            Some(known) => known.origin = meta.origin.or(known.origin.take()),
+            None => {
+                seen.insert(meta.id, all.len());
+                all.push(meta);
+            }
+        }
+    }
+    all.into_iter()
 }
 
-fn views(table: &Rc<RefCell<Table>>) -> Vec<(crate::domain::pool::PoolId, Option<Arc<crate::store::PoolView>>)> {
+fn views(table: &Rc<RefCell<Table>>) -> Vec<(PoolId, Option<Arc<crate::store::PoolView>>)> {
     table.borrow().entries.iter().map(|(id, entry)| (*id, Some(entry.view()))).collect()
 }
 

@@ -100,8 +100,8 @@ impl Follower {
             finalized_number: step.finalized_number,
             at_head: step.at_head,
             amended: Vec::new(),
-            // A backfill waits for the store; the head does not.
-            window_rows_max: if step.keep_undo { deps.plan.journal_rows_max } else { 0 },
+            // The head does not wait for the store. A backfill does; what it holds beyond that is held by a source that wants to join.
+            window_rows_max: deps.plan.journal_rows_max,
             gap: step.gap && !step.quiet,
             quiet: step.quiet,
         });

@@ -108,6 +108,7 @@ impl Follower {
             }
         };
         let base = replay.snapshot.map_or_else(|| PoolImage::new(&meta), |s| s.image);
+        let base = base.with_shares(super::sources::follows_shares(&self.deps.joined.get(), &meta));
         let mut blocks = super::boot::group(replay.rows.iter().filter(|e| e.block.number < head.window_floor));
         blocks.extend(recent(head.window_floor.saturating_sub(1)));
         Some((base, blocks))

@@ -29,6 +29,7 @@ use crate::{
     domain::{
         block::{BlockRef, Header},
         event::RawLog,
+        image::PoolImage,
         pool::{PoolId, PoolMeta},
         record::{BlockRecord, PoolSnapshot},
         token::TokenMeta,
@@ -78,9 +79,9 @@ impl Late {
         Self { ready, sender: tx, tasks, waiting: None }
     }
 
-    /// The window was cut above where it is (the head jumped, or memory was full): the rest is read from the store's side again.
+    /// The window was cut above where it is, or the head jumped: it reads on alone.
     fn again(&mut self, deps: &Arc<Deps>, ready: Ready) {
-        self.tasks.spawn(catch_up(deps.clone(), ready.spec, self.sender.clone()));
+        self.tasks.spawn(go_on(deps.clone(), ready, self.sender.clone()));
     }
 
     /// The next source that wants to join; waits for ever where there is none.
@@ -114,12 +115,33 @@ async fn catch_up(deps: Arc<Deps>, spec: DexSpec, ready: mpsc::Sender<Ready>) {
     }
 }
 
+async fn go_on(deps: Arc<Deps>, mut source: Ready, ready: mpsc::Sender<Ready>) {
+    source.hold = None;
+    let spec = source.spec.clone();
+    // Where memory is full the window moves with every block.
+    tokio::time::sleep(RETRY_FIRST).await;
+    match read_on(&deps, source).await {
+        // Closed: the process is stopping.
+        Ok(source) => drop(ready.send(source).await),
+        // What was folded and what is stored may be two things now.
+        Err(error) => {
+            tracing::warn!(dex = spec.name, %error, "an added source could not be read on; it is read from the store again");
+            catch_up(deps, spec, ready).await;
+        }
+    }
+}
+
 /// From where the store has it to just below the window.
 async fn read_back(deps: &Arc<Deps>, spec: &DexSpec) -> Result<Ready, SeedError> {
+    // Before the head is reached the node has other things to do.
+    below_window(deps).await;
+    read_on(deps, begin(deps, spec).await?).await
+}
+
+async fn read_on(deps: &Arc<Deps>, mut ready: Ready) -> Result<Ready, SeedError> {
     let mut below = below_window(deps).await;
-    let mut ready = begin(deps, spec).await?;
     let from = ready.at.number.saturating_add(1);
-    let name = format!("{}: {}", deps.live.chain_name, spec.name);
+    let name = format!("{}: {}", deps.live.chain_name, ready.spec.name);
     let mut progress = Progress::start(&name, from, below.max(from), false);
     while ready.at.number.saturating_add(JOIN_GAP_BLOCKS) < below {
         ready.read_to(deps, below, &mut progress).await?;
@@ -133,12 +155,12 @@ async fn read_back(deps: &Arc<Deps>, spec: &DexSpec) -> Result<Ready, SeedError>
     Ok(ready)
 }
 
-/// The highest block that readers take from the store. Waits until the head was reached: before that the window moves.
+/// The highest block that readers take from the store. Waits until the head is reached: while it is not, the window moves on.
 async fn below_window(deps: &Deps) -> u64 {
     let mut epochs = deps.live.watch_epoch();
     loop {
         let head = deps.live.head();
-        if head.at_head && head.window_floor != u64::MAX {
+        if head.at_head && head.current && head.window_floor != u64::MAX {
             return head.window_floor.saturating_sub(1).min(head.finalized_number);
         }
         if epochs.changed().await.is_err() {
@@ -156,7 +178,7 @@ async fn begin(deps: &Arc<Deps>, spec: &DexSpec) -> Result<Ready, SeedError> {
     let metas: Vec<_> = super::boot::unique(boot.pools).filter(|meta| sources::covers(spec, meta)).collect();
     let known: Vec<PoolId> = metas.iter().map(|meta| meta.id).collect();
     let stored = match cursor {
-        Some(next) => stored(deps, metas, next).await?.map(|pools| (next, pools)),
+        Some(next) => stored(deps, spec, metas, next).await?.map(|pools| (next, pools)),
         None => None,
     };
     let Some((next, pools)) = stored else {
@@ -181,7 +203,7 @@ async fn begin(deps: &Arc<Deps>, spec: &DexSpec) -> Result<Ready, SeedError> {
     for (meta, replay) in pools {
         // Above its cursor there may be rows of a time when it was followed, and not all of them.
         let meta = Arc::new(meta);
-        let replayed = replayed(&meta, replay, u64::MAX, |block| block.number < next);
+        let replayed = replayed(&meta, spec.lp_tokens, replay, u64::MAX, |block| block.number < next);
         let Traded { trading, .. } = replayed.trading(meta.fee_pips, |_| false);
         folder.insert(&meta, Known { image: replayed.image, trading, updated: replayed.updated });
     }
@@ -189,12 +211,18 @@ async fn begin(deps: &Arc<Deps>, spec: &DexSpec) -> Result<Ready, SeedError> {
 }
 
 /// What is stored of a source's pools. `None` where a snapshot is of a time when they were followed, above its cursor: whoever folded
-/// on from there would count twice what lies between.
-async fn stored(deps: &Arc<Deps>, metas: Vec<PoolMeta>, next: u64) -> Result<Option<Vec<(PoolMeta, PoolReplay)>>, StoreError> {
+/// on from there would count twice what lies between; and where one is of a time when nobody followed who holds the pair.
+async fn stored(
+    deps: &Arc<Deps>,
+    spec: &DexSpec,
+    metas: Vec<PoolMeta>,
+    next: u64,
+) -> Result<Option<Vec<(PoolMeta, PoolReplay)>>, StoreError> {
     let mut pools = Vec::with_capacity(metas.len());
     for meta in metas {
         let mut replay = deps.history.replay(deps.chain, vec![meta.clone()]).await?.into_iter().next().unwrap_or_default();
-        if replay.snapshot.as_ref().is_some_and(|snapshot| snapshot.block.number >= next) {
+        let has_shares = |image: &PoolImage| image.shares.is_some() || meta.origin.is_some() || !spec.lp_tokens;
+        if replay.snapshot.as_ref().is_some_and(|snapshot| snapshot.block.number >= next || !has_shares(&snapshot.image)) {
             return Ok(None);
         }
         mend::mend(deps, &meta, &mut replay).await?;
@@ -261,7 +289,10 @@ impl Follower {
     /// Takes a source in that has caught up: its events of the blocks that memory holds, its pools with their undo, all in one
     /// commit. What the node cannot say now is asked again at the next occasion.
     pub(super) async fn join(&mut self, ready: Ready) -> Result<(), FollowError> {
-        if self.deps.live.head().window_floor > ready.at.number.saturating_add(1) {
+        let (head, next) = (self.deps.live.head(), ready.at.number.saturating_add(1));
+        // The head would stand still for as long as the rest takes.
+        let is_long = self.reconciler.anchor().number > ready.at.number.saturating_add(2 * JOIN_GAP_BLOCKS);
+        if head.window_floor > next || is_long {
             self.late.again(&self.deps, ready);
             return Ok(());
         }

@@ -60,7 +60,7 @@ pub(super) async fn mend(deps: &Deps, pool: &PoolMeta, replay: &mut PoolReplay) 
 /// `held`: whether that is wanted when nothing else can be told any more.
 async fn refold(deps: &Deps, pool: &PoolMeta, to: &BlockRef, held: bool) -> Result<PoolImage, StoreError> {
     let mut image = PoolImage::new(pool);
-    if pool.creation().is_none() {
+    if pool.creation().is_none() || pool.origin.is_some() {
         return Ok(PoolImage { held: Held::Unknown, fees: None, ..image });
     }
     tracing::info!(pool = %pool.id, "its fees are made of the events that are stored");
@@ -161,6 +161,9 @@ async fn market(deps: &Deps, pool: &PoolMeta, to: &BlockRef) -> Result<Trading, 
     let mut rows = Rows::new(deps, pool, to, &EventKind::ALL).await?;
     let mut taken = 0_usize;
     while let Some(event) = rows.next(deps).await? {
+        if pool.origin.as_ref().is_some_and(|origin| event.block.number <= origin.block.number) {
+            continue; // of another reading: the contract said what came of it
+        }
         trading.take(event.block.timestamp, &event.row, pool.fee_pips);
         taken = taken.saturating_add(1);
         if !taken.is_multiple_of(PAGE) {

@@ -75,6 +75,7 @@ impl Actor for Persist {
 impl Supervised for Persist {}
 
 async fn run(deps: Arc<Deps>, flush: CancellationToken) -> Result<(), StoreError> {
+    deps.live.reclaim_side();
     let mut epochs = deps.live.watch_epoch();
     // Nothing to write before `Ingest` has read the store.
     while *epochs.borrow_and_update() == 0 {

@@ -79,7 +79,9 @@ impl Refill {
         let logs = deps.source.block_logs(header).await?;
         for meta in self.folder.unknown(&logs) {
             let replay = deps.history.replay(deps.chain, vec![meta.as_ref().clone()]).await?.into_iter().next();
-            let replayed = replayed(&meta, replay.unwrap_or_default(), u64::MAX, |block| !self.left.contains(&block.hash));
+            let shares = sources::follows_shares(&deps.joined.get(), &meta);
+            let replayed =
+                replayed(&meta, shares, replay.unwrap_or_default(), u64::MAX, |block| !self.left.contains(&block.hash));
             // What it traded is known where it is followed.
             self.folder.insert(&meta, Known::new(replayed.image, replayed.updated));
         }

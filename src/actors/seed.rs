@@ -124,7 +124,7 @@ async fn read(deps: &Arc<Deps>, metas: &[Arc<PoolMeta>], anchor: BlockRef, seede
             Ok(Answer { state, books }) => {
                 let fees = Terms::of(meta).zip(books).map(|(terms, books)| Fees::seeded(terms, books));
                 let image = PoolImage::seeded(state, held, fees, &anchor);
-                let origin = Some(Box::new(image.origin()));
+                let origin = Some(Box::new(image.origin(anchor)));
                 found.push((Arc::new(PoolMeta { origin, ..meta.as_ref().clone() }), image));
             }
             Err(reason) => {
@@ -144,7 +144,7 @@ async fn read(deps: &Arc<Deps>, metas: &[Arc<PoolMeta>], anchor: BlockRef, seede
         pool: meta.id,
         block: anchor,
         image: image.clone(),
-        market: Some(Arc::new(Market::seeded(&image.origin()))),
+        market: Some(Arc::new(Market::seeded(&image.origin(anchor)))),
     };
     let snapshots = found.iter().map(snapshot).collect();
     let records = vec![Arc::new(BlockRecord { created, ..BlockRecord::new(deps.chain, anchor, Vec::new()) })];

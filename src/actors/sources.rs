@@ -59,6 +59,11 @@ pub(super) fn covers(spec: &DexSpec, meta: &PoolMeta) -> bool {
     listed && spec.factory == meta.factory && spec.protocol == meta.protocol
 }
 
+/// Whether one of these sources follows who holds the pair.
+pub(super) fn follows_shares(specs: &[DexSpec], meta: &PoolMeta) -> bool {
+    specs.iter().any(|spec| spec.lp_tokens && covers(spec, meta))
+}
+
 /// A source that is to be read back alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LateSource {

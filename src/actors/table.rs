@@ -83,7 +83,7 @@ impl Known {
     /// One that has not traded.
     pub(super) fn new(image: PoolImage, updated: BlockRef) -> Self {
         let is_older = image.held != Held::Nothing || RawPrice::of(&image.state.after()).is_some();
-        let market = if is_older { Arc::new(Market::seeded(&image.origin())) } else { Market::none() };
+        let market = if is_older { Arc::new(Market::seeded(&image.origin(updated))) } else { Market::none() };
         Self { image, trading: Trading::new(market), updated }
     }
 }

@@ -38,7 +38,7 @@ pub(super) struct Public {
     pub(super) sockets: Sockets,
     /// Places for streams over HTTP.
     pub(super) streams: rest::Streams,
-    pub(super) sums: Arc<rest::Sums>,
+    pub(super) sums: rest::Sums,
 }
 
 /// `/`, `/graphql` and what the page needs: for everybody.
@@ -58,7 +58,7 @@ pub fn public_router(state: Arc<ApiState>) -> Router {
         origins: origins.clone(),
         sockets: Sockets::new(state.metrics.clone(), state.draining.clone()),
         streams: rest::Streams::new(state.streams_per_address),
-        sums: Arc::default(),
+        sums: rest::Sums::default(),
     });
     let intake = Arc::new(Intake::new(&state.request_limit, state.metrics.clone()));
     Router::new()

@@ -157,7 +157,7 @@ struct Route {
 }
 
 /// Which pools can price a token. Pools are added and never taken away: one that a reorg took back has no gauge.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Routes {
     anchors: Anchors,
     /// To a stablecoin or the native token.

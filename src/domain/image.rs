@@ -43,6 +43,8 @@ pub struct Mark {
 /// what was told while they came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
+    /// At the end of which.
+    pub block: BlockRef,
     pub after: StateAfter,
     pub gauge: Gauge,
     pub held: Held,
@@ -120,10 +122,17 @@ impl PoolImage {
         Self { state, gauge, held, fees: fees.map(Arc::new), shares: None }
     }
 
-    /// What is kept of it for good where it is the first.
+    /// Without the holders of its own token where these are not followed.
     #[must_use]
-    pub fn origin(&self) -> Origin {
-        Origin { after: self.state.after(), gauge: self.gauge, held: self.held }
+    pub fn with_shares(mut self, are_followed: bool) -> Self {
+        self.shares = self.shares.filter(|_| are_followed);
+        self
+    }
+
+    /// What is kept of it for good where it is the first, at the end of this block.
+    #[must_use]
+    pub fn origin(&self, block: BlockRef) -> Origin {
+        Origin { block, after: self.state.after(), gauge: self.gauge, held: self.held }
     }
 
     /// Moves it over one event.

@@ -24,6 +24,7 @@ pub use self::{
 };
 
 use crate::domain::{
+    block::BlockRef,
     dollars::{Depth, Gauge},
     event::{EventBody, RawLog},
     image::{Held, Origin, PoolImage},
@@ -276,8 +277,12 @@ fn state(writer: &mut Writer<'_>, state: &PoolState) {
 /// What is kept for good of a pool that is older than what is read. About 100 bytes.
 #[must_use]
 pub fn encode_origin(origin: &Origin) -> Vec<u8> {
-    let Origin { after, gauge, held } = origin;
+    let Origin { block, after, gauge, held } = origin;
     let mut writer = Writer::new(Words::NONE, 1);
+    varint(&mut writer.out, block.number);
+    varint(&mut writer.out, block.timestamp);
+    writer.out.extend_from_slice(block.hash.as_slice());
+    writer.out.extend_from_slice(block.parent_hash.as_slice());
     write_after(&mut writer, after);
     write_gauge(&mut writer, gauge);
     writer.field(&gauge.depth.both);
@@ -291,11 +296,14 @@ pub fn decode_origin(bytes: &[u8]) -> Result<Origin, CodecError> {
     if parser.byte()? != 1 {
         return Err(TAG);
     }
+    let (number, timestamp) = (parser.varint()?, parser.varint()?);
+    let mut hash = || Ok::<_, CodecError>(B256::from_slice(parser.take(32)?));
+    let block = BlockRef { number, timestamp, hash: hash()?, parent_hash: hash()? };
     let after = read_after(&mut parser)?;
     let ((steady, at), both) = (read_gauge(&mut parser)?, parser.field()?);
     let held = read_held(&mut parser)?;
     parser.end()?;
-    Ok(Origin { after, gauge: Gauge::of_row(&after, both, steady, at), held })
+    Ok(Origin { block, after, gauge: Gauge::of_row(&after, both, steady, at), held })
 }
 
 /// The inverse of [`encode_image`]. `timestamp` is of the block that the image is of: what was kept without a gauge is taken to have

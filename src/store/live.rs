@@ -61,7 +61,7 @@ pub struct Live {
     writer: Mutex<()>,
     pub topics: Topics,
     pub touches: Touches,
-    routes: RwLock<Routes>,
+    routes: RwLock<Arc<Routes>>,
     epoch_tx: watch::Sender<u64>,
     durable: watch::Sender<u64>,
 }

@@ -327,6 +327,11 @@ fn in_window(pin: &Pin, number: u64) -> Option<B256> {
 fn covered(pin: &Pin) -> Result<(), ReadError> {
     let durable = *pin.live().watch_durable().borrow();
     let floor = pin.head().window_floor;
+    // Or it was cut above rows that a stored block gained and that are not stored yet: memory is bounded first.
+    let unwritten = pin.live().unwritten().filter(|number| *number < floor);
+    if let (Some(from), true) = (unwritten, floor != u64::MAX) {
+        return Err(ReadError::CatchingUp { from, to: floor.saturating_sub(1) });
+    }
     if floor != u64::MAX && durable.saturating_add(1) < floor {
         return Err(ReadError::CatchingUp { from: durable.saturating_add(1), to: floor.saturating_sub(1) });
     }

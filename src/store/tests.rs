@@ -219,7 +219,14 @@ fn a_block_that_gained_rows_stays_in_the_window_until_they_are_stored_and_a_hold
     live.return_side(side);
     live.wrote_side();
     assert_eq!((next(6), live.unwritten()), (3, Some(3)), "given back");
+    // Whoever took it dies.
     drop(live.take_side());
+    live.reclaim_side();
+    let again = live.take_side();
+    assert_eq!(again.amended.values().map(|record| record.block.number).collect::<Vec<_>>(), [3], "waiting again");
+    live.wrote_side();
+    live.reclaim_side();
+    assert!(live.take_side().is_empty(), "once");
     live.wrote_side();
     assert_eq!((next(7), live.unwritten()), (7, None), "stored");
 

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use alloy::primitives::Address;
+use alloy::primitives::{Address, U256};
 
-use super::{Pin, PoolView};
+use super::{Pin, PoolStatus, PoolView};
 use crate::domain::{
     dollars::Usd,
     market::Window,
     pool::{PoolId, Protocol},
 };
+
+/// So many pools are listed at most.
+pub const LISTED_MAX: usize = 1_000;
 
 /// A pool's exchange.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,11 +38,11 @@ pub struct Locked {
     /// Millionths of a dollar, of those whose value is known.
     pub usd: u128,
     pub pools: u64,
-    /// Those of which it is not: a token without a price, or balances that nobody knows.
+    /// Those of which it is not: a token without a price, balances that nobody knows, or a pool that was given up.
     pub unvalued: u64,
 }
 
-/// The same of everything, of each exchange (by its name), and of each pool (the largest first).
+/// The same of everything, of each exchange (by its name), and of the largest pools.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Totals<T> {
     pub all: T,
@@ -105,9 +108,14 @@ impl Pin {
         let locked =
             |usd: Option<Usd>| Locked { usd: usd.map_or(0, |usd| usd.0.into()), pools: 1, unvalued: usd.is_none().into() };
         let priced =
-            self.with_prices(|prices| sum(self, |view| locked(view.locked().and_then(|held| prices.both(&view.meta, held)))));
+            self.with_prices(|prices| sum(self, |view| locked(held(view).and_then(|held| prices.both(&view.meta, held)))));
         priced.unwrap_or_else(|| sum(self, |_| locked(None)))
     }
+}
+
+/// Of one that was given up the state is proven to be another than the contract's.
+fn held(view: &PoolView) -> Option<(U256, U256)> {
+    view.locked().filter(|_| view.status != PoolStatus::Faulted)
 }
 
 fn sum<T: Part>(pin: &Pin, of: impl Fn(&PoolView) -> T) -> Totals<T> {
@@ -125,5 +133,7 @@ fn sum<T: Part>(pin: &Pin, of: impl Fn(&PoolView) -> T) -> Totals<T> {
     }
     // By their ids where they are alike: the same question has the same answer.
     pools.sort_unstable_by_key(|(id, part)| (std::cmp::Reverse(part.usd()), *id));
+    pools.truncate(LISTED_MAX);
+    pools.shrink_to_fit();
     Totals { all, exchanges: exchanges.into_iter().collect(), pools }
 }

@@ -394,3 +394,65 @@ async fn what_older_pools_hold_is_in_the_hours_of_their_tokens_and_exchanges_als
     assert_eq!(hours(&engine).await, told);
     engine.terminate().await;
 }
+
+/// A source that is added later is read from a later block on. What its pools are there is not what they were before.
+#[tokio::test(flavor = "multi_thread")]
+async fn pools_of_a_source_that_is_added_later_are_in_no_hour_before_the_block_that_they_are_read_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut devnet = Devnet::start(DevnetConfig { seed: 98, ..DevnetConfig::default() }).await.unwrap();
+    devnet.fill(30, 8).await.unwrap();
+    let mut first = Setup { extra_dex: "older_pools = true".to_owned(), ..priced(&devnet, folder.path()) };
+    first.extra_chain += "\nstart_block = \"latest-10\"";
+    let both = first.clone();
+    first.dexes.truncate(1);
+    let engine = Engine::start(&first, folder.path()).await;
+    let hour = async |devnet: &mut Devnet| {
+        for seconds in [40, 1_800, 1_800] {
+            pass(devnet, seconds).await;
+            devnet.trader.push_random(6).await.unwrap();
+            devnet.mine().await.unwrap();
+        }
+    };
+    for _ in 0..3 {
+        hour(&mut devnet).await;
+    }
+    let d = devnet.deployment.clone();
+    let hours = async |engine: &Engine| -> Vec<Vec<Value>> {
+        engine.at_head(&devnet).await;
+        let mut all = Vec::new();
+        for token in &d.tokens {
+            let fields = "totalValueLocked priceUSD open high low close";
+            all.push(list(engine, "tokenHourDatas", &format!("token: \"{}\"", token.address), fields).await);
+        }
+        all
+    };
+    let alone = hours(&engine).await;
+    engine.terminate().await;
+    devnet.fill(14, 2).await.unwrap();
+    let added_at = devnet.head().await.unwrap().timestamp_s;
+    let engine = Engine::start(&both, folder.path()).await;
+    engine.says(|line| line.contains("has caught up, and is followed from now on")).await;
+    engine.at_head(&devnet).await;
+    engine.terminate().await;
+
+    // The next start makes the book again, of both, and of rows alone.
+    let old = rusqlite::Connection::open(&both.database).unwrap();
+    old.execute_batch("UPDATE blocks SET told = NULL; UPDATE heads SET book_hour = NULL; DELETE FROM books").unwrap();
+    drop(old);
+    let engine = Engine::start(&both, folder.path()).await;
+    engine.at_head(&devnet).await;
+    assert!(engine.log().contains("is made of the events that are stored"), "{}", engine.log());
+    engine.at_head(&devnet).await;
+    let mut compared = 0;
+    for (token, alone) in d.tokens.iter().zip(&alone) {
+        let query = format!("token: \"{}\"", token.address);
+        let ours = list(&engine, "tokenHourDatas", &query, "totalValueLocked priceUSD open high low close").await;
+        for (before, after) in alone.iter().zip(&ours).filter(|(before, _)| before["closed"] == json!(true)) {
+            assert!(before["start"].as_u64().unwrap() + 3_600 < added_at);
+            assert_eq!(before, after, "{}", token.symbol);
+            compared += 1;
+        }
+    }
+    assert!(compared > 5, "{compared}");
+    state::compare(&engine, &devnet).await;
+}

@@ -145,3 +145,47 @@ async fn without_the_pairs_tokens_there_is_no_count_and_whoever_asks_for_them_la
     engine.at_head(&devnet).await;
     all_are_equal(&engine, &devnet).await;
 }
+
+/// What was stored while they were followed is of another time: no count is better than one that stands still.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_follows_the_pairs_tokens_no_more_has_no_count_and_has_it_again_when_he_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut devnet = Devnet::start(DevnetConfig { seed: 41, ..DevnetConfig::default() }).await.unwrap();
+    let with = Setup { lp_tokens: true, extra_chain: "finality = 4".to_owned(), ..Setup::of(&devnet, folder.path()) };
+    let without = Setup { lp_tokens: false, ..with.clone() };
+    devnet.fill(12, 10).await.unwrap();
+    let engine = Engine::start(&with, folder.path()).await;
+    engine.at_head(&devnet).await;
+    all_are_equal(&engine, &devnet).await;
+    engine.terminate().await;
+
+    let joined = |line: &str| line.contains("has caught up, and is followed from now on");
+    let engine = Engine::start(&without, folder.path()).await;
+    engine.says(joined).await;
+    engine.at_head(&devnet).await;
+    assert!(counts(&engine).await.iter().all(|(_, count)| count.is_null()));
+    // Nothing is left behind but rows: the next start folds all of them.
+    engine.kill().await;
+    let (pair, _) = {
+        let engine = Engine::start(&without, folder.path()).await;
+        engine.at_head(&devnet).await;
+        let unknown = counts(&engine).await;
+        assert!(unknown.iter().all(|(_, count)| count.is_null()), "of another time: {unknown:?}");
+        engine.kill().await;
+        unknown[0].clone()
+    };
+    let give = Pair::transferCall { to: Address::repeat_byte(0xa1), value: U256::from(7) }.abi_encode();
+    devnet.push_tx(pair, give.into(), 200_000).await.unwrap();
+    devnet.mine_all_ok().await.unwrap();
+    devnet.fill(8, 6).await.unwrap();
+    let engine = Engine::start(&without, folder.path()).await;
+    engine.at_head(&devnet).await;
+    assert!(counts(&engine).await.iter().all(|(_, count)| count.is_null()));
+    engine.terminate().await;
+
+    let engine = Engine::start(&with, folder.path()).await;
+    engine.says(joined).await;
+    engine.at_head(&devnet).await;
+    all_are_equal(&engine, &devnet).await;
+    compare(&engine, &devnet).await;
+}

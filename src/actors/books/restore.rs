@@ -17,7 +17,7 @@ use crate::{
         block::BlockRef,
         book::{Book, Closing, Told},
         dollars::{Gauge, Routes},
-        image::{Held, Mark},
+        image::{Held, Mark, Origin},
         pool::{PoolId, PoolMeta, StateAfter},
         record::{BlockRecord, EventRow},
     },
@@ -175,16 +175,25 @@ impl Pages<'_> {
 struct Teller<'a> {
     metas: &'a Metas,
     marks: HashMap<PoolId, (Gauge, Held, Option<StateAfter>)>,
+    /// Of older pools, the latest first.
+    origins: Vec<(&'a PoolId, &'a Origin)>,
 }
 
 impl<'a> Teller<'a> {
-    /// Before the first row: those that are older than all of them stand as their contracts said.
     fn new(metas: &'a Metas) -> Self {
-        let origin = |(id, meta): (&PoolId, &Arc<PoolMeta>)| {
-            let origin = meta.origin.as_ref()?;
-            Some((*id, (origin.gauge, origin.held, Some(origin.after))))
-        };
-        Self { metas, marks: metas.iter().filter_map(origin).collect() }
+        let mut origins: Vec<(&PoolId, &Origin)> =
+            metas.iter().filter_map(|(id, meta)| Some((id, meta.origin.as_deref()?))).collect();
+        // The last one is taken first.
+        origins.sort_unstable_by_key(|(id, origin)| std::cmp::Reverse((origin.block.number, *id)));
+        Self { metas, marks: HashMap::new(), origins }
+    }
+
+    /// Those that are older than what is read of them stand as their contracts said, from the block on at which they were asked: not
+    /// before, and whatever rows said until then.
+    fn ask_contracts(&mut self, is_over: impl Fn(&BlockRef) -> bool) {
+        while let Some((id, origin)) = self.origins.pop_if(|(_, origin)| is_over(&origin.block)) {
+            self.marks.insert(*id, (origin.gauge, origin.held, Some(origin.after)));
+        }
     }
 
     /// The record with what it tells; the pools are as of its end then. What was told stays, the rest is worked out: of a time before a
@@ -194,10 +203,15 @@ impl<'a> Teller<'a> {
             return record;
         }
         let now = record.block.timestamp;
-        let closing = book.due(now).map(|due| {
+        let due = book.due(now);
+        self.ask_contracts(|block| {
+            due.as_ref().is_none_or(|due| block.timestamp <= due.at) && block.number < record.block.number
+        });
+        let closing = due.map(|due| {
             let pools = self.metas.iter().filter_map(|(id, meta)| Some((meta.as_ref(), self.mark(id)?)));
             Closing::new(&due, &routes.at(due.at, |id| self.mark(id).map(|mark| mark.gauge)), pools)
         });
+        self.ask_contracts(|block| block.number < record.block.number);
         record.rows.iter().for_each(|row| self.take(row));
         let metas = of_rows(self.metas, &record);
         if metas.iter().all(Option::is_none) {

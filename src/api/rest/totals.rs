@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -10,6 +11,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
 };
 use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -26,12 +28,11 @@ use crate::{
     store::{
         Pin,
         history::DataSource,
-        totals::{Exchange, Locked, Totals, Volume},
+        totals::{Exchange, LISTED_MAX, Locked, Totals, Volume},
     },
 };
 
 const POOLS_DEFAULT: usize = 10;
-const POOLS_MAX: usize = 1_000;
 
 /// Sums over all pools of a chain, made once an epoch however many ask.
 #[derive(Default)]
@@ -40,25 +41,42 @@ pub(in crate::api) struct Sums {
     locked: Kept<ChainId, Locked>,
 }
 
-/// With the epoch that each is of.
-type Kept<K, T> = Mutex<HashMap<K, (u64, Arc<Totals<T>>)>>;
+/// Of one epoch; whoever asks while it is made waits for it, and takes no thread.
+type Made<T> = Arc<OnceCell<Arc<Totals<T>>>>;
+/// With the newest epoch that was asked for.
+type Kept<K, T> = Mutex<HashMap<K, (u64, Made<T>)>>;
 
-/// Whoever comes meanwhile waits for the one who is at it.
-fn once<K: std::hash::Hash + Eq, T>(kept: &Kept<K, T>, key: K, pin: &Pin, make: impl FnOnce() -> Totals<T>) -> Arc<Totals<T>> {
-    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-    match kept.get(&key) {
-        Some((epoch, totals)) if *epoch == pin.head().epoch => totals.clone(),
-        _ => {
-            let totals = Arc::new(make());
-            kept.insert(key, (pin.head().epoch, totals.clone()));
-            totals
-        }
+async fn once<K: Hash + Eq, T: Send + Sync + 'static>(
+    kept: &Kept<K, T>,
+    key: K,
+    pin: &Arc<Pin>,
+    make: impl FnOnce(&Pin) -> Totals<T> + Send + 'static,
+) -> Result<Arc<Totals<T>>, Problem> {
+    let epoch = pin.head().epoch;
+    match slot(kept, key, epoch) {
+        Some(made) => made.get_or_try_init(|| aside(pin, make)).await.cloned(),
+        None => aside(pin, make).await,
     }
 }
 
+/// `None`: others are at a later epoch; who comes late makes his own.
+fn slot<K: Hash + Eq, T>(kept: &Kept<K, T>, key: K, epoch: u64) -> Option<Made<T>> {
+    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+    let slot = kept.entry(key).or_insert_with(|| (epoch, Made::default()));
+    if slot.0 < epoch {
+        *slot = (epoch, Made::default());
+    }
+    (slot.0 == epoch).then(|| slot.1.clone())
+}
+
 /// Work that looks at every pool keeps nobody else waiting.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| {
+async fn aside<T: Send + Sync + 'static>(
+    pin: &Arc<Pin>,
+    make: impl FnOnce(&Pin) -> Totals<T> + Send + 'static,
+) -> Result<Arc<Totals<T>>, Problem> {
+    let pin = pin.clone();
+    let made = tokio::task::spawn_blocking(move || Arc::new(make(&pin))).await;
+    made.map_err(|_| {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, Code::UpstreamDown.as_str(), "the sums could not be made: try again")
     })
 }
@@ -66,7 +84,7 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
 /// How many pools are listed.
 fn listed(limit: Option<u64>) -> Result<usize, Problem> {
     let limit = limit.map_or(Some(POOLS_DEFAULT), |limit| usize::try_from(limit).ok());
-    limit.filter(|limit| *limit <= POOLS_MAX).ok_or_else(|| Problem::bad(format!("`limit` is at most {POOLS_MAX}")))
+    limit.filter(|limit| *limit <= LISTED_MAX).ok_or_else(|| Problem::bad(format!("`limit` is at most {LISTED_MAX}")))
 }
 
 /// Which window, and how many pools.
@@ -216,8 +234,7 @@ pub(super) async fn volume(
     let (pin, limit) = (pin(&public, &at.chain_id)?, listed(asked.limit)?);
     let window: market::Window = asked.window.unwrap_or(Window::H24).into();
     let start = window.start_at(pin.head().block.map_or(0, |block| block.timestamp));
-    let (sums, of) = (public.sums.clone(), pin.clone());
-    let totals = aside(move || once(&sums.volumes, (of.chain(), window), &of, || of.volumes(window))).await?;
+    let totals = once(&public.sums.volumes, (pin.chain(), window), &pin, move |pin| pin.volumes(window)).await?;
     let exchanges = totals.exchanges.iter().map(|(Exchange { name, factory, protocol }, part)| {
         ExchangeVolume::new(name.clone(), (*factory).into(), (*protocol).into(), *part)
     });
@@ -245,8 +262,7 @@ pub(super) async fn liquidity(
     headers: HeaderMap,
 ) -> Result<Answer, Problem> {
     let (pin, limit) = (pin(&public, &at.chain_id)?, listed(asked.limit)?);
-    let (sums, of) = (public.sums.clone(), pin.clone());
-    let totals = aside(move || once(&sums.locked, of.chain(), &of, || of.all_locked())).await?;
+    let totals = once(&public.sums.locked, pin.chain(), &pin, Pin::all_locked).await?;
     let exchanges = totals.exchanges.iter().map(|(Exchange { name, factory, protocol }, part)| {
         ExchangeLiquidity::new(name.clone(), (*factory).into(), (*protocol).into(), *part)
     });

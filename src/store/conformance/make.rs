@@ -422,7 +422,7 @@ pub(crate) fn pool(n: u8, created: BlockRef) -> Arc<PoolMeta> {
             tx_hash: Some(B256::repeat_byte(n)).filter(|_| n % 3 != 2),
             log_index: u64::from(n),
         },
-        origin: (n % 3 == 2).then(|| Box::new(Rng(u64::from(n)).image().origin())),
+        origin: (n % 3 == 2).then(|| Box::new(Rng(u64::from(n)).image().origin(created))),
     })
 }
 

@@ -1,6 +1,6 @@
 //! What waits to be written beside records, and what of it was.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use super::{Live, relock};
 use crate::{
@@ -15,8 +15,8 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Outbox {
     pub(super) side: Side,
-    /// Blocks of amended records that were taken and are not written yet.
-    under_way: BTreeSet<u64>,
+    /// What was taken and is not written yet.
+    under_way: Side,
 }
 
 /// The window is not cut above `floor` while this lives.
@@ -43,8 +43,15 @@ impl Live {
     pub fn take_side(&self) -> Side {
         let mut outbox = relock(&self.outbox);
         let side = std::mem::take(&mut outbox.side);
-        outbox.under_way.extend(side.amended.values().map(|record| record.block.number));
+        outbox.under_way = side.clone();
         side
+    }
+
+    /// Told by `Persist` as it starts: what one before it took and never wrote is waiting again.
+    pub fn reclaim_side(&self) {
+        let mut outbox = relock(&self.outbox);
+        let lost = std::mem::take(&mut outbox.under_way);
+        outbox.side.merge_older(lost);
     }
 
     /// Gives back a [`Side`] that could not be written.
@@ -54,15 +61,15 @@ impl Live {
 
     /// Told by `Persist`: everything that it took is in the store, or was returned.
     pub fn wrote_side(&self) {
-        relock(&self.outbox).under_way.clear();
+        relock(&self.outbox).under_way = Side::default();
     }
 
     /// The lowest block with rows that gained something which is not in the store yet. Until it is, only the window has it.
     #[must_use]
     pub fn unwritten(&self) -> Option<u64> {
         let outbox = relock(&self.outbox);
-        let waiting = outbox.side.amended.values().map(|record| record.block.number).min();
-        waiting.into_iter().chain(outbox.under_way.first().copied()).min()
+        let amended = outbox.side.amended.values().chain(outbox.under_way.amended.values());
+        amended.map(|record| record.block.number).min()
     }
 
     /// Keeps the window as deep as it is now. Only `window_rows_max` of a commit goes above it: memory is bounded first.
