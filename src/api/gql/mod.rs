@@ -33,6 +33,7 @@ pub(in crate::api) mod price;
 mod price_feed;
 mod query;
 pub(in crate::api) mod quote;
+mod quote_feed;
 mod rows;
 pub(in crate::api) mod scalars;
 mod search;

@@ -282,7 +282,7 @@ pub(in crate::api) async fn answer(pin: Arc<Pin>, now_ms: u64, input: QuoteInput
 }
 
 /// What is asked, and how much worse it may get.
-fn asked(input: &QuoteInput) -> Result<(Ask, u32), ApiError> {
+pub(super) fn asked(input: &QuoteInput) -> Result<(Ask, u32), ApiError> {
     if input.token_in == input.token_out {
         return Err(ApiError::input("`tokenIn` and `tokenOut` are the same token"));
     }

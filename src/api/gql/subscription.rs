@@ -21,6 +21,8 @@ use super::{
     pool::Pool,
     price::TokenKey,
     price_feed::{self, FeedEvent, PriceEvent, Wanted},
+    quote::{self, QuoteInput},
+    quote_feed::{self, QuoteEvent},
     scalars::AddressScalar,
 };
 use crate::{
@@ -191,6 +193,21 @@ impl Subscription {
         let core = shared(ctx)?;
         let wanted = Wanted::new(&core, &tokens, min_change_bps, throttle_ms)?;
         Ok(price_feed::on_prices(core, wanted))
+    }
+
+    /// What a swap would pay: a SNAPSHOT, then an UPDATE with each block that changes it. A reader that is slow gets the newest, not each.
+    #[graphql(complexity = "quote::COST + child_complexity")]
+    async fn on_quote_updated(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The swap")] input: QuoteInput,
+        #[graphql(
+            desc = "Only where the amount that is not given moves by so many parts of 10,000; 0: every change",
+            default = 1
+        )]
+        min_change_bps: i32,
+    ) -> Result<impl Stream<Item = Result<QuoteEvent>> + use<>> {
+        Ok(quote_feed::on_quote(shared(ctx)?, quote_feed::Wanted::new(input, min_change_bps)?)?)
     }
 
     /// The standing of feeds: a SNAPSHOT of all, then those whose status changed, or that left a source out or took it back.

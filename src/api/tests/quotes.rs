@@ -333,3 +333,61 @@ async fn the_swap_to_a_price_brings_the_pool_there_and_no_further() {
         assert!(got == code && text.contains(says), "{query}: {got} {text}");
     }
 }
+
+#[tokio::test]
+async fn a_subscriber_has_the_quote_of_each_block_that_changes_it() {
+    use futures_util::{FutureExt as _, StreamExt as _};
+
+    let mut world = traded();
+    let subscription = |bps: i32| {
+        format!(
+            "subscription {{ onQuoteUpdated(minChangeBps: {bps}, input: {{ tokenIn: \"{USDC}\", tokenOut: \"{ODD}\", amount: \"1000000\", type: EXACT_INPUT }}) {{
+                seq kind block {{ number }} code reason data {{ amountOut routes {{ hops {{ pool {{ id }} }} }} }} }} }}"
+        )
+    };
+    let now =
+        async |world: &World| world.data(&ask(USDC, ODD, "1000000", "type: EXACT_INPUT")).await["quote"]["amountOut"].clone();
+    let mut every = world.schema.execute_stream(subscription(0)).boxed();
+    let mut large = world.schema.execute_stream(subscription(100)).boxed();
+    async fn next(stream: &mut futures_util::stream::BoxStream<'_, async_graphql::Response>) -> Value {
+        let frame = serde_json::to_value(stream.next().await.unwrap()).unwrap();
+        assert_eq!(frame.get("errors"), None, "{frame:#}");
+        frame["data"]["onQuoteUpdated"].clone()
+    }
+    let first = next(&mut every).await;
+    assert_eq!((&first["seq"], &first["kind"], &first["code"]), (&json!(0), &json!("SNAPSHOT"), &Value::Null));
+    assert_eq!(first["data"][0]["amountOut"], now(&world).await);
+    assert_eq!(next(&mut large).await["data"], first["data"]);
+
+    world.mine(Vec::new());
+    assert!(every.next().now_or_never().is_none(), "a block that changes nothing");
+    // A ten-thousandth on the first hop.
+    let pair = |reserve1: u128| vec![reserves(PAIR, 4_000_000_000, reserve1)];
+    world.mine(pair(2_000_200_000_000_000_000));
+    let second = next(&mut every).await;
+    assert_eq!((&second["seq"], &second["kind"]), (&json!(1), &json!("UPDATE")));
+    assert_eq!(second["data"][0]["amountOut"], now(&world).await);
+    assert_eq!(second["block"]["number"], json!(world.tip().number));
+    assert!(large.next().now_or_never().is_none(), "not by a hundredth");
+    // A reorg takes that back, and what is left is what was before.
+    world.reorg(1, vec![Vec::new(), Vec::new()]);
+    assert_eq!(next(&mut every).await["data"], first["data"]);
+    // The second hop is emptied, and filled again.
+    world.mine(vec![reserves(ODD_PAIR, 0, 0)]);
+    for stream in [&mut every, &mut large] {
+        let gone = next(stream).await;
+        assert_eq!((&gone["data"], &gone["code"]), (&json!([]), &json!("INSUFFICIENT_LIQUIDITY")));
+        assert!(gone["reason"].as_str().unwrap().contains("are empty"), "{gone}");
+    }
+    world.mine(vec![reserves(ODD_PAIR, 10u128.pow(18), 10u128.pow(21))]);
+    for stream in [&mut every, &mut large] {
+        assert_eq!(next(stream).await["data"], first["data"]);
+    }
+    for (wrong, says) in
+        [(subscription(-1), "`minChangeBps` is 0 to 10000"), (subscription(0).replace("\"1000000\"", "\"0\""), "above 0")]
+    {
+        let refused = serde_json::to_value(world.schema.execute_stream(wrong).next().await.unwrap()).unwrap();
+        assert_eq!(refused["errors"][0]["extensions"]["code"], "BAD_USER_INPUT");
+        assert!(refused["errors"][0]["message"].as_str().unwrap().contains(says), "{refused}");
+    }
+}

@@ -1,6 +1,6 @@
 //! One swap in a pool of either kind, and the pool after it: what a sequence of swaps is made of.
 //!
-//! The swaps themselves are [`V2State::exchange`] and [`V3State::exchange`]. What is absent: fee growth, which no price depends on, and
+//! The swaps themselves are [`super::V2State::exchange`] and [`super::V3State::exchange`]. What is absent: fee growth, which no price depends on, and
 //! tokens that keep a part of what is sent.
 
 use alloy::primitives::U256;

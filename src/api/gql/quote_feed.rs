@@ -1,0 +1,116 @@
+//! A quote as it changes, block by block.
+
+use std::sync::Arc;
+
+use alloy::primitives::{U256, U512};
+use async_graphql::{Result, SimpleObject};
+use futures_util::stream::{self, Stream};
+use tokio::sync::watch;
+
+use super::{
+    block::BlockRef,
+    core::Core,
+    error::{ApiError, Code},
+    frame::FrameKind,
+    quote::{self, Quote, QuoteInput, TradeType},
+};
+use crate::{
+    domain::{block, pool::depth::BPS},
+    store::Pin,
+};
+
+/// A quote that changed.
+#[derive(SimpleObject)]
+pub(crate) struct QuoteEvent {
+    /// Counts the frames of this subscription.
+    seq: u64,
+    /// SNAPSHOT: as it is at first. UPDATE: it is another one.
+    kind: FrameKind,
+    /// The block that it is true at.
+    block: BlockRef,
+    /// The quote; empty where there is none at this block.
+    data: Vec<Quote>,
+    /// Why there is none: the code of an error of `quote`.
+    code: Option<String>,
+    /// The same in words, with what to do.
+    reason: Option<String>,
+}
+
+/// What a subscriber asked for.
+pub(super) struct Wanted {
+    input: QuoteInput,
+    min_change_bps: u32,
+}
+
+/// What he was told last: the amount that follows from the one he gave, or that there is none.
+type Told = std::result::Result<U256, Code>;
+
+impl Wanted {
+    /// Refuses what can never be answered.
+    pub(super) fn new(input: QuoteInput, min_change_bps: i32) -> std::result::Result<Self, ApiError> {
+        quote::asked(&input)?;
+        let min_change_bps = u32::try_from(min_change_bps).ok().filter(|bps| *bps <= BPS).ok_or_else(|| {
+            ApiError::input(format!("`minChangeBps` is 0 to {BPS}: parts of 10,000 by which the amount must have moved"))
+        })?;
+        Ok(Self { input, min_change_bps })
+    }
+
+    /// `None`: no block is there yet.
+    async fn now(&self, core: &Core) -> Option<(block::BlockRef, std::result::Result<Quote, ApiError>)> {
+        let pin: Arc<Pin> = Arc::new(core.reader.pin(self.input.chain_id).ok()?);
+        let block = pin.head().block?;
+        Some((block, quote::answer(pin, (core.now_unix_ms)(), self.input.clone()).await))
+    }
+
+    fn told(&self, quote: &std::result::Result<Quote, ApiError>) -> Told {
+        let quote = quote.as_ref().map_err(|error| error.code)?;
+        let route = &quote.quoted.route;
+        Ok(match self.input.trade_type {
+            TradeType::ExactInput => route.amount_out(),
+            TradeType::ExactOutput => route.amount_in(),
+        })
+    }
+
+    fn moved(&self, before: &Told, now: &Told) -> bool {
+        match (before, now) {
+            (Ok(before), Ok(now)) => {
+                let apart: U512 = before.abs_diff(*now).widening_mul(U256::from(BPS));
+                let least: U512 = before.widening_mul(U256::from(self.min_change_bps));
+                before != now && apart >= least
+            }
+            (before, now) => before != now,
+        }
+    }
+}
+
+fn event(seq: u64, kind: FrameKind, block: block::BlockRef, quote: std::result::Result<Quote, ApiError>) -> QuoteEvent {
+    let (data, error) = match quote {
+        Ok(quote) => (vec![quote], None),
+        Err(error) => (Vec::new(), Some(error)),
+    };
+    let (code, reason) = error.map(|error| (error.code.as_str().to_owned(), error.message)).unzip();
+    QuoteEvent { seq, kind, block: block.into(), data, code, reason }
+}
+
+/// A reader that is slow gets the newest quote, not all of them: nothing piles up for it.
+pub(super) fn on_quote(core: Arc<Core>, wanted: Wanted) -> Result<impl Stream<Item = Result<QuoteEvent>> + use<>, ApiError> {
+    let epochs: watch::Receiver<u64> = core.reader.live(wanted.input.chain_id)?.watch_epoch();
+    let first: Option<Told> = None;
+    Ok(stream::unfold((core, wanted, epochs, first, 0_u64), |(core, wanted, mut epochs, before, seq)| async move {
+        loop {
+            epochs.mark_unchanged();
+            if let Some((block, quote)) = wanted.now(&core).await {
+                let now = wanted.told(&quote);
+                let kind = if before.is_none() { FrameKind::Snapshot } else { FrameKind::Update };
+                if before.as_ref().is_none_or(|before| wanted.moved(before, &now)) {
+                    core.metrics.frames_sent_total.inc();
+                    let event = event(seq, kind, block, quote);
+                    return Some((Ok(event), (core, wanted, epochs, Some(now), seq.saturating_add(1))));
+                }
+            }
+            if epochs.changed().await.is_err() {
+                return None;
+            }
+        }
+    }))
+}
