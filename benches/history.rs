@@ -214,7 +214,7 @@ fn take_chunks(markets: &mut HashMap<PoolId, (Market, HashMap<Track, u64>)>, poo
     for (track, last) in given.iter() {
         market.forget_stored(*track, *last);
     }
-    chunks.into_iter().map(|chunk| ChunkOf { of: Subject::Pool(pool), chunk }).collect()
+    chunks.into_iter().map(|chunk| ChunkOf { of: Subject::Pool(pool), chunk: chunk.into() }).collect()
 }
 
 type Make = fn(&mut SimRng, u64) -> EventQuery;

@@ -97,7 +97,7 @@ impl Books {
         let mut chunks = Vec::new();
         for (of, market) in self.book.changed_since(since) {
             let given = self.shelves.entry(*of).or_default().give(market);
-            chunks.extend(given.into_iter().map(|chunk| ChunkOf { of: *of, chunk }));
+            chunks.extend(given.into_iter().map(|chunk| ChunkOf { of: *of, chunk: chunk.into() }));
         }
         chunks
     }
@@ -154,7 +154,7 @@ impl Books {
             book.changed_since(&self.given).map(|(of, market)| (*of, market.clone())).collect();
         for (of, market) in &markets {
             let given = self.shelves.entry(*of).or_default().give(market);
-            into.candles.extend(given.into_iter().map(|chunk| ChunkOf { of: *of, chunk }));
+            into.candles.extend(given.into_iter().map(|chunk| ChunkOf { of: *of, chunk: chunk.into() }));
         }
         into.book = Some(BookSnapshot { block: at, hour: book.hour(), sources: self.sources.clone(), markets });
         self.events_since_snapshot = 0;

@@ -72,7 +72,7 @@ impl Trading {
     /// The chunks of a market that is final, as far as the store does not have them.
     pub(super) fn give(&mut self, pool: PoolId, market: &Market) -> Vec<ChunkOf> {
         let of = Subject::Pool(pool);
-        self.shelf.give(market).into_iter().map(|chunk| ChunkOf { of, chunk }).collect()
+        self.shelf.give(market).into_iter().map(|chunk| ChunkOf { of, chunk: chunk.into() }).collect()
     }
 
     /// The store has it.

@@ -96,7 +96,8 @@ pub struct PoolSnapshot {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChunkOf {
     pub of: Subject,
-    pub chunk: Chunk,
+    /// Shared: it waits, is written, and is tried again.
+    pub chunk: Arc<Chunk>,
 }
 
 /// Markets of tokens and factories at a final block: those that are others than in the snapshot before.

@@ -138,7 +138,7 @@ pub struct Side {
     pub tokens: BTreeMap<Address, Arc<TokenMeta>>,
     pub snapshots: BTreeMap<PoolId, PoolSnapshot>,
     /// By whose they are, track and beginning.
-    pub candles: BTreeMap<(Subject, Track, u64), Chunk>,
+    pub candles: BTreeMap<(Subject, Track, u64), Arc<Chunk>>,
     pub book: Option<BookSnapshot>,
     pub sources: BTreeMap<String, u64>,
     pub amended: BTreeMap<B256, Arc<BlockRecord>>,

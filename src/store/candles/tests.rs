@@ -72,7 +72,7 @@ async fn traded(folder: &std::path::Path) -> (Arc<Live>, Reader, Vec<Trade>) {
     for chunk in &chunks {
         market.forget_stored(chunk.track(), chunk.span().unwrap().1);
     }
-    let candles = chunks.into_iter().map(|chunk| ChunkOf { of: Subject::Pool(POOL), chunk }).collect();
+    let candles = chunks.into_iter().map(|chunk| ChunkOf { of: Subject::Pool(POOL), chunk: chunk.into() }).collect();
     history.write(WriteBatch { chain: 1, fence, candles, ..WriteBatch::default() }).await.unwrap();
     let timestamp = trades.last().unwrap().timestamp + 100;
     let block = BlockRef { number: 9, hash: B256::repeat_byte(9), parent_hash: B256::ZERO, timestamp };

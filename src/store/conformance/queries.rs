@@ -261,7 +261,7 @@ pub(crate) async fn candles_are_written_once_and_read_by_range(database: Databas
     for (pool, interval) in [(0, Interval::M1), (0, Interval::H1), (1, Interval::M1)] {
         for n in 0..5 {
             let chunk = chunk(&mut world.rng, interval, 1_000_000_020 + n * 10 * 180, 180);
-            chunks.push(ChunkOf { of: of_pool(pool), chunk });
+            chunks.push(ChunkOf { of: of_pool(pool), chunk: chunk.into() });
         }
     }
     let records = world.grow(&genesis(), 1, 1);
@@ -270,7 +270,10 @@ pub(crate) async fn candles_are_written_once_and_read_by_range(database: Databas
     for again in [false, true] {
         let mut candles = chunks.clone();
         if again {
-            candles.iter_mut().for_each(|c| c.chunk.closed = Closed::Candles(candles_of(&c.chunk)[..3].to_vec()));
+            candles.iter_mut().for_each(|c| {
+                let closed = Closed::Candles(candles_of(&c.chunk)[..3].to_vec());
+                c.chunk = Chunk { closed, ..c.chunk.as_ref().clone() }.into();
+            });
         }
         let batch = WriteBatch { candles, ..world.batch() };
         world.store.write(batch).await.unwrap();
@@ -306,7 +309,7 @@ pub(crate) async fn candles_go_when_their_retention_is_over(database: Database) 
     for n in 0..12 {
         let write = |rng: &mut make::Rng, interval| ChunkOf {
             of: of_pool(0),
-            chunk: chunk(rng, interval, 1_000_000_020 + n * 10 * day, day),
+            chunk: chunk(rng, interval, 1_000_000_020 + n * 10 * day, day).into(),
         };
         let candles = vec![write(&mut world.rng, Interval::M1), write(&mut world.rng, Interval::D1)];
         let batch = WriteBatch { candles, ..world.batch() };
@@ -341,7 +344,7 @@ pub(crate) async fn a_forgotten_book_takes_its_chunks_along_and_no_others(databa
         let candles = chunk(&mut world.rng, Interval::H1, first, 3_600);
         let closed = Closed::Periods(periods.clone());
         let chunks = [candles, Chunk { interval: Interval::H1, closed }];
-        let batch = WriteBatch { candles: chunks.map(|chunk| ChunkOf { of, chunk }).to_vec(), ..world.batch() };
+        let batch = WriteBatch { candles: chunks.map(|chunk| ChunkOf { of, chunk: chunk.into() }).to_vec(), ..world.batch() };
         world.store.write(batch).await.unwrap();
     }
     let counts = async |of: Subject| {

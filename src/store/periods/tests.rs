@@ -42,7 +42,7 @@ async fn kept(folder: &std::path::Path) -> (Arc<Live>, Reader, Market) {
     for chunk in &chunks {
         market.forget_stored(chunk.track(), chunk.span().unwrap().1);
     }
-    let candles = chunks.into_iter().map(|chunk| ChunkOf { of: OF, chunk }).collect();
+    let candles = chunks.into_iter().map(|chunk| ChunkOf { of: OF, chunk: chunk.into() }).collect();
     history.write(WriteBatch { chain: 1, fence, candles, ..WriteBatch::default() }).await.unwrap();
     let block = BlockRef { number: 9, hash: B256::repeat_byte(9), parent_hash: B256::ZERO, timestamp: now + 5 };
     let live = Arc::new(Live::new(1, "test", 2, Duration::from_secs(15)));
