@@ -195,11 +195,10 @@ impl Live {
         }
         let head = Arc::new(self.next_head(&before, &commit, epoch));
         {
-            let side = &mut relock(&self.outbox).side;
+            let outbox = &mut *relock(&self.outbox);
             // What was amended and is taken back now must not be written as canonical.
-            for gone in &commit.reverted {
-                side.amended.remove(&gone.block.hash);
-            }
+            commit.reverted.iter().for_each(|gone| outbox.forget(&gone.block.hash));
+            let side = &mut outbox.side;
             side.tokens.extend(commit.tokens.iter().map(|t| (t.address, t.clone())));
             side.amended.extend(commit.amended.iter().map(|r| (r.block.hash, r.clone())));
         }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use alloy::primitives::B256;
+
 use super::{Live, relock};
 use crate::{
     domain::{
@@ -17,6 +19,14 @@ pub(super) struct Outbox {
     pub(super) side: Side,
     /// What was taken and is not written yet.
     under_way: Side,
+}
+
+impl Outbox {
+    /// This block is not ours any more.
+    pub(super) fn forget(&mut self, block: &B256) {
+        self.side.amended.remove(block);
+        self.under_way.amended.remove(block);
+    }
 }
 
 /// The window is not cut above `floor` while this lives.
