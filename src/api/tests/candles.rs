@@ -213,6 +213,20 @@ async fn the_sums_over_all_pools_are_those_of_the_pools_at_each_block() {
     assert_eq!(locked["pools"][0]["totalValueLockedUSD"], largest["totalValueLockedUSD"]);
     assert_eq!(locked["totalValueLockedUSD"], largest["totalValueLockedUSD"], "the others are empty: {of_pools}");
     assert_eq!((&locked["poolCount"], &locked["unvaluedPools"]), (&json!(3), &json!(3 - known.len())));
+    // Of one that was given up nobody knows what it holds; it is counted, and not summed.
+    let other = alloy::primitives::Address::repeat_byte(0x77);
+    let sync = crate::domain::event::EventBody::V2Sync { reserve0: 1_000_000_000_000, reserve1: 5 * 10_u128.pow(20) };
+    world
+        .mine(vec![Step::Create(pool_meta(other, crate::domain::pool::Protocol::UniswapV2, USDC, WETH)), Step::Log(other, sync)]);
+    let both = rest(&world, &format!("/v1/{CHAIN}/stats/liquidity")).await.2;
+    assert_eq!((&both["totalValueLockedUSD"], &both["poolCount"]), (&json!("6000000"), &json!(4)));
+    let view = world.live.pin().pool(&other.into()).unwrap();
+    let given_up = crate::store::PoolView { status: crate::store::PoolStatus::Faulted, ..(*view).clone() };
+    let views = vec![(other.into(), Some(std::sync::Arc::new(given_up)))];
+    world.live.commit(crate::store::Commit { views, head: Some(world.tip()), ..crate::store::Commit::default() });
+    let without = rest(&world, &format!("/v1/{CHAIN}/stats/liquidity")).await.2;
+    assert_eq!((&without["totalValueLockedUSD"], &without["poolCount"]), (&json!("4000000"), &json!(4)));
+    assert_eq!(without["unvaluedPools"].as_u64(), both["unvaluedPools"].as_u64().map(|pools| pools + 1));
     for wrong in ["volume?window=H2", "volume?limit=1001", "liquidity?limit=-1", "liquidity?window=H1"] {
         let (status, _, body) = rest(&world, &format!("/v1/{CHAIN}/stats/{wrong}")).await;
         assert!(status == StatusCode::BAD_REQUEST && body["code"] == "BAD_USER_INPUT", "{wrong}: {body}");
