@@ -36,11 +36,26 @@ const BASE: &str = "localhost/swaptide-base";
 /// Of root within a build: where cargo and npm look for how the host reaches their registries.
 const BUILD_HOME: &str = "/root";
 
+/// What a build from nothing takes at most, bases and layers; one that runs out of it leaves its half behind.
+const NEEDED_BYTES: u64 = 6 << 30;
+
+fn free_bytes(folder: &Path) -> Outcome<u64> {
+    let said = answer(Command::new("df").args(["--output=avail", "--block-size=1"]).arg(folder))?;
+    said.lines().last().and_then(|line| line.trim().parse().ok()).ok_or_else(|| format!("df said `{said}`"))
+}
+
 /// As a step of `ci`: only where it can run.
 pub(crate) fn step() -> Outcome {
     let missing = PACKAGES.iter().any(|name| cache::on_path(name).is_none());
     if !apt::is_root() || (missing && !(chromium::is_ci() && apt::can_install())) {
         println!("the image is not built here: it needs root, and `apt install {}`", PACKAGES.join(" "));
+        return Ok(());
+    }
+    let folder = cache::cache_root(&repo());
+    let free = free_bytes(&folder)?;
+    if free < NEEDED_BYTES {
+        let (needed, free) = (NEEDED_BYTES >> 30, free >> 30);
+        println!("the image is not built here: it needs {needed} GiB below {}, and {free} are free", folder.display());
         return Ok(());
     }
     image()
