@@ -192,6 +192,7 @@ fn dollars(c: &mut Criterion) {
             fee_pips: 3_000,
             tick_spacing: None,
             created,
+            hooks: None,
             origin: None,
         });
         let reserve = 10_u128.pow(24) + u128::from(n) * 10_u128.pow(21);
@@ -255,6 +256,7 @@ fn quotes(c: &mut Criterion) {
                 fee_pips: 3_000,
                 tick_spacing: is_v3.then_some(60),
                 created: CreatedAt { block, tx_hash: None, log_index: n },
+                hooks: None,
                 origin: None,
             };
             let state = if is_v3 { PoolState::V3(of_ticks()) } else { of_pair((1 << 90) + u128::from(n), 1 << 90) };

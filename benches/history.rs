@@ -304,6 +304,7 @@ fn pool(n: u64) -> PoolMeta {
         fee_pips: 3_000,
         tick_spacing: Some(60),
         created,
+        hooks: None,
         origin: None,
     }
 }

@@ -24,7 +24,7 @@ use crate::{
     config::{self, ChainConfig, Config, ProtocolConfig},
     domain::{
         dollars::{Anchors, Usd},
-        pool::Protocol,
+        pool::{PoolId, Protocol},
     },
     store::{Live, Reader, keep::Keep, mongo::MongoConfig, prices::Prices},
     telemetry::{Board, Metrics},
@@ -349,9 +349,18 @@ pub fn dex_specs(chain: &ChainConfig) -> Vec<DexSpec> {
     // A listed pool is a source of its own, so that one which is added later is read back alone.
     let sources = |dex: &config::DexConfig| match dex.pools.as_slice() {
         [] => vec![dex_spec(dex)],
-        pools => pools.iter().map(|pool| DexSpec { pools: vec![*pool], ..dex_spec(dex) }).collect(),
+        pools => pools.iter().map(|pool| DexSpec { pools: vec![pool_id(pool)], ..dex_spec(dex) }).collect(),
     };
     chain.dex.iter().flat_map(sources).collect()
+}
+
+/// A listed pool, in the domain's terms.
+#[must_use]
+pub fn pool_id(listed: &config::ListedPool) -> PoolId {
+    match *listed {
+        config::ListedPool::Address(address) => PoolId::Address(address),
+        config::ListedPool::Id(id) => PoolId::Id(id),
+    }
 }
 
 /// A dex without its listed pools.
@@ -362,12 +371,13 @@ pub fn dex_spec(dex: &config::DexConfig) -> DexSpec {
         protocol: match dex.protocol {
             ProtocolConfig::UniswapV2 => Protocol::UniswapV2,
             ProtocolConfig::UniswapV3 => Protocol::UniswapV3,
+            ProtocolConfig::UniswapV4 => Protocol::UniswapV4,
         },
         factory: dex.factory,
         fee_pips: dex.v2_fee_pips(),
         pools: Vec::new(),
         older_pools: dex.older_pools,
-        position_manager: dex.position_manager.filter(|_| dex.protocol == ProtocolConfig::UniswapV3),
+        position_manager: dex.position_manager.filter(|_| dex.protocol != ProtocolConfig::UniswapV2),
         lp_tokens: dex.lp_tokens,
     }
 }

@@ -14,7 +14,7 @@ use crate::{
         block::BlockRef,
         compare::{Drift, compare, compare_books, compare_position},
         pool::{
-            PoolId, PoolMeta, PoolState,
+            PoolId, PoolMeta, PoolState, Protocol,
             fees::{Books, Position, PositionKey, Token},
         },
     },
@@ -125,17 +125,21 @@ pub async fn compare_state(source: &dyn ChainSource, state: &StateAt) -> Result<
         drifts: Vec::new(),
     };
     for (ours, (id, answer)) in state.pools.iter().zip(answers) {
+        let meta = &ours.meta;
         match answer {
             _ if ours.status != "LIVE" => report.skipped.push(format!("{id}: {}", ours.status)),
             Err(reason) => report.skipped.push(format!("{id}: {reason}")),
             Ok(theirs) => {
                 report.compared = report.compared.saturating_add(1);
-                if let PoolState::V3(v3) = &theirs.state {
+                if let Some(v3) = theirs.state.v3() {
                     report.ticks = report.ticks.saturating_add(v3.ticks.len());
                 }
                 let mut drifts = compare(&ours.state, &theirs.state);
-                if let Some((ours, theirs)) = ours.books.as_ref().zip(theirs.books.as_ref()) {
-                    drifts.extend(compare_books(ours, theirs));
+                if let Some((ours, theirs)) = ours.books.as_ref().zip(theirs.books) {
+                    // What the protocol takes V4 keeps by token, of all its pools together.
+                    let of_v4 = meta.protocol == Protocol::UniswapV4;
+                    let protocol = if of_v4 { ours.protocol } else { theirs.protocol };
+                    drifts.extend(compare_books(ours, &Books { protocol, ..theirs }));
                 }
                 report.positions = report.positions.saturating_add(ours.positions.len());
                 drifts.extend(compare_positions(source, state.block.hash, ours).await?);
@@ -151,9 +155,8 @@ pub async fn compare_state(source: &dyn ChainSource, state: &StateAt) -> Result<
 }
 
 async fn compare_positions(source: &dyn ChainSource, at: B256, pool: &PoolAt) -> Result<Vec<Drift>, ChainError> {
-    let PoolId::Address(address) = pool.meta.id else { return Ok(Vec::new()) };
     let keys: Vec<PositionKey> = pool.positions.iter().map(|(key, _)| *key).collect();
-    let answers = contract_state::positions(source, at, address, &keys).await?;
+    let answers = contract_state::positions(source, at, &pool.meta, &keys).await?;
     let mut drifts = Vec::new();
     for ((key, ours), theirs) in pool.positions.iter().zip(answers) {
         let name = format!("{:#x}:{}:{}", key.owner, key.tick_lower, key.tick_upper);
@@ -169,8 +172,7 @@ async fn compare_positions(source: &dyn ChainSource, at: B256, pool: &PoolAt) ->
 
 /// The manager itself says whose a token is and what is behind it. Of one that was burnt it says nothing.
 async fn compare_tokens(source: &dyn ChainSource, at: B256, pool: &PoolAt) -> Result<Vec<Drift>, ChainError> {
-    let asked: Vec<_> = pool.tokens.iter().map(|(token_id, token)| (token.manager, *token_id)).collect();
-    let answers = contract_state::tokens(source, at, &asked).await?;
+    let answers = contract_state::tokens(source, at, &pool.meta, &pool.tokens).await?;
     let mut drifts = Vec::new();
     for ((token_id, ours), theirs) in pool.tokens.iter().zip(answers) {
         let name = format!("{:#x}#{token_id}", ours.manager);

@@ -473,7 +473,7 @@ fn oracle(sim: &Sim) -> Oracle {
         oracle.logs += selected.events.len() as u64;
         let mut of_block = rows(&selected.events, &after);
         for row in &mut of_block {
-            row.usd = prices.worth(&oracle.pools[&row.event.pool].0, &row.event.body);
+            row.usd = prices.worth(&oracle.pools[&row.event.pool].0, row);
             let meta = &oracle.pools[&row.event.pool].0;
             oracle.markets.get_mut(&row.event.pool).unwrap().take(block.timestamp, row, meta.fee_pips);
             oracle.book.take(&block, meta, row, |token| prices.price(token));

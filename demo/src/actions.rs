@@ -7,11 +7,12 @@ use alloy::{
 };
 
 use crate::{
-    contracts::{PositionManager as Nfpm, V2Router, V3Pool, V3Router},
+    contracts::{PositionManager as Nfpm, V2Router, V3Pool, V3Router, V4Positions},
     deploy::create_call,
     error::{Error, Result},
     pools::{self, DEADLINE_S, DevPool, Protocol},
-    trader::{Position, Trader},
+    trader::{Position, Trader, V4Position},
+    v4::{V4, V4Pool},
 };
 
 /// Gas limits, well above what each action can need.
@@ -217,6 +218,76 @@ impl Trader {
     }
 }
 
+/// Those of V4.
+impl Trader {
+    pub(crate) async fn random_v4(&mut self, pools: usize) -> Result<()> {
+        let from = self.account()?;
+        let index = self.rng.below(pools as u64) as usize;
+        match self.rng.below(100) {
+            0..8 => self.random_mint_v4(index, from).await,
+            8..14 => self.random_decrease_v4(index, from).await,
+            _ => self.random_swap_v4(index, from).await,
+        }
+    }
+
+    async fn random_swap_v4(&mut self, index: usize, from: Address) -> Result<()> {
+        let (v4, pool) = self.v4_pool(index)?;
+        let usd = self.size_of(pool.usd_micro);
+        // Native currency and its wrapped form price the same pools: the net flow of all of them leans back together.
+        let zero_for_one = self.rng.below(2) == 0;
+        let token_in = if zero_for_one { &pool.token0 } else { &pool.token1 };
+        let amount = token_in.amount_raw(usd).saturating_to();
+        self.queue.push(v4.swap(&pool, zero_for_one, amount, from)).await?;
+        self.counts.v4_swaps += 1;
+        Ok(())
+    }
+
+    async fn random_mint_v4(&mut self, index: usize, from: Address) -> Result<()> {
+        let (v4, pool) = self.v4_pool(index)?;
+        let (_, tick) = v4.slot0(&self.rpc, &pool).await?;
+        let spacing = pool.key.tickSpacing.as_i32();
+        let half = (1 + self.rng.below(20)) as i32 * spacing * 5;
+        let usd = self.size_of(pool.usd_micro) * 5;
+        self.queue.push(v4.mint(&pool, pools::band(tick, half, spacing), usd, from)).await?;
+        self.v4_minted.push(V4Position { id: self.next_v4_id, pool: index, owner: from, used: false });
+        self.next_v4_id += 1;
+        self.counts.v4_mints += 1;
+        Ok(())
+    }
+
+    /// A part of a position that the loop has minted, or its fees alone; mints one when there is none to take from.
+    async fn random_decrease_v4(&mut self, index: usize, from: Address) -> Result<()> {
+        let free: Vec<usize> = self.v4_positions.iter().enumerate().filter(|(_, p)| !p.used).map(|(i, _)| i).collect();
+        let Some(position) = self.rng.pick(&free).and_then(|i| self.v4_positions.get_mut(*i)) else {
+            return self.random_mint_v4(index, from).await;
+        };
+        position.used = true;
+        let V4Position { id, pool, owner, .. } = *position;
+        let (v4, pool) = self.v4_pool(pool)?;
+        let held = self.rpc.view(v4.positions, &V4Positions::getPositionLiquidityCall { tokenId: U256::from(id) }).await?;
+        // All of it now and then: the token stays, with nothing behind it, and cannot be touched again.
+        let parts = self.rng.below(11) as u128;
+        if held == 0 {
+            return self.random_mint_v4(index, from).await;
+        }
+        self.queue.push(v4.decrease(&pool, id, held / 10 * parts, owner)).await?;
+        self.counts.v4_burns += 1;
+        Ok(())
+    }
+
+    fn v4_pool(&self, index: usize) -> Result<(V4, V4Pool)> {
+        let v4 = self.deployment.v4.clone();
+        let pool = v4.as_ref().and_then(|v4| v4.pools.get(index)).cloned();
+        v4.zip(pool).ok_or_else(|| Error::Usage(format!("V4 pool {index} does not exist")))
+    }
+
+    /// As of the other protocols.
+    fn size_of(&mut self, usd_micro: u128) -> u128 {
+        let mantissa = 1_000 + u128::from(self.rng.below(1_000));
+        (usd_micro / 100_000 * mantissa / 1_000) << self.rng.below(8)
+    }
+}
+
 /// What both share.
 impl Trader {
     fn pool(&self, index: usize, protocol: Protocol) -> Result<DevPool> {
@@ -230,9 +301,7 @@ impl Trader {
 
     /// Roughly log-uniform from 0.001 % to 0.5 % of the pool, without a logarithm.
     fn size_usd_micro(&mut self, pool: &DevPool) -> u128 {
-        let unit = pool.usd_micro / 100_000;
-        let mantissa = 1_000 + u128::from(self.rng.below(1_000));
-        (unit * mantissa / 1_000) << self.rng.below(8)
+        self.size_of(pool.usd_micro)
     }
 
     /// A direction against the net flow, and an amount in.

@@ -20,6 +20,15 @@ pub enum Contract {
     V3Router,
     PositionManager,
     QuoterV2,
+    /// For their creation code, whose hash is in the addresses of their pools.
+    V2Pair,
+    V3Pool,
+    V4Manager,
+    V4Positions,
+    V4Quoter,
+    V4StateView,
+    UniversalRouter,
+    Permit2,
     /// OpenZeppelin's ERC721PresetMinterPauserAutoId.
     Erc721,
     /// OpenZeppelin's ERC1155PresetMinterPauser.
@@ -40,6 +49,14 @@ impl Contract {
                 "@uniswap/v3-periphery/artifacts/contracts/NonfungiblePositionManager.sol/NonfungiblePositionManager.json"
             }
             Self::QuoterV2 => "@uniswap/v3-periphery/artifacts/contracts/lens/QuoterV2.sol/QuoterV2.json",
+            Self::V2Pair => "@uniswap/v2-core/build/UniswapV2Pair.json",
+            Self::V3Pool => "@uniswap/v3-core/artifacts/contracts/UniswapV3Pool.sol/UniswapV3Pool.json",
+            Self::V4Manager => "@uniswap/v4-periphery/foundry-out/PoolManager.sol/PoolManager.default.json",
+            Self::V4Positions => "@uniswap/v4-periphery/foundry-out/PositionManager.sol/PositionManager.json",
+            Self::V4Quoter => "@uniswap/v4-periphery/foundry-out/V4Quoter.sol/V4Quoter.json",
+            Self::V4StateView => "@uniswap/v4-periphery/foundry-out/StateView.sol/StateView.json",
+            Self::UniversalRouter => "@uniswap/universal-router/artifacts/contracts/UniversalRouter.sol/UniversalRouter.json",
+            Self::Permit2 => "@uniswap/v4-periphery/lib/permit2/test/utils/DeployPermit2.sol",
             Self::Erc721 => "@openzeppelin/contracts/build/contracts/ERC721PresetMinterPauserAutoId.json",
             Self::Erc1155 => "@openzeppelin/contracts/build/contracts/ERC1155PresetMinterPauser.json",
             Self::Own(_) => return None,
@@ -56,6 +73,9 @@ impl Contract {
                 let file = parts.npm_file(path);
                 let bad = |problem: String| Error::Artifact { file: file.display().to_string(), problem };
                 let text = std::fs::read_to_string(&file).map_err(|e| bad(e.to_string()))?;
+                if self == Self::Permit2 {
+                    return permit2(&text).ok_or_else(|| bad("it holds no bytecode".to_owned()));
+                }
                 let json: Value = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
                 bytecode(&json).ok_or_else(|| bad("it holds no bytecode".to_owned()))
             }
@@ -65,9 +85,19 @@ impl Contract {
     }
 }
 
-/// Truffle and Hardhat write `bytecode`, with or without `0x`; waffle writes `evm.bytecode.object`.
+/// Its package holds the code that is on every chain, in the script that puts it there.
+fn permit2(script: &str) -> Option<Bytes> {
+    // Copies what follows it into memory, and returns that.
+    const DEPLOYER: [u8; 13] = alloy::primitives::hex!("600d380380600d6000396000f3");
+    let code = script.split_once("hex\"")?.1.split_once('"')?.0;
+    let code: Bytes = code.parse().ok()?;
+    Some([&DEPLOYER[..], &code].concat().into())
+}
+
+/// Truffle and Hardhat write `bytecode`, with or without `0x`; forge an object there; waffle writes `evm.bytecode.object`.
 fn bytecode(artifact: &Value) -> Option<Bytes> {
-    let text = artifact.get("bytecode").and_then(Value::as_str).or_else(|| artifact.pointer("/evm/bytecode/object")?.as_str())?;
+    let places = ["/bytecode", "/bytecode/object", "/evm/bytecode/object"];
+    let text = places.into_iter().find_map(|place| artifact.pointer(place)?.as_str())?;
     text.parse().ok().filter(|code: &Bytes| !code.is_empty())
 }
 
@@ -184,6 +214,58 @@ sol! {
         struct QuoteExactInputSingleParams { address tokenIn; address tokenOut; uint256 amountIn; uint24 fee; uint160 sqrtPriceLimitX96; }
         function quoteExactInputSingle(QuoteExactInputSingleParams params) external
             returns (uint256 amountOut, uint160 sqrtPriceX96After, uint32 initializedTicksCrossed, uint256 gasEstimate);
+    }
+
+    #[derive(Debug)]
+    interface Permit2 {
+        function approve(address token, address spender, uint160 amount, uint48 expiration) external;
+    }
+
+    #[derive(Debug)]
+    interface UniversalRouter {
+        function execute(bytes commands, bytes[] inputs, uint256 deadline) external payable;
+    }
+
+    #[derive(Debug)]
+    interface V4Manager {
+        struct Key { address currency0; address currency1; uint24 fee; int24 tickSpacing; address hooks; }
+        function initialize(Key key, uint160 sqrtPriceX96) external returns (int24 tick);
+        function setProtocolFeeController(address controller) external;
+        function setProtocolFee(Key key, uint24 newProtocolFee) external;
+        function protocolFeesAccrued(address currency) external view returns (uint256 amount);
+    }
+
+    #[derive(Debug)]
+    interface V4Positions {
+        function modifyLiquidities(bytes unlockData, uint256 deadline) external payable;
+        function nextTokenId() external view returns (uint256);
+        function getPositionLiquidity(uint256 tokenId) external view returns (uint128 liquidity);
+        function transferFrom(address from, address to, uint256 id) external;
+    }
+
+    #[derive(Debug)]
+    interface V4State {
+        function getSlot0(bytes32 poolId) external view returns (uint160 sqrtPriceX96, int24 tick, uint24 protocolFee, uint24 lpFee);
+    }
+
+    #[derive(Debug)]
+    interface V4Quoter {
+        struct Key { address currency0; address currency1; uint24 fee; int24 tickSpacing; address hooks; }
+        struct QuoteExactSingleParams { Key poolKey; bool zeroForOne; uint128 exactAmount; bytes hookData; }
+        function quoteExactInputSingle(QuoteExactSingleParams params) external returns (uint256 amountOut, uint256 gasEstimate);
+        function quoteExactOutputSingle(QuoteExactSingleParams params) external returns (uint256 amountIn, uint256 gasEstimate);
+    }
+
+    /// Ours: acts on the PoolManager itself.
+    #[derive(Debug)]
+    interface V4Direct {
+        struct Key { address currency0; address currency1; uint24 fee; int24 tickSpacing; address hooks; }
+        struct ModifyLiquidityParams { int24 tickLower; int24 tickUpper; int256 liquidityDelta; bytes32 salt; }
+        struct SwapParams { bool zeroForOne; int256 amountSpecified; uint160 sqrtPriceLimitX96; }
+        function modify(Key key, ModifyLiquidityParams params) external;
+        function swap(Key key, SwapParams params) external;
+        function donate(Key key, uint256 amount0, uint256 amount1) external;
+        function all(bytes[] calls) external;
     }
 
     /// Ours: any log that the EVM can emit.

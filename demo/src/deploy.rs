@@ -17,6 +17,7 @@ use crate::{
     rng::Rng,
     rpc::Rpc,
     tokens::{self, DevToken},
+    v4::{Ground, V4},
 };
 
 /// A million dollars, in millionths.
@@ -36,6 +37,8 @@ pub struct Deployment {
     pub nfpm: Address,
     pub v3_router: Address,
     pub quoter: Address,
+    /// `None`: a chain without V4.
+    pub v4: Option<V4>,
     /// The first one is WETH.
     pub tokens: Vec<DevToken>,
     /// V2 first. Pools that the trader creates later are in `Trader::pools`.
@@ -67,6 +70,7 @@ pub(crate) struct Size {
     pub(crate) tokens: usize,
     pub(crate) v2_pools: usize,
     pub(crate) v3_pools: usize,
+    pub(crate) v4_pools: usize,
 }
 
 pub(crate) async fn deploy(
@@ -81,6 +85,11 @@ pub(crate) async fn deploy(
     fund(queue, &d).await?;
     v2_pools(rpc, queue, &mut d, size.v2_pools, &mut rng).await?;
     v3_pools(rpc, queue, &mut d, size.v3_pools, &mut rng).await?;
+    if size.v4_pools > 0 {
+        let Deployment { ref accounts, ref tokens, weth, v2_factory, v3_factory, nfpm, .. } = d;
+        let ground = Ground { accounts, tokens, weth, v2_factory, v3_factory, nfpm };
+        d.v4 = Some(V4::deploy(parts, queue, &ground, size.v4_pools, &mut rng).await?);
+    }
     approve_pair_tokens(queue, &d).await?;
     d.setup_end_block = queue.mine_all_ok().await?.number;
     Ok(d)
@@ -114,6 +123,7 @@ async fn contracts(parts: &Parts, queue: &mut TxQueue, accounts: Vec<Address>, t
         nfpm,
         v3_router,
         quoter,
+        v4: None,
         tokens: list,
         pools: Vec::new(),
         start_block: 0,

@@ -27,6 +27,8 @@ pub struct DevnetConfig {
     pub tokens: usize,
     pub v2_pools: usize,
     pub v3_pools: usize,
+    /// The third has a hook.
+    pub v4_pools: usize,
     /// How many V3 pools the trader may create on its own.
     pub max_new_pools: usize,
     pub clock: Clock,
@@ -44,6 +46,7 @@ impl Default for DevnetConfig {
             tokens: 9,
             v2_pools: 5,
             v3_pools: 5,
+            v4_pools: 0,
             max_new_pools: 4,
             clock: Clock::default(),
             port: None,
@@ -55,7 +58,7 @@ impl Default for DevnetConfig {
 impl DevnetConfig {
     /// One V2 pool and two tokens: what most tests need, and quick to set up.
     pub fn tiny() -> Self {
-        Self { tokens: 2, v2_pools: 1, v3_pools: 0, max_new_pools: 0, ..Self::default() }
+        Self { tokens: 2, v2_pools: 1, v3_pools: 0, v4_pools: 0, max_new_pools: 0, ..Self::default() }
     }
 }
 
@@ -101,7 +104,13 @@ impl Devnet {
         let accounts: Vec<Address> = serde_json::from_value(rpc.call("eth_accounts", json!([])).await?)
             .map_err(|e| Error::Answer { method: "eth_accounts".to_owned(), problem: e.to_string() })?;
         let mut queue = TxQueue::new(rpc.clone(), &accounts).await?;
-        let size = deploy::Size { seed, tokens: config.tokens, v2_pools: config.v2_pools, v3_pools: config.v3_pools };
+        let size = deploy::Size {
+            seed,
+            tokens: config.tokens,
+            v2_pools: config.v2_pools,
+            v3_pools: config.v3_pools,
+            v4_pools: config.v4_pools,
+        };
         let deployment = deploy::deploy(&rpc, &parts, &mut queue, accounts, size).await?;
         let trader = Trader::new(rpc.clone(), queue, deployment.clone(), seed, config.max_new_pools).await?;
         Ok(Self {

@@ -32,6 +32,7 @@ pub mod rng;
 pub mod rpc;
 pub mod tokens;
 pub mod trader;
+pub mod v4;
 
 mod actions;
 mod deploy;
@@ -54,4 +55,5 @@ pub use crate::{
     queue::{Mined, Tx, TxQueue},
     tokens::DevToken,
     trader::{ActionCounts, Trader},
+    v4::{V4, V4Pool},
 };

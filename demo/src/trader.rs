@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use alloy::primitives::{Address, U256};
 
 use crate::{
-    contracts::{PositionManager as Nfpm, V2Pair},
+    contracts::{PositionManager as Nfpm, V2Pair, V4Positions},
     deploy::Deployment,
     error::{Error, Result},
     pools::{DevPool, Protocol},
@@ -27,6 +27,19 @@ pub struct ActionCounts {
     pub v3_mints: u64,
     pub v3_burns: u64,
     pub v3_pools_created: u64,
+    pub v4_swaps: u64,
+    pub v4_mints: u64,
+    pub v4_burns: u64,
+}
+
+/// A V4 position that the loop has minted and that is on the chain.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct V4Position {
+    pub(crate) id: u64,
+    /// Which pool of the deployment.
+    pub(crate) pool: usize,
+    pub(crate) owner: Address,
+    pub(crate) used: bool,
 }
 
 /// A V3 position of one of our accounts that is on the chain.
@@ -53,11 +66,16 @@ pub struct Trader {
     pub(crate) positions: Vec<Position>,
     pub(crate) minted: Vec<Position>,
     pub(crate) next_position_id: u64,
+    pub(crate) v4_positions: Vec<V4Position>,
+    pub(crate) v4_minted: Vec<V4Position>,
+    pub(crate) next_v4_id: u64,
     /// A thousandth of the first liquidity of each V2 pool, in pair tokens.
     pub(crate) removable: HashMap<Address, U256>,
     pub(crate) counts: ActionCounts,
 }
 
+/// So many of 1,000 actions are of V4 where there is such.
+const V4_PERMILLE: u64 = 250;
 /// 256 positions: enough to pick from; the older ones stay in their pools.
 const MAX_POSITIONS: usize = 256;
 
@@ -79,15 +97,24 @@ impl Trader {
             positions: Vec::new(),
             minted: Vec::new(),
             next_position_id: 1,
+            v4_positions: Vec::new(),
+            v4_minted: Vec::new(),
+            next_v4_id: 1,
             counts: ActionCounts::default(),
         };
         trader.next_position_id = trader.positions_on_chain(None).await? + 1;
+        trader.next_v4_id = trader.next_v4_id_on_chain(None).await?;
         Ok(trader)
     }
 
     /// Every pool that is on the chain: those of the setup, then those that were created since.
     pub fn pools(&self) -> &[DevPool] {
         &self.pools
+    }
+
+    /// How many pools are on the chain, of all protocols.
+    pub fn pool_count(&self) -> usize {
+        self.pools.len() + self.deployment.v4.as_ref().map_or(0, |v4| v4.pools.len())
     }
 
     /// What was done so far.
@@ -120,6 +147,10 @@ impl Trader {
     }
 
     async fn push_one(&mut self) -> Result<()> {
+        let v4_pools = self.deployment.v4.as_ref().map_or(0, |v4| v4.pools.len());
+        if v4_pools > 0 && self.rng.below(1000) < V4_PERMILLE {
+            return self.random_v4(v4_pools).await;
+        }
         let v2 = self.indices(Protocol::V2);
         let v3 = self.indices(Protocol::V3);
         let dice = self.rng.below(1000);
@@ -153,6 +184,10 @@ impl Trader {
             position.used = false;
         }
         self.positions.append(&mut self.minted);
+        self.v4_positions.iter_mut().for_each(|position| position.used = false);
+        self.v4_positions.append(&mut self.v4_minted);
+        let excess = self.v4_positions.len().saturating_sub(MAX_POSITIONS);
+        self.v4_positions.drain(..excess);
         let excess = self.positions.len().saturating_sub(MAX_POSITIONS);
         self.positions.drain(..excess);
         Ok(mined)
@@ -172,6 +207,10 @@ impl Trader {
         self.queue.reload_nonces().await?;
         self.created.clear();
         self.minted.clear();
+        self.v4_minted.clear();
+        let next = self.next_v4_id_on_chain(Some(ancestor)).await?;
+        self.v4_positions.retain(|position| position.id < next);
+        self.next_v4_id = self.next_v4_id_on_chain(None).await?;
         let kept = self.positions_on_chain(Some(ancestor)).await?;
         self.positions.retain(|p| p.id <= kept);
         self.next_position_id = self.positions_on_chain(None).await? + 1;
@@ -180,6 +219,14 @@ impl Trader {
             self.adopt(pool).await?;
         }
         Ok(())
+    }
+
+    /// The id that the next V4 position has after a block.
+    async fn next_v4_id_on_chain(&self, block: Option<u64>) -> Result<u64> {
+        let Some(v4) = &self.deployment.v4 else { return Ok(1) };
+        let block = block.map_or_else(|| "latest".to_owned(), |number| format!("{number:#x}"));
+        let next = self.rpc.view_at(v4.positions, &V4Positions::nextTokenIdCall {}, block.into()).await?;
+        Ok(u64::try_from(next).unwrap_or(u64::MAX))
     }
 
     /// How many position NFTs exist at a block; nobody burns any here, so it is also the highest id.

@@ -72,6 +72,29 @@ async fn nothing_reverts_in_a_long_run_and_every_action_happens() {
 }
 
 #[tokio::test]
+async fn v4_is_traded_with_native_currency_and_a_hook_through_reorgs() {
+    let config = DevnetConfig { seed: 4, tokens: 3, v2_pools: 1, v3_pools: 1, v4_pools: 4, ..DevnetConfig::default() };
+    let mut devnet = Devnet::start(config).await.unwrap();
+    for _ in 0..12 {
+        devnet.trader.push_random(40).await.unwrap();
+        assert_eq!(devnet.mine_all_ok().await.unwrap().transactions, 40);
+    }
+    devnet.reorg(3).await.unwrap();
+    for _ in 0..4 {
+        devnet.trader.push_random(40).await.unwrap();
+        devnet.mine_all_ok().await.unwrap();
+    }
+    let c = devnet.trader.counts();
+    assert!([c.v4_swaps, c.v4_mints, c.v4_burns].iter().all(|n| *n > 0), "{c:?}");
+    let v4 = devnet.deployment.v4.clone().unwrap();
+    assert_eq!((v4.pools.len(), v4.pools.iter().filter(|pool| pool.is_hooked()).count()), (4, 1));
+    assert!(v4.pools[0].token0.address.is_zero(), "native currency");
+    for pool in &v4.pools {
+        assert!(!v4.slot0(devnet.rpc(), pool).await.unwrap().0.is_zero(), "{pool:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_reorg_replaces_blocks_and_trading_goes_on() {
     let mut devnet = Devnet::start(small(5)).await.unwrap();
     devnet.fill(5, 10).await.unwrap();

@@ -68,7 +68,7 @@ impl Folder {
 
     /// Which pools the logs touch that were not folded before: whoever has their states gives them first.
     pub(super) fn unknown(&self, logs: &[RawLog]) -> Vec<Arc<PoolMeta>> {
-        let mut metas: Vec<Arc<PoolMeta>> = logs.iter().filter_map(|log| self.registry.get(&log.address)).cloned().collect();
+        let mut metas: Vec<Arc<PoolMeta>> = logs.iter().filter_map(|log| self.registry.pool_of(log)).cloned().collect();
         metas.retain(|meta| !self.pools.contains_key(&meta.id));
         metas.sort_unstable_by_key(|meta| meta.id);
         metas.dedup_by_key(|meta| meta.id);

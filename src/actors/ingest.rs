@@ -137,7 +137,7 @@ impl Follower {
         for (dex, pool) in self.registry.not_created() {
             tracing::warn!(
                 dex,
-                pool = %format_args!("{pool:#x}"),
+                pool = %pool,
                 "the configuration lists this pool, and its factory does not know it: correct the address, or `factory`. If it is \
                  created later, it is served from then on"
             );

@@ -136,6 +136,7 @@ pub fn fold(seq: u64, mut image: PoolImage, blocks: &[DecodedBlock], picks: &[(u
 }
 
 fn stateful(body: &EventBody) -> bool {
+    // A V4 pool is created with its price.
     let moves =
         !matches!(body, EventBody::V2PairCreated { .. } | EventBody::V3PoolCreated { .. } | EventBody::Undecodable { .. });
     moves && !body.is_of_owners()

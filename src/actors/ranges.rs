@@ -17,7 +17,7 @@ use crate::{
         BlockTag, ChainError, ChainSource, RangeLogs, decode,
         registry::{DexSpec, Registry},
     },
-    domain::{block::BlockRef, event::RawLog},
+    domain::{block::BlockRef, event::RawLog, pool::PoolId},
 };
 
 /// Ranges that are fetched at once.
@@ -61,7 +61,13 @@ fn watched_addresses(dexes: &[DexSpec]) -> Vec<Address> {
     if dexes.iter().any(|dex| dex.pools.is_empty()) {
         return Vec::new();
     }
-    let mut addresses: Vec<Address> = dexes.iter().flat_map(|dex| dex.pools.iter().copied().chain([dex.factory])).collect();
+    // What a V4 pool does its factory says, for it is the PoolManager.
+    let emitter = |pool: &PoolId| match pool {
+        PoolId::Address(pool) => Some(*pool),
+        PoolId::Id(_) => None,
+    };
+    let emitters = dexes.iter().flat_map(|dex| dex.pools.iter().filter_map(emitter).chain([dex.factory]));
+    let mut addresses: Vec<Address> = emitters.collect();
     addresses.sort_unstable();
     addresses.dedup();
     addresses

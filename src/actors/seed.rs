@@ -24,7 +24,7 @@ use crate::{
         block::BlockRef,
         image::{Held, PoolImage},
         market::Market,
-        pool::{PoolMeta, fees::Fees, swap::Terms},
+        pool::{PoolMeta, Protocol, fees::Fees, swap::Terms},
         record::{BlockRecord, PoolSnapshot, rows},
         token::TokenMeta,
     },
@@ -56,7 +56,8 @@ pub(super) async fn seed(deps: &Arc<Deps>, specs: &[DexSpec], anchor: BlockRef, 
     let mut known: Vec<Arc<PoolMeta>> = Vec::new();
     let mut listed: Vec<Arc<PoolMeta>> = Vec::new();
     for spec in specs.iter().filter(|_| anchor.number > 0) {
-        if spec.older_pools {
+        // Nobody but the log that created it says what a V4 pool is.
+        if spec.older_pools || (spec.protocol == Protocol::UniswapV4 && !spec.pools.is_empty()) {
             known.extend(created_before(deps, spec, anchor).await?);
         }
         listed.extend(older::listed(deps.source.as_ref(), deps.chain, spec, anchor).await?.into_iter().map(Arc::new));

@@ -35,7 +35,7 @@ pub(super) fn name(spec: &DexSpec) -> String {
     let name = match spec.pools.as_slice() {
         [] => format!("dex:{:#x}", spec.factory),
         pools => {
-            let pools: Vec<String> = pools.iter().map(|pool| format!("{pool:#x}")).collect();
+            let pools: Vec<String> = pools.iter().map(PoolId::to_string).collect();
             format!("pool:{:#x}:{}", spec.factory, pools.join(":"))
         }
     };
@@ -55,7 +55,7 @@ pub(super) fn late_name(name: &str) -> String {
 
 /// Whether a pool is watched because of this source.
 pub(super) fn covers(spec: &DexSpec, meta: &PoolMeta) -> bool {
-    let listed = spec.pools.is_empty() || spec.pools.iter().any(|listed| meta.id == PoolId::Address(*listed));
+    let listed = spec.pools.is_empty() || spec.pools.contains(&meta.id);
     listed && spec.factory == meta.factory && spec.protocol == meta.protocol
 }
 
@@ -118,7 +118,7 @@ mod tests {
             protocol: Protocol::UniswapV2,
             factory: Address::repeat_byte(factory),
             fee_pips: 3_000,
-            pools: pool.map(Address::repeat_byte).into_iter().collect(),
+            pools: pool.map(|byte| PoolId::Address(Address::repeat_byte(byte))).into_iter().collect(),
             older_pools: false,
             position_manager: None,
             lp_tokens: false,

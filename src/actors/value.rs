@@ -108,7 +108,7 @@ impl<'a> StepView<'a> {
         let meta = |row: &EventRow| self.entries.get(&row.event.pool).map(|entry| entry.meta.as_ref());
         let metas: Vec<Option<&PoolMeta>> = rows.iter().map(meta).collect();
         for (row, meta) in rows.iter_mut().zip(&metas) {
-            row.usd = meta.and_then(|meta| prices.worth(meta, &row.event.body));
+            row.usd = meta.and_then(|meta| prices.worth(meta, row));
         }
         // Of a pool that did not answer there is none until it is back.
         set_gauges(&mut rows, |id| self.after.marks.get(id).and_then(|touched| touched.of(at)).map(|mark| mark.gauge));

@@ -1,6 +1,8 @@
 //! What the contracts themselves answer at one block: the other side of every comparison with our state.
 //!
-//! It reads all words of a V3 pool's tick bitmap, so that ticks which we do not know of are found too.
+//! It reads all words of the tick bitmap of a pool with ticks, so that ticks which we do not know of are found too.
+
+pub mod v4;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -9,7 +11,7 @@ use alloy::primitives::{Address, B256, I256, U256, hex, keccak256};
 use super::{Call, CallOutcome, ChainError, ChainSource};
 use crate::domain::pool::{
     PoolId, PoolMeta, PoolState, Protocol, Tick, V2State, V3State,
-    fees::{Books, Position, PositionKey},
+    fees::{Books, Position, PositionKey, Token},
     math::MAX_TICK,
 };
 
@@ -30,8 +32,8 @@ const BALANCE_OF: [u8; 4] = hex!("70a08231");
 /// `slot0` has seven words: the longest answer of the first round.
 const SLOT0_BYTES: usize = 7 * 32;
 
-/// The first four words of `ticks`: gross and net liquidity, fee growth outside.
-const TICK_BYTES: usize = 4 * 32;
+/// The first four words of `ticks`: gross and net liquidity, fee growth outside. V4 has five with its storage.
+const TICK_BYTES: usize = 5 * 32;
 
 /// `positions` has five: liquidity, fee growth inside, what is owed.
 const POSITION_BYTES: usize = 5 * 32;
@@ -116,14 +118,20 @@ pub async fn balances(
 pub async fn positions(
     source: &dyn ChainSource,
     at: B256,
-    pool: Address,
+    pool: &PoolMeta,
     keys: &[PositionKey],
 ) -> Result<Vec<Reading<Position>>, ChainError> {
     let mut found = Vec::with_capacity(keys.len());
     for some in keys.chunks(ROUND_MAX_CALLS) {
-        let calls = some.iter().map(|key| Call { to: pool, data: [&POSITIONS[..], &position_hash(key)[..]].concat().into() });
+        let calls = some.iter().map(|key| match pool.id {
+            PoolId::Address(to) => Call { to, data: [&POSITIONS[..], &position_hash(key)[..]].concat().into() },
+            PoolId::Id(id) => v4::position_call(pool.factory, id, key),
+        });
         let answers = batched(source, at, calls.collect(), POSITION_BYTES).await?;
         found.extend(answers.iter().map(|answer| {
+            if pool.protocol == Protocol::UniswapV4 {
+                return v4::position(answer);
+            }
             let [liquidity, inside0, inside1, owed0, owed1] = words(answer, "positions()")?;
             let owed = [uint(owed0, 128, "tokensOwed0")?, uint(owed1, 128, "tokensOwed1")?];
             // What of it is principal the contract does not know.
@@ -141,19 +149,28 @@ pub async fn positions(
 pub async fn tokens(
     source: &dyn ChainSource,
     at: B256,
-    asked: &[(Address, U256)],
+    pool: &PoolMeta,
+    asked: &[(U256, Token)],
 ) -> Result<Vec<Reading<(Address, Position)>>, ChainError> {
     let mut found = Vec::with_capacity(asked.len());
     for some in asked.chunks(ROUND_MAX_CALLS / 2) {
-        let of = |(manager, token_id): &(Address, U256), selector: [u8; 4]| Call {
-            to: *manager,
+        let of = |(token_id, token): &(U256, Token), selector: [u8; 4]| Call {
+            to: token.manager,
             data: [&selector[..], &token_id.to_be_bytes::<32>()].concat().into(),
         };
-        let calls = some.iter().flat_map(|token| [of(token, OWNER_OF), of(token, MANAGED)]).collect();
+        let held = |asked: &(U256, Token)| match pool.id {
+            PoolId::Address(_) => of(asked, MANAGED),
+            // A V4 token is one position in the PoolManager.
+            PoolId::Id(id) => v4::position_call(pool.factory, id, &asked.1.key()),
+        };
+        let calls = some.iter().flat_map(|token| [of(token, OWNER_OF), held(token)]).collect();
         let answers = batched(source, at, calls, MANAGED_BYTES).await?;
         let (pairs, _) = answers.as_chunks::<2>();
         found.extend(pairs.iter().map(|[owner, position]| {
             let [owner] = words(owner, "ownerOf()")?;
+            if pool.protocol == Protocol::UniswapV4 {
+                return Ok((Address::from_word(owner.into()), v4::position(position)?));
+            }
             let [_, _, _, _, _, _, _, liquidity, inside0, inside1, owed0, owed1] = words(position, "positions()")?;
             let owed = [uint(owed0, 128, "tokensOwed0")?, uint(owed1, 128, "tokensOwed1")?];
             let position = Position {
@@ -187,10 +204,18 @@ struct Plan {
 
 impl Plan {
     fn of(meta: &PoolMeta) -> Self {
-        let PoolId::Address(to) = meta.id else { return Self { calls: Vec::new(), words: Vec::new() } };
+        let to = match meta.id {
+            PoolId::Address(to) => to,
+            PoolId::Id(id) => {
+                let words = bitmap_words(meta.tick_spacing.unwrap_or(0));
+                let first = std::iter::once(v4::pool_call(meta.factory, id));
+                let calls = first.chain(words.iter().map(|word| v4::bitmap_call(meta.factory, id, *word))).collect();
+                return Self { calls, words };
+            }
+        };
         match meta.protocol {
             Protocol::UniswapV2 => Self { calls: vec![call(to, GET_RESERVES, None)], words: Vec::new() },
-            Protocol::UniswapV3 => {
+            Protocol::UniswapV3 | Protocol::UniswapV4 => {
                 let words = bitmap_words(meta.tick_spacing.unwrap_or(0));
                 let first = [SLOT0, LIQUIDITY, FEE_GROWTH_GLOBAL_0, FEE_GROWTH_GLOBAL_1, PROTOCOL_FEES];
                 let mut calls = first.map(|selector| call(to, selector, None)).to_vec();
@@ -217,8 +242,11 @@ async fn read_batch(
     for (meta, plan) in &batch {
         let mine: Vec<&CallOutcome> = answers.by_ref().take(plan.calls.len()).collect();
         let first = first_round(meta, plan, &mine);
-        if let (Ok((_, ticks)), PoolId::Address(to)) = (&first, meta.id) {
-            tick_calls.extend(ticks.iter().map(|tick| call(to, TICKS, Some(*tick))));
+        for tick in first.iter().flat_map(|(_, ticks)| ticks) {
+            tick_calls.push(match meta.id {
+                PoolId::Address(to) => call(to, TICKS, Some(*tick)),
+                PoolId::Id(id) => v4::tick_call(meta.factory, id, *tick),
+            });
         }
         half_read.push((meta.id, first));
     }
@@ -264,7 +292,7 @@ fn first_round(meta: &PoolMeta, plan: &Plan, answers: &[&CallOutcome]) -> Readin
                 sqrt_price_x96: Some(price).filter(|p| p.bit_len() <= 160).ok_or("sqrtPriceX96 leaves its 160 bits")?,
                 tick: i32::try_from(I256::from_raw(tick)).map_err(|_| "tick leaves its 24 bits")?,
                 liquidity: uint(liquidity, 128, "liquidity")?,
-                fee_protocol: u8::try_from(fee_protocol).map_err(|_| "feeProtocol leaves its 8 bits")?,
+                fee_protocol: u8::try_from(fee_protocol).map_err(|_| "feeProtocol leaves its 8 bits")?.into(),
                 observation_cardinality_next: u16::try_from(cardinality_next)
                     .map_err(|_| "observationCardinalityNext leaves its 16 bits")?,
                 ticks: Arc::default(),
@@ -277,7 +305,16 @@ fn first_round(meta: &PoolMeta, plan: &Plan, answers: &[&CallOutcome]) -> Readin
             let books = books(growth0, growth1, protocol).ok();
             Ok((Answer { state: PoolState::V3(state), books }, ticks))
         }
-        _ => Err("not a pool of its own contract".to_owned()),
+        (Protocol::UniswapV4, [pool, bitmap @ ..]) => {
+            let spacing = meta.tick_spacing.filter(|s| *s > 0).ok_or("the tick spacing is unknown")?;
+            let mut ticks = Vec::new();
+            for (position, answer) in plan.words.iter().zip(bitmap) {
+                let [word] = words(answer, "extsload()")?;
+                ticks.extend(initialised(*position, word, spacing));
+            }
+            Ok((v4::pool(pool)?, ticks))
+        }
+        _ => Err("not a pool of its protocol".to_owned()),
     }
 }
 
@@ -290,10 +327,12 @@ fn books(growth0: &CallOutcome, growth1: &CallOutcome, protocol: &CallOutcome) -
 }
 
 fn second_round(first: Answer, indexes: &[i32], answers: &[&CallOutcome]) -> Reading<Answer> {
-    let Answer { state: PoolState::V3(mut v3), mut books } = first else { return Ok(first) };
+    let Answer { mut state, mut books } = first;
+    let is_v4 = matches!(state, PoolState::V4(_));
+    let (PoolState::V3(v3) | PoolState::V4(v3)) = &mut state else { return Ok(Answer { state, books }) };
     let mut ticks = BTreeMap::new();
     for (index, answer) in indexes.iter().zip(answers) {
-        let [gross, net, outside0, outside1] = words(answer, "ticks()")?;
+        let [gross, net, outside0, outside1] = if is_v4 { v4::tick(answer)? } else { words(answer, "ticks()")? };
         if let Some(books) = &mut books {
             books.outside.insert(*index, [outside0, outside1]);
         }
@@ -302,7 +341,7 @@ fn second_round(first: Answer, indexes: &[i32], answers: &[&CallOutcome]) -> Rea
         ticks.insert(*index, Tick { liquidity_gross: uint(gross, 128, "liquidityGross")?, liquidity_net });
     }
     v3.ticks = Arc::new(ticks);
-    Ok(Answer { state: PoolState::V3(v3), books })
+    Ok(Answer { state, books })
 }
 
 /// Every word that can hold a tick of this spacing: `(tick / spacing) >> 8` over the valid range. Empty for no spacing.

@@ -4,12 +4,15 @@
 //! a test compares every event with alloy's own decoder. What is absent: who emitted the log. [`super::registry`] knows that.
 
 pub(super) mod abi;
+mod words;
 
 use alloy::{
-    primitives::{Address, B256, I256, U256},
+    primitives::{B256, I256},
     sol_types::SolEvent,
 };
 
+pub(super) use self::words::Wrong;
+use self::words::{address, i24, i128_, i256, indexed, u8_, u16_, u24, u112, u128_, u160, u256, words};
 use crate::domain::{
     event::{EventBody, RawLog},
     pool::Protocol,
@@ -50,13 +53,21 @@ pub(super) enum Kind {
     V3DecreaseLiquidity,
     V3CollectPosition,
     V3TransferPosition,
+    V4Initialize,
+    V4ModifyLiquidity,
+    V4Swap,
+    V4Donate,
+    V4ProtocolFee,
+    V4TransferPosition,
 }
 
 /// Ordered by how often they occur.
-const KINDS: [(B256, Kind); 15] = [
+const KINDS: [(B256, Kind); 20] = [
     (abi::v3::Swap::SIGNATURE_HASH, Kind::V3Swap),
+    (abi::v4::Swap::SIGNATURE_HASH, Kind::V4Swap),
     (abi::v2::Sync::SIGNATURE_HASH, Kind::V2Sync),
     (abi::v2::Swap::SIGNATURE_HASH, Kind::V2Swap),
+    (abi::v4::ModifyLiquidity::SIGNATURE_HASH, Kind::V4ModifyLiquidity),
     (abi::v3::Mint::SIGNATURE_HASH, Kind::V3Mint),
     (abi::v3::Burn::SIGNATURE_HASH, Kind::V3Burn),
     (abi::v3::Collect::SIGNATURE_HASH, Kind::V3Collect),
@@ -64,11 +75,14 @@ const KINDS: [(B256, Kind); 15] = [
     (abi::v2::Burn::SIGNATURE_HASH, Kind::V2Burn),
     (abi::v2::PairCreated::SIGNATURE_HASH, Kind::V2PairCreated),
     (abi::v3::PoolCreated::SIGNATURE_HASH, Kind::V3PoolCreated),
+    (abi::v4::Initialize::SIGNATURE_HASH, Kind::V4Initialize),
     (abi::v3::Initialize::SIGNATURE_HASH, Kind::V3Initialize),
     (abi::v3::Flash::SIGNATURE_HASH, Kind::V3Flash),
     (abi::v3::CollectProtocol::SIGNATURE_HASH, Kind::V3CollectProtocol),
     (abi::v3::SetFeeProtocol::SIGNATURE_HASH, Kind::V3SetFeeProtocol),
     (abi::v3::IncreaseObservationCardinalityNext::SIGNATURE_HASH, Kind::V3IncreaseObservationCardinalityNext),
+    (abi::v4::Donate::SIGNATURE_HASH, Kind::V4Donate),
+    (abi::v4::ProtocolFeeUpdated::SIGNATURE_HASH, Kind::V4ProtocolFee),
 ];
 
 /// What position managers emit. The topic of a transfer is that of every token, so these are ours by their address alone.
@@ -82,9 +96,12 @@ const MANAGER_KINDS: [(B256, Kind); 4] = [
 /// What a pair's own token emits: ours by its address alone, too.
 pub(super) const SHARES_TOPIC: B256 = abi::v2::Transfer::SIGNATURE_HASH;
 
+/// A position manager's token is made, or changes hands.
+pub(super) const POSITION_TOPIC: B256 = abi::manager::Transfer::SIGNATURE_HASH;
+
 impl Kind {
     pub(super) fn of(topic0: &B256) -> Option<Self> {
-        // Fifteen comparisons that nearly always fail at the first byte: cheaper than hashing.
+        // Twenty comparisons that nearly always fail at the first byte: cheaper than hashing.
         KINDS.iter().find(|(hash, _)| hash == topic0).map(|(_, kind)| *kind)
     }
 
@@ -98,13 +115,19 @@ impl Kind {
             Self::V2PairCreated | Self::V2Sync | Self::V2Swap | Self::V2Mint | Self::V2Burn | Self::V2Transfer => {
                 Protocol::UniswapV2
             }
+            Self::V4Initialize
+            | Self::V4ModifyLiquidity
+            | Self::V4Swap
+            | Self::V4Donate
+            | Self::V4ProtocolFee
+            | Self::V4TransferPosition => Protocol::UniswapV4,
             _ => Protocol::UniswapV3,
         }
     }
 
-    /// Emitted by a factory, not by a pool.
+    /// Creates a pool.
     pub(super) fn is_creation(self) -> bool {
-        matches!(self, Self::V2PairCreated | Self::V3PoolCreated)
+        matches!(self, Self::V2PairCreated | Self::V3PoolCreated | Self::V4Initialize)
     }
 }
 
@@ -141,17 +164,6 @@ pub fn decode(raw: &RawLog) -> Decoded {
         Ok(body) => Decoded::Event(body),
         Err(wrong) => Decoded::Malformed { reason: wrong.to_string() },
     }
-}
-
-/// Where a log departs from its event's ABI.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Wrong {
-    #[error("{found} topics where the event has {expected}")]
-    Topics { expected: usize, found: usize },
-    #[error("{found} bytes of data where the event has {expected}")]
-    Length { expected: usize, found: usize },
-    #[error("`{0}` is outside the range of its type")]
-    Range(&'static str),
 }
 
 pub(super) fn decode_as(kind: Kind, raw: &RawLog) -> Result<EventBody, Wrong> {
@@ -326,83 +338,57 @@ pub(super) fn decode_as(kind: Kind, raw: &RawLog) -> Result<EventBody, Wrong> {
             let ([from, to, token_id], []) = (indexed(topics)?, words(data)?);
             EventBody::V3TransferPosition { from: address(from, "from")?, to: address(to, "to")?, token_id: u256(token_id) }
         }
+        Kind::V4Initialize => {
+            let ([_, token0, token1], [fee, spacing, hooks, price, tick]) = (indexed(topics)?, words(data)?);
+            EventBody::V4Initialize {
+                token0: address(token0, "currency0")?,
+                token1: address(token1, "currency1")?,
+                fee_pips: u24(fee, "fee")?,
+                tick_spacing: i24(spacing, "tickSpacing")?,
+                hooks: address(hooks, "hooks")?,
+                sqrt_price_x96: u160(price, "sqrtPriceX96")?,
+                tick: i24(tick, "tick")?,
+            }
+        }
+        Kind::V4ModifyLiquidity => {
+            let ([_, sender], [lower, upper, delta, salt]) = (indexed(topics)?, words(data)?);
+            EventBody::V4ModifyLiquidity {
+                sender: address(sender, "sender")?,
+                tick_lower: i24(lower, "tickLower")?,
+                tick_upper: i24(upper, "tickUpper")?,
+                // Wider in the event, but the contract refuses what has more bits.
+                liquidity_delta: i128_(delta, "liquidityDelta")?,
+                salt: B256::from(*salt),
+            }
+        }
+        Kind::V4Swap => {
+            let ([_, sender], [amount0, amount1, price, liquidity, tick, fee]) = (indexed(topics)?, words(data)?);
+            // The swapper's view: what he gets is positive.
+            let of_pool = |word, field| i128_(word, field).map(|amount| I256::unchecked_from(amount).wrapping_neg());
+            EventBody::V4Swap {
+                sender: address(sender, "sender")?,
+                amount0: of_pool(amount0, "amount0")?,
+                amount1: of_pool(amount1, "amount1")?,
+                sqrt_price_x96: u160(price, "sqrtPriceX96")?,
+                liquidity: u128_(liquidity, "liquidity")?,
+                tick: i24(tick, "tick")?,
+                fee_pips: u24(fee, "fee")?,
+            }
+        }
+        Kind::V4Donate => {
+            let ([_, sender], [amount0, amount1]) = (indexed(topics)?, words(data)?);
+            EventBody::V4Donate { sender: address(sender, "sender")?, amount0: u256(amount0), amount1: u256(amount1) }
+        }
+        Kind::V4ProtocolFee => {
+            let ([_], [fee]) = (indexed(topics)?, words(data)?);
+            EventBody::V4ProtocolFee { protocol_fee: u24(fee, "protocolFee")? }
+        }
+        Kind::V4TransferPosition => {
+            let ([from, to, token_id], []) = (indexed(topics)?, words(data)?);
+            let (from, to) = (address(from, "from")?, address(to, "to")?);
+            EventBody::V4TransferPosition { manager: raw.address, from, to, token_id: u256(token_id) }
+        }
     })
-}
-
-type Word = [u8; 32];
-
-/// The topics after topic0, exactly `N`.
-fn indexed<const N: usize>(topics: &[B256]) -> Result<[&Word; N], Wrong> {
-    let rest = topics.split_first().map_or(&[][..], |(_, rest)| rest);
-    let exact: &[B256; N] = rest.try_into().map_err(|_| Wrong::Topics { expected: N.saturating_add(1), found: topics.len() })?;
-    Ok(exact.each_ref().map(|topic| &topic.0))
-}
-
-/// The data, exactly `N` words: Solidity never emits more or less for static types.
-fn words<const N: usize>(data: &[u8]) -> Result<&[Word; N], Wrong> {
-    let (chunks, rest) = data.as_chunks::<32>();
-    match <&[Word; N]>::try_from(chunks) {
-        Ok(exact) if rest.is_empty() => Ok(exact),
-        _ => Err(Wrong::Length { expected: N.saturating_mul(32), found: data.len() }),
-    }
-}
-
-/// The last `N` bytes of a word whose other bytes must all be zero.
-fn low<const N: usize>(word: &Word, field: &'static str) -> Result<[u8; N], Wrong> {
-    match word.split_last_chunk::<N>() {
-        Some((padding, value)) if padding.iter().all(|b| *b == 0) => Ok(*value),
-        _ => Err(Wrong::Range(field)),
-    }
-}
-
-fn address(word: &Word, field: &'static str) -> Result<Address, Wrong> {
-    low::<20>(word, field).map(Address::from)
-}
-
-fn u256(word: &Word) -> U256 {
-    U256::from_be_bytes(*word)
-}
-
-fn i256(word: &Word) -> I256 {
-    I256::from_be_bytes(*word)
-}
-
-fn u160(word: &Word, field: &'static str) -> Result<U256, Wrong> {
-    low::<20>(word, field)?;
-    Ok(u256(word))
-}
-
-fn u128_(word: &Word, field: &'static str) -> Result<u128, Wrong> {
-    low::<16>(word, field).map(u128::from_be_bytes)
-}
-
-fn u112(word: &Word, field: &'static str) -> Result<u128, Wrong> {
-    low::<14>(word, field)?;
-    u128_(word, field)
-}
-
-fn u24(word: &Word, field: &'static str) -> Result<u32, Wrong> {
-    low::<3>(word, field)?;
-    low::<4>(word, field).map(u32::from_be_bytes)
-}
-
-fn u16_(word: &Word, field: &'static str) -> Result<u16, Wrong> {
-    low::<2>(word, field).map(u16::from_be_bytes)
-}
-
-fn u8_(word: &Word, field: &'static str) -> Result<u8, Wrong> {
-    low::<1>(word, field).map(u8::from_be_bytes)
-}
-
-/// 24 bits, sign-extended over the whole word.
-fn i24(word: &Word, field: &'static str) -> Result<i32, Wrong> {
-    let Some((padding, [high, rest @ ..])) = word.split_last_chunk::<3>() else { return Err(Wrong::Range(field)) };
-    let sign = if *high >= 0x80 { 0xff } else { 0 };
-    if padding.iter().any(|b| *b != sign) {
-        return Err(Wrong::Range(field));
-    }
-    let [mid, low] = *rest;
-    Ok(i32::from_be_bytes([sign, *high, mid, low]))
 }
 
 #[cfg(test)]

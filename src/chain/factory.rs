@@ -7,6 +7,8 @@ use crate::domain::pool::Protocol;
 
 const ALL_PAIRS_LENGTH: [u8; 4] = hex!("574f2ba3");
 const OWNER: [u8; 4] = hex!("8da5cb5b");
+/// `protocolFeeController()` of a PoolManager.
+const PROTOCOL_FEE_CONTROLLER: [u8; 4] = hex!("f02de3b2");
 const FEE_AMOUNT_TICK_SPACING: [u8; 4] = hex!("22afcccb");
 
 const WORD: usize = 32;
@@ -20,6 +22,8 @@ pub enum Found {
     V2 { pairs: u64 },
     /// It answers as a V3 factory.
     V3,
+    /// It answers as the PoolManager of V4.
+    V4,
     /// A contract, and no factory that we know of.
     Other,
 }
@@ -30,6 +34,7 @@ impl Found {
         match self {
             Self::V2 { .. } => Some(Protocol::UniswapV2),
             Self::V3 => Some(Protocol::UniswapV3),
+            Self::V4 => Some(Protocol::UniswapV4),
             Self::Nothing | Self::Other => None,
         }
     }
@@ -52,13 +57,15 @@ pub async fn look(source: &dyn ChainSource, dex: &DexSpec, at: B256) -> Result<F
 /// Where the node has no state of that block.
 pub async fn look_at(source: &dyn ChainSource, dex: &DexSpec, at: B256) -> Result<Found, ChainError> {
     let fee = [FEE_AMOUNT_TICK_SPACING.as_slice(), &U256::from(3_000).to_be_bytes::<WORD>()].concat();
-    let questions = [Bytes::copy_from_slice(&ALL_PAIRS_LENGTH), Bytes::copy_from_slice(&OWNER), fee.into()];
+    let [pairs, owner, controller] = [ALL_PAIRS_LENGTH, OWNER, PROTOCOL_FEE_CONTROLLER].map(|s| Bytes::copy_from_slice(&s));
+    let questions = [pairs, owner, fee.into(), controller];
     let calls = questions.map(|data| Call { to: dex.factory, data }).to_vec();
     let answers = source.call_batch(at, calls, WORD).await?;
     let words: Vec<Option<U256>> = answers.iter().map(word).collect();
     Ok(match words.as_slice() {
         [Some(pairs), ..] => Found::V2 { pairs: u64::try_from(pairs).unwrap_or(u64::MAX) },
-        [None, Some(_), Some(_)] => Found::V3,
+        [None, Some(_), Some(_), _] => Found::V3,
+        [None, Some(_), None, Some(_)] => Found::V4,
         _ => Found::Other,
     })
 }

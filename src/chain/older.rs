@@ -1,4 +1,5 @@
-//! Listed pools that are older than the first block that is read: what their contracts, and the factory, say they are.
+//! Listed pools that are older than the first block that is read: what their contracts, and the factory, say they are. A V4 pool is no
+//! contract: what it is only the log says that created it.
 
 use alloy::primitives::{Address, B256, Bytes, U256, hex};
 
@@ -32,21 +33,26 @@ struct Claim {
 /// creation will be seen; what belongs to somebody else is left out, because anybody can answer `token0()`.
 pub async fn listed(source: &dyn ChainSource, chain: ChainId, dex: &DexSpec, at: BlockRef) -> Result<Vec<PoolMeta>, ChainError> {
     let selectors: &[[u8; 4]] = match dex.protocol {
+        Protocol::UniswapV4 => return Ok(Vec::new()),
         Protocol::UniswapV2 => &[TOKEN0, TOKEN1],
         Protocol::UniswapV3 => &[TOKEN0, TOKEN1, FEE, TICK_SPACING],
     };
     let call = |to: &Address, selector: &[u8; 4]| Call { to: *to, data: Bytes::copy_from_slice(selector) };
-    let calls = dex.pools.iter().flat_map(|pool| selectors.iter().map(move |selector| call(pool, selector))).collect();
+    let address = |pool: &PoolId| match pool {
+        PoolId::Address(pool) => Some(*pool),
+        PoolId::Id(_) => None,
+    };
+    let pools: Vec<Address> = dex.pools.iter().filter_map(address).collect();
+    let calls = pools.iter().flat_map(|pool| selectors.iter().map(move |selector| call(pool, selector))).collect();
     let answers = ask(source, at.hash, calls).await?;
-    let claims: Vec<Claim> = dex
-        .pools
+    let claims: Vec<Claim> = pools
         .iter()
         .zip(answers.chunks(selectors.len().max(1)))
         .filter_map(|(pool, answers)| claim(*pool, dex, answers))
         .collect();
     let questions = claims.iter().map(|claim| Call { to: dex.factory, data: question(dex.protocol, claim) }).collect();
     let owned = ask(source, at.hash, questions).await?;
-    let confirmed = claims.iter().zip(owned).filter(|(claim, answer)| answer.and_then(address) == Some(claim.pool));
+    let confirmed = claims.iter().zip(owned).filter(|(claim, answer)| answer.and_then(of_word) == Some(claim.pool));
     let meta = |claim: &Claim| PoolMeta {
         chain,
         id: PoolId::Address(claim.pool),
@@ -57,6 +63,7 @@ pub async fn listed(source: &dyn ChainSource, chain: ChainId, dex: &DexSpec, at:
         token1: claim.token1,
         fee_pips: claim.fee_pips,
         tick_spacing: claim.tick_spacing,
+        hooks: None,
         created: CreatedAt { block: at, tx_hash: None, log_index: 0 },
         origin: None,
     };
@@ -80,9 +87,10 @@ async fn ask(source: &dyn ChainSource, at: B256, calls: Vec<Call>) -> Result<Vec
 }
 
 fn claim(pool: Address, dex: &DexSpec, answers: &[Option<U256>]) -> Option<Claim> {
-    let (token0, token1) = (address((*answers.first()?)?)?, address((*answers.get(1)?)?)?);
+    let (token0, token1) = (of_word((*answers.first()?)?)?, of_word((*answers.get(1)?)?)?);
     let (fee_pips, tick_spacing) = match dex.protocol {
         Protocol::UniswapV2 => (dex.fee_pips, None),
+        Protocol::UniswapV4 => return None,
         Protocol::UniswapV3 => {
             let spacing = i32::try_from((*answers.get(3)?)?).ok()?;
             (u32::try_from((*answers.get(2)?)?).ok()?, Some(spacing))
@@ -95,7 +103,7 @@ fn claim(pool: Address, dex: &DexSpec, answers: &[Option<U256>]) -> Option<Claim
 fn question(protocol: Protocol, claim: &Claim) -> Bytes {
     let (selector, fee) = match protocol {
         Protocol::UniswapV2 => (GET_PAIR, None),
-        Protocol::UniswapV3 => (GET_POOL, Some(U256::from(claim.fee_pips))),
+        Protocol::UniswapV3 | Protocol::UniswapV4 => (GET_POOL, Some(U256::from(claim.fee_pips))),
     };
     let tokens = [claim.token0.into_word(), claim.token1.into_word()];
     let words = tokens.into_iter().chain(fee.map(B256::from));
@@ -108,7 +116,7 @@ fn question(protocol: Protocol, claim: &Claim) -> Bytes {
 }
 
 /// A word that is an address.
-fn address(word: U256) -> Option<Address> {
+fn of_word(word: U256) -> Option<Address> {
     let bytes = word.to_be_bytes::<WORD>();
     let (padding, address) = bytes.split_at_checked(12)?;
     padding.iter().all(|b| *b == 0).then(|| Address::from_slice(address))

@@ -8,9 +8,12 @@ use std::{
     sync::Arc,
 };
 
-use alloy::primitives::{Address, B256, U256, map::AddressMap};
+use alloy::primitives::{
+    Address, B256, U256,
+    map::{AddressMap, DefaultHashBuilder},
+};
 
-use super::decode::{Kind, SHARES_TOPIC, decode_as};
+use super::decode::{Kind, POSITION_TOPIC, SHARES_TOPIC, decode_as};
 use crate::domain::{
     ChainId,
     block::BlockRef,
@@ -23,14 +26,15 @@ use crate::domain::{
 pub struct DexSpec {
     pub name: String,
     pub protocol: Protocol,
+    /// V4: the PoolManager.
     pub factory: Address,
     /// V2 only; V3 says it with each pool.
     pub fee_pips: u32,
     /// Non-empty: only these pools.
-    pub pools: Vec<Address>,
+    pub pools: Vec<PoolId>,
     /// Also what the factory created before the first block that is read.
     pub older_pools: bool,
-    /// V3: whose positions in the pools are told apart by their tokens.
+    /// V3, V4: whose positions in the pools are told apart by their tokens.
     pub position_manager: Option<Address>,
     /// V2: the pairs' own tokens are followed, too.
     pub lp_tokens: bool,
@@ -42,12 +46,12 @@ impl DexSpec {
     pub fn lp_token(&self, raw: &RawLog) -> Option<Address> {
         let kind = raw.topics.first().and_then(Kind::of).filter(|_| self.lp_tokens && raw.address == self.factory);
         match kind.map(|kind| decode_as(kind, raw)) {
-            Some(Ok(EventBody::V2PairCreated { pair, .. })) => Some(pair).filter(|pair| self.admits(pair)),
+            Some(Ok(EventBody::V2PairCreated { pair, .. })) => Some(pair).filter(|pair| self.admits(&PoolId::Address(*pair))),
             _ => None,
         }
     }
 
-    fn admits(&self, pool: &Address) -> bool {
+    fn admits(&self, pool: &PoolId) -> bool {
         self.pools.is_empty() || self.pools.contains(pool)
     }
 }
@@ -68,12 +72,12 @@ struct Dex {
     name: String,
     protocol: Protocol,
     fee_pips: u32,
-    only: Option<HashSet<Address>>,
+    only: Option<HashSet<PoolId>>,
     lp_tokens: bool,
 }
 
 impl Dex {
-    fn admits(&self, pool: &Address) -> bool {
+    fn admits(&self, pool: &PoolId) -> bool {
         self.only.as_ref().is_none_or(|only| only.contains(pool))
     }
 }
@@ -82,13 +86,15 @@ impl Dex {
 #[derive(Debug, Default)]
 pub struct Registry {
     factories: AddressMap<Vec<Dex>>,
-    pools: AddressMap<Arc<PoolMeta>>,
+    pools: HashMap<PoolId, Arc<PoolMeta>, DefaultHashBuilder>,
     /// Pairs whose own tokens are followed.
     lp_tokens: BTreeSet<Address>,
     /// Block hash to the pools it created, so that a revert does not walk all pools.
-    created_in: HashMap<B256, Vec<Address>>,
+    created_in: HashMap<B256, Vec<PoolId>>,
     /// Each with the factories whose pools it is the manager of.
     managers: HashMap<Address, HashSet<Address>>,
+    /// Those of V4, each with its PoolManager.
+    v4_managers: HashMap<Address, Address>,
     /// Managers' tokens: the pools they are in, and the blocks that made them (zero: long ago).
     tokens: HashMap<(Address, U256), (PoolId, B256)>,
 }
@@ -112,7 +118,9 @@ impl Registry {
     /// From now on this exchange is watched, too.
     pub fn watch(&mut self, dex: DexSpec) {
         let only = (!dex.pools.is_empty()).then(|| dex.pools.into_iter().collect());
-        if let Some(manager) = dex.position_manager {
+        if let Some(manager) = dex.position_manager.filter(|_| dex.protocol == Protocol::UniswapV4) {
+            self.v4_managers.insert(manager, dex.factory);
+        } else if let Some(manager) = dex.position_manager {
             self.managers.entry(manager).or_default().insert(dex.factory);
         }
         let entry = Dex { name: dex.name, protocol: dex.protocol, fee_pips: dex.fee_pips, only, lp_tokens: dex.lp_tokens };
@@ -126,23 +134,24 @@ impl Registry {
 
     /// Adds a pool that is known from the store.
     pub fn insert(&mut self, meta: Arc<PoolMeta>) {
-        let PoolId::Address(address) = meta.id else { return };
-        let block = meta.created.block.hash;
+        let (id, block) = (meta.id, meta.created.block.hash);
         let dexes = self.factories.get(&meta.factory);
-        if dexes.into_iter().flatten().any(|dex| dex.lp_tokens && dex.admits(&address)) {
-            self.lp_tokens.insert(address);
+        if let PoolId::Address(pair) = id
+            && dexes.into_iter().flatten().any(|dex| dex.lp_tokens && dex.admits(&id))
+        {
+            self.lp_tokens.insert(pair);
         }
-        if self.pools.insert(address, meta).is_none() {
-            self.created_in.entry(block).or_default().push(address);
+        if self.pools.insert(id, meta).is_none() {
+            self.created_in.entry(block).or_default().push(id);
         }
     }
 
     /// Listed pools that no configured factory has created so far, each with its dex: they are older than the start, or no pools.
     #[must_use]
-    pub fn not_created(&self) -> Vec<(&str, Address)> {
+    pub fn not_created(&self) -> Vec<(&str, PoolId)> {
         let listed = |dex: &'_ Dex| dex.only.iter().flatten().copied().collect::<Vec<_>>();
         let dexes = self.factories.values().flatten();
-        let mut missing: Vec<(&str, Address)> =
+        let mut missing: Vec<(&str, PoolId)> =
             dexes.flat_map(|dex| listed(dex).into_iter().map(|pool| (dex.name.as_str(), pool))).collect();
         missing.retain(|(_, pool)| !self.pools.contains_key(pool));
         missing.sort_unstable();
@@ -169,8 +178,22 @@ impl Registry {
     }
 
     #[must_use]
-    pub fn get(&self, pool: &Address) -> Option<&Arc<PoolMeta>> {
+    pub fn get(&self, pool: &PoolId) -> Option<&Arc<PoolMeta>> {
         self.pools.get(pool)
+    }
+
+    /// The pool that a log is about, if it is one that is known.
+    #[must_use]
+    pub fn pool_of(&self, raw: &RawLog) -> Option<&Arc<PoolMeta>> {
+        if let Some(meta) = self.pools.get(&PoolId::Address(raw.address)) {
+            return Some(meta);
+        }
+        if let [POSITION_TOPIC, .., token_id] = raw.topics.as_slice() {
+            let (pool, _) = self.tokens.get(&(raw.address, U256::from_be_bytes(token_id.0)))?;
+            return self.pools.get(pool);
+        }
+        let id = raw.topics.get(1).filter(|_| self.factories.contains_key(&raw.address))?;
+        self.pools.get(&PoolId::Id(*id)).filter(|meta| meta.factory == raw.address)
     }
 
     #[must_use]
@@ -186,10 +209,12 @@ impl Registry {
     /// Forgets the pools that this block created: on another branch they may never be, or be something else.
     pub fn revert(&mut self, block_hash: B256) {
         self.tokens.retain(|_, (_, made_in)| *made_in != block_hash);
-        for address in self.created_in.remove(&block_hash).unwrap_or_default() {
-            if self.pools.get(&address).is_some_and(|meta| meta.created.block.hash == block_hash) {
-                self.pools.remove(&address);
-                self.lp_tokens.remove(&address);
+        for id in self.created_in.remove(&block_hash).unwrap_or_default() {
+            if self.pools.get(&id).is_some_and(|meta| meta.created.block.hash == block_hash) {
+                self.pools.remove(&id);
+                if let PoolId::Address(pair) = id {
+                    self.lp_tokens.remove(&pair);
+                }
             }
         }
     }
@@ -198,7 +223,12 @@ impl Registry {
     pub fn select(&mut self, chain: ChainId, block: BlockRef, logs: Vec<RawLog>) -> Selected {
         let mut selected = Selected::default();
         let mut acted: Option<Acted> = None;
+        let minted = self.minted(&logs);
         for raw in logs {
+            if let Some(factory) = self.v4_managers.get(&raw.address).copied() {
+                self.of_v4_manager(raw, factory, &block, &minted, &mut selected);
+                continue;
+            }
             if self.managers.contains_key(&raw.address) {
                 self.of_manager(raw, &block, &mut acted, &mut selected);
                 continue;
@@ -208,9 +238,16 @@ impl Registry {
                 self.creation(chain, block, kind, raw, &mut selected);
                 continue;
             }
-            let meta = self.pools.get(&raw.address).filter(|meta| meta.protocol == kind.protocol());
-            let Some(factory) = meta.map(|meta| meta.factory) else { continue };
-            let pool = PoolId::Address(raw.address);
+            // All of V4 is in one contract; which pool it is about its events say first.
+            let of_v4 = kind.protocol() == Protocol::UniswapV4;
+            let pool = match raw.topics.get(1) {
+                Some(id) if of_v4 => PoolId::Id(*id),
+                _ => PoolId::Address(raw.address),
+            };
+            let meta = self.pools.get(&pool).filter(|meta| meta.protocol == kind.protocol());
+            let Some(factory) = meta.map(|meta| meta.factory).filter(|factory| !of_v4 || *factory == raw.address) else {
+                continue;
+            };
             let decoded = decode_as(kind, &raw);
             // Anybody may give liquidity to a manager; only what it did itself is followed by its word.
             let by = match &decoded {
@@ -240,7 +277,7 @@ impl Registry {
         let (pool, made) = match &body {
             EventBody::V3TransferPosition { from, token_id, .. } if !from.is_zero() => {
                 let known = self.tokens.get(&(raw.address, *token_id)).map(|(pool, _)| *pool);
-                (known.filter(|pool| matches!(pool, PoolId::Address(pool) if self.pools.contains_key(pool))), None)
+                (known.filter(|pool| self.pools.contains_key(pool)), None)
             }
             // Made before it is filled: the word on that comes next.
             EventBody::V3TransferPosition { token_id, .. } => (just_now, Some(*token_id)),
@@ -259,6 +296,49 @@ impl Registry {
         selected.push(pool, Ok(body), raw);
     }
 
+    /// Tokens of V4's managers and the pools whose positions they are: a manager makes a token before it fills the position.
+    fn minted(&self, logs: &[RawLog]) -> HashMap<(B256, Address, U256), PoolId> {
+        if self.v4_managers.is_empty() {
+            return HashMap::new();
+        }
+        let filled = |raw: &RawLog| {
+            let kind = raw.topics.first().and_then(Kind::of).filter(|kind| *kind == Kind::V4ModifyLiquidity)?;
+            let EventBody::V4ModifyLiquidity { sender, salt, .. } = decode_as(kind, raw).ok()? else { return None };
+            let is_manager = self.v4_managers.get(&sender).is_some_and(|factory| *factory == raw.address);
+            let key = (raw.tx_hash, sender, U256::from_be_bytes(salt.0));
+            is_manager.then_some((key, PoolId::Id(*raw.topics.get(1)?)))
+        };
+        logs.iter().filter_map(filled).collect()
+    }
+
+    /// A token of a V4 manager was made, or changed hands. What is in its position the PoolManager says.
+    fn of_v4_manager(
+        &mut self,
+        raw: RawLog,
+        factory: Address,
+        block: &BlockRef,
+        minted: &HashMap<(B256, Address, U256), PoolId>,
+        selected: &mut Selected,
+    ) {
+        if raw.topics.first() != Some(&POSITION_TOPIC) {
+            return;
+        }
+        let Ok(body) = decode_as(Kind::V4TransferPosition, &raw) else { return };
+        let EventBody::V4TransferPosition { from, token_id, .. } = &body else { return };
+        let is_watched = |pool: &PoolId| self.pools.get(pool).is_some_and(|meta| meta.factory == factory);
+        let token = (raw.address, *token_id);
+        let pool = if from.is_zero() {
+            minted.get(&(raw.tx_hash, raw.address, *token_id)).copied()
+        } else {
+            self.tokens.get(&token).map(|(pool, _)| *pool)
+        };
+        let Some(pool) = pool.filter(is_watched) else { return };
+        if from.is_zero() {
+            self.tokens.insert(token, (pool, block.hash));
+        }
+        selected.push(pool, Ok(body), raw);
+    }
+
     fn creation(&mut self, chain: ChainId, block: BlockRef, kind: Kind, raw: RawLog, selected: &mut Selected) {
         let Some(dexes) = self.factories.get(&raw.address) else { return };
         if !dexes.iter().any(|dex| dex.protocol == kind.protocol()) {
@@ -269,9 +349,13 @@ impl Registry {
             Err(wrong) => return selected.push(PoolId::Address(raw.address), Err(wrong.to_string()), raw),
         };
         let (pool, token0, token1, fee_pips, tick_spacing) = match &body {
-            EventBody::V2PairCreated { token0, token1, pair, .. } => (*pair, *token0, *token1, None, None),
+            EventBody::V2PairCreated { token0, token1, pair, .. } => (PoolId::Address(*pair), *token0, *token1, None, None),
             EventBody::V3PoolCreated { token0, token1, fee_pips, tick_spacing, pool } => {
-                (*pool, *token0, *token1, Some(*fee_pips), Some(*tick_spacing))
+                (PoolId::Address(*pool), *token0, *token1, Some(*fee_pips), Some(*tick_spacing))
+            }
+            EventBody::V4Initialize { token0, token1, fee_pips, tick_spacing, .. } => {
+                let Some(id) = raw.topics.get(1) else { return };
+                (PoolId::Id(*id), *token0, *token1, Some(*fee_pips), Some(*tick_spacing))
             }
             _ => return,
         };
@@ -281,7 +365,7 @@ impl Registry {
         let created = CreatedAt { block, tx_hash: Some(raw.tx_hash), log_index: raw.log_index };
         let meta = Arc::new(PoolMeta {
             chain,
-            id: PoolId::Address(pool),
+            id: pool,
             protocol: dex.protocol,
             dex: dex.name.clone(),
             factory: raw.address,
@@ -289,6 +373,10 @@ impl Registry {
             token1,
             fee_pips: fee_pips.unwrap_or(dex.fee_pips),
             tick_spacing,
+            hooks: match &body {
+                EventBody::V4Initialize { hooks, .. } => Some(*hooks).filter(|hooks| !hooks.is_zero()),
+                _ => None,
+            },
             created,
             origin: None,
         });
@@ -301,7 +389,7 @@ impl Registry {
                 selected.created.push(meta);
             }
         }
-        selected.push(PoolId::Address(pool), Ok(body), raw);
+        selected.push(pool, Ok(body), raw);
     }
 }
 

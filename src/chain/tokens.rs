@@ -19,6 +19,9 @@ const RETURN_MAX_BYTES: usize = 32 + 32 + TOKEN_TEXT_MAX_BYTES + 64;
 /// 2^256 has 78 digits: with more than 77 decimals no amount reaches 1.
 const DECIMALS_MAX: u8 = 77;
 
+const NATIVE_SYMBOL: &str = "ETH";
+const NATIVE_DECIMALS: u8 = 18;
+
 /// A length above this is no text that was cut, but nonsense. 1 MiB.
 const TEXT_PLAUSIBLE_BYTES: usize = 1 << 20;
 
@@ -29,6 +32,33 @@ pub async fn fetch(
     at: BlockRef,
     tokens: &[Address],
 ) -> Result<Vec<TokenMeta>, ChainError> {
+    let asked: Vec<Address> = tokens.iter().copied().filter(|token| !token.is_zero()).collect();
+    let mut metas = ask(source, chain, at, &asked).await?;
+    if let Some(place) = tokens.iter().position(|token| token.is_zero()) {
+        metas.insert(place.min(metas.len()), native(chain, at));
+    }
+    Ok(metas)
+}
+
+/// Native currency, which V4 trades as the zero address. No contract says what it is called; that it has 18 decimals holds on every EVM chain.
+fn native(chain: ChainId, as_of: BlockRef) -> TokenMeta {
+    let said = |text: &str| Some(text.to_owned());
+    TokenMeta {
+        chain,
+        address: Address::ZERO,
+        name: said("Native currency"),
+        symbol: said(NATIVE_SYMBOL),
+        decimals: Some(NATIVE_DECIMALS),
+        total_supply: None,
+        flags: vec![TokenFlag::TotalSupplyMissing],
+        as_of,
+    }
+}
+
+async fn ask(source: &dyn ChainSource, chain: ChainId, at: BlockRef, tokens: &[Address]) -> Result<Vec<TokenMeta>, ChainError> {
+    if tokens.is_empty() {
+        return Ok(Vec::new());
+    }
     let calls = tokens
         .iter()
         .flat_map(|token| SELECTORS.map(|selector| Call { to: *token, data: Bytes::copy_from_slice(&selector) }))

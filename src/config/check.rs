@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
-use super::{ChainConfig, Config, Finality, ProtocolConfig, RpcConfig, StoreConfig};
+use super::{ChainConfig, Config, Finality, ListedPool, ProtocolConfig, RpcConfig, StoreConfig};
 
 /// `finality` above this needs more memory than a node keeps state for. 4,096 blocks: 14 h of mainnet.
 const FINALITY_MAX: u64 = 4_096;
@@ -112,7 +112,12 @@ fn check_chain(chain: &ChainConfig) -> Result<(), String> {
         }
         let mut pools = BTreeSet::new();
         if let Some(twice) = dex.pools.iter().find(|pool| !pools.insert(**pool)) {
-            return Err(format!("dex \"{}\": {twice:#x} is listed twice in `pools`", dex.name));
+            return Err(format!("dex \"{}\": {twice} is listed twice in `pools`", dex.name));
+        }
+        let of_v4 = dex.protocol == ProtocolConfig::UniswapV4;
+        if let Some(wrong) = dex.pools.iter().find(|pool| matches!(pool, ListedPool::Id(_)) != of_v4) {
+            let is = if of_v4 { "ids of 32 bytes, for they have no address" } else { "addresses of 20 bytes" };
+            return Err(format!("dex \"{}\": {wrong} is no pool of its protocol: `pools` lists {is}", dex.name));
         }
         if dex.v2_fee_pips() >= 1_000_000 {
             return Err(format!(

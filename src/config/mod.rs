@@ -9,7 +9,7 @@ mod feed;
 
 use std::path::Path;
 
-use alloy::primitives::Address;
+use alloy::primitives::{Address, B256};
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -159,6 +159,33 @@ fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Address,
 
 fn addresses<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Address>, D::Error> {
     Vec::<ConfigAddress>::deserialize(deserializer).map(|all| all.into_iter().map(|a| a.0).collect())
+}
+
+/// A pool by its address, or, of V4, by its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub enum ListedPool {
+    Address(Address),
+    Id(B256),
+}
+
+impl std::fmt::Display for ListedPool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Id(id) => write!(f, "{id}"),
+        }
+    }
+}
+
+impl TryFrom<String> for ListedPool {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let address = text.parse().map(Self::Address);
+        let found = address.or_else(|_| text.parse().map(Self::Id));
+        found.map_err(|_| format!("`{text}` is no address: write 0x and 40 hexadecimal digits, of a V4 pool its id with 64"))
+    }
 }
 
 fn maybe_address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Address>, D::Error> {
@@ -321,14 +348,15 @@ impl TryFrom<NumberOrText> for Finality {
 pub struct DexConfig {
     pub name: String,
     pub protocol: ProtocolConfig,
+    /// V4: the PoolManager.
     #[serde(deserialize_with = "address")]
     pub factory: Address,
     /// V2 only: forks differ. Hundredths of a basis point; 3,000 unless it is said.
     #[serde(default)]
     pub fee_pips: Option<u32>,
     /// Only these pools, if any are named.
-    #[serde(default, deserialize_with = "addresses")]
-    pub pools: Vec<Address>,
+    #[serde(default)]
+    pub pools: Vec<ListedPool>,
     /// Also the pools that the factory created before `start_block`.
     #[serde(default)]
     pub older_pools: bool,
@@ -356,6 +384,7 @@ impl DexConfig {
 pub enum ProtocolConfig {
     UniswapV2,
     UniswapV3,
+    UniswapV4,
 }
 
 /// What is wrong with a configuration, in one line that says what to do.

@@ -2,8 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use alloy::primitives::Address;
-
 use super::{Examined, endpoints, source, table::Row};
 use crate::{
     actors, app,
@@ -11,7 +9,7 @@ use crate::{
     config::{ChainConfig, StartBlock},
     domain::{
         block::{BlockRef, Header},
-        pool::{PoolId, PoolMeta, Protocol},
+        pool::{PoolId, Protocol},
     },
 };
 
@@ -52,14 +50,14 @@ async fn look(source: &dyn ChainSource, chain: &ChainConfig, is_stored: bool, ro
         if is_stored { None } else { Some(actors::anchor(source, app::start_block(chain), app::finality(chain)).await?) };
     for dex in &chain.dex {
         let place = format!("{} {}", chain.name, dex.name);
-        let spec = DexSpec { pools: dex.pools.clone(), ..app::dex_spec(dex) };
+        let spec = DexSpec { pools: dex.pools.iter().map(app::pool_id).collect(), ..app::dex_spec(dex) };
         let found = factory::look(source, &spec, head.block.hash).await?;
         rows.push(judge_factory(&place, &spec, found));
         if found.protocol() != Some(spec.protocol) {
             continue;
         }
         if !spec.pools.is_empty() {
-            let confirmed = older::listed(source, chain.id, &spec, head.block).await?;
+            let confirmed = confirmed(source, chain, &spec, head.block).await?;
             rows.extend(pools(&place, &spec, &confirmed));
         }
         if spec.pools.is_empty() && !spec.older_pools {
@@ -100,17 +98,34 @@ fn name(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::UniswapV2 => "uniswap_v2",
         Protocol::UniswapV3 => "uniswap_v3",
+        Protocol::UniswapV4 => "uniswap_v4",
     }
 }
 
-fn pools(place: &str, spec: &DexSpec, confirmed: &[PoolMeta]) -> Vec<Row> {
-    let is_confirmed = |pool: &Address| confirmed.iter().any(|meta| meta.id == PoolId::Address(*pool));
-    let foreign: Vec<&Address> = spec.pools.iter().filter(|pool| !is_confirmed(pool)).collect();
+/// Which of the listed pools its factory knows.
+async fn confirmed(
+    source: &dyn ChainSource,
+    chain: &ChainConfig,
+    spec: &DexSpec,
+    at: BlockRef,
+) -> Result<Vec<PoolId>, ChainError> {
+    if spec.protocol == Protocol::UniswapV4 {
+        return contract_state::v4::initialised(source, at.hash, spec.factory, &spec.pools).await;
+    }
+    Ok(older::listed(source, chain.id, spec, at).await?.into_iter().map(|meta| meta.id).collect())
+}
+
+fn pools(place: &str, spec: &DexSpec, confirmed: &[PoolId]) -> Vec<Row> {
+    let foreign: Vec<&PoolId> = spec.pools.iter().filter(|pool| !confirmed.contains(pool)).collect();
     let listed = spec.pools.len();
     if foreign.is_empty() {
         return vec![Row::ok(place, "pools", format!("all {listed} are its own"))];
     }
-    let named = foreign.iter().take(NAMED_MAX);
+    let written = |pool: &PoolId| match pool {
+        PoolId::Address(address) => address.to_string(),
+        PoolId::Id(id) => id.to_string(),
+    };
+    let named = foreign.iter().take(NAMED_MAX).map(|pool| written(pool));
     let mut rows: Vec<Row> = named
         .map(|pool| Row::fail(place, "pools", format!("the factory does not know {pool}: is it of another dex, or chain?")))
         .collect();
@@ -162,7 +177,8 @@ async fn read_one(
     spec: &DexSpec,
     at: BlockRef,
 ) -> Result<Option<(PoolId, Result<(), String>)>, ChainError> {
-    if spec.pools.is_empty() {
+    // Of V4 nobody but its log says what a pool is.
+    if spec.pools.is_empty() || spec.protocol == Protocol::UniswapV4 {
         // Which ones there are takes the whole history of the factory; that it answers at that block shows that the state is there.
         factory::look_at(source, spec, at.hash).await?;
         return Ok(None);

@@ -61,7 +61,7 @@ pub fn compare(ours: &PoolState, chain: &PoolState) -> Vec<Drift> {
             field("reserve0", a.reserve0.to_string(), b.reserve0.to_string());
             field("reserve1", a.reserve1.to_string(), b.reserve1.to_string());
         }
-        (PoolState::V3(a), PoolState::V3(b)) => {
+        (PoolState::V3(a), PoolState::V3(b)) | (PoolState::V4(a), PoolState::V4(b)) => {
             field("sqrt_price_x96", a.sqrt_price_x96.to_string(), b.sqrt_price_x96.to_string());
             field("tick", a.tick.to_string(), b.tick.to_string());
             field("liquidity", a.liquidity.to_string(), b.liquidity.to_string());

@@ -29,6 +29,7 @@ use super::{
     market::RawPrice,
     pool::{PoolId, PoolMeta},
     price,
+    record::EventRow,
 };
 
 /// Binary places of a [`Dollars`]: 10^-18 dollars for a raw unit still have 100 bits.
@@ -223,7 +224,8 @@ impl Routes {
         if !self.known.insert(pool.id) {
             return;
         }
-        for (token, counter, which) in [(pool.token0, pool.token1, Which::Token1), (pool.token1, pool.token0, Which::Token0)] {
+        let (token0, token1) = (self.priced_as(&pool.token0), self.priced_as(&pool.token1));
+        for (token, counter, which) in [(token0, token1, Which::Token1), (token1, token0, Which::Token0)] {
             let route = Route { pool: pool.id, counter, which };
             let (mine, theirs) = (self.rank(&token), self.rank(&counter));
             if theirs < Rank::Other && theirs < mine {
@@ -255,6 +257,7 @@ impl Routes {
     /// Every pool that may have a say in what a token costs.
     #[must_use]
     pub fn pools_of(&self, token: &Address) -> BTreeSet<PoolId> {
+        let token = &self.priced_as(token);
         let direct = |token: &Address| self.direct.get(token).into_iter().flatten();
         let native = self.anchors.wrapped_native.iter().flat_map(direct);
         let indirect = self.indirect.get(token).into_iter().flatten();
@@ -262,7 +265,13 @@ impl Routes {
         direct(token).chain(native).chain(indirect).chain(beyond).map(|route| route.pool).collect()
     }
 
+    /// Native currency, which V4 trades as the zero address, costs what its wrapped form does.
+    fn priced_as(&self, token: &Address) -> Address {
+        self.anchors.wrapped_native.filter(|_| token.is_zero()).unwrap_or(*token)
+    }
+
     fn rank(&self, token: &Address) -> Rank {
+        let token = &self.priced_as(token);
         if self.anchors.stablecoins.contains_key(token) {
             Rank::Stablecoin
         } else if self.anchors.wrapped_native == Some(*token) {
@@ -293,6 +302,7 @@ struct Backing {
 impl<G: Fn(&PoolId) -> Option<Gauge>> Prices<'_, G> {
     #[must_use]
     pub fn price(&self, token: &Address) -> Option<Dollars> {
+        let token = &self.routes.priced_as(token);
         if let Some(found) = self.found.borrow().get(token) {
             return *found;
         }
@@ -304,6 +314,7 @@ impl<G: Fn(&PoolId) -> Option<Gauge>> Prices<'_, G> {
     /// The same with every pool that had a say, or would have with more depth.
     #[must_use]
     pub fn priced(&self, token: &Address) -> Option<Priced> {
+        let token = &self.routes.priced_as(token);
         let mut says = self.direct_says(token);
         says.extend(self.indirect_says(token));
         says.sort_unstable_by_key(|say| (say.price, say.pool));
@@ -367,13 +378,13 @@ impl<G: Fn(&PoolId) -> Option<Gauge>> Prices<'_, G> {
 
     /// What an event moved: a swap by one of its sides, everything else by both.
     #[must_use]
-    pub fn worth(&self, pool: &PoolMeta, body: &EventBody) -> Option<Usd> {
-        match body {
-            EventBody::V2Swap { .. } | EventBody::V3Swap { .. } => self.swapped(pool, body.amounts()?),
+    pub fn worth(&self, pool: &PoolMeta, row: &EventRow) -> Option<Usd> {
+        match &row.event.body {
+            EventBody::V2Swap { .. } | EventBody::V3Swap { .. } | EventBody::V4Swap { .. } => self.swapped(pool, row.amounts()?),
             // What was borrowed, not what was paid for it.
             EventBody::V3Flash { amount0, amount1, .. } => self.both(pool, (*amount0, *amount1)),
             _ => {
-                let (amount0, amount1) = body.amounts()?;
+                let (amount0, amount1) = row.amounts()?;
                 self.both(pool, (amount0.unsigned_abs(), amount1.unsigned_abs()))
             }
         }

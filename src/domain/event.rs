@@ -17,7 +17,7 @@ pub struct RawLog {
     pub log_index: u64,
 }
 
-/// A watched log of one pool (or of the factory that created it, or of the manager of a position in it), decoded.
+/// A watched log of one pool (or of the factory that created it, the contract that it lives in, or the manager of a position in it), decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// The pool that emitted it; for `PoolCreated` the pool that was created.
@@ -160,6 +160,53 @@ pub enum EventBody {
         to: Address,
         token_id: U256,
     },
+    /// Of the one PoolManager, as are the next four: it creates a pool with its price.
+    V4Initialize {
+        token0: Address,
+        token1: Address,
+        /// With [`super::pool::hooks::DYNAMIC_FEE`] where the hook says it with each swap.
+        fee_pips: u32,
+        tick_spacing: i32,
+        /// The zero address: none.
+        hooks: Address,
+        sqrt_price_x96: U256,
+        tick: i32,
+    },
+    /// The position of `sender` and `salt` grows or shrinks, and what it earned is paid out.
+    V4ModifyLiquidity {
+        sender: Address,
+        tick_lower: i32,
+        tick_upper: i32,
+        liquidity_delta: i128,
+        salt: B256,
+    },
+    /// Amounts in the pool's view; the log has the swapper's.
+    V4Swap {
+        sender: Address,
+        amount0: I256,
+        amount1: I256,
+        sqrt_price_x96: U256,
+        liquidity: u128,
+        tick: i32,
+        /// What this swap paid in all, the protocol's part included.
+        fee_pips: u32,
+    },
+    V4Donate {
+        sender: Address,
+        amount0: U256,
+        amount1: U256,
+    },
+    /// 12 bits for each direction, as in `slot0`.
+    V4ProtocolFee {
+        protocol_fee: u32,
+    },
+    /// Of a V4 position manager. Minted from the zero address right before the position is filled, burnt to it.
+    V4TransferPosition {
+        manager: Address,
+        from: Address,
+        to: Address,
+        token_id: U256,
+    },
     /// The topic is one of ours, the rest does not fit it. Kept raw, counted, and changes nothing.
     Undecodable {
         reason: String,
@@ -188,10 +235,11 @@ pub enum EventKind {
     CollectPosition = 15,
     TransferPosition = 16,
     TransferShares = 17,
+    Donate = 18,
 }
 
 impl EventKind {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Swap,
         Self::Mint,
         Self::Burn,
@@ -209,6 +257,7 @@ impl EventKind {
         Self::CollectPosition,
         Self::TransferPosition,
         Self::TransferShares,
+        Self::Donate,
     ];
 
     /// The inverse of the stored discriminant.
@@ -222,21 +271,27 @@ impl EventBody {
     #[must_use]
     pub fn kind(&self) -> EventKind {
         match self {
-            Self::V2PairCreated { .. } | Self::V3PoolCreated { .. } => EventKind::PoolCreated,
+            Self::V2PairCreated { .. } | Self::V3PoolCreated { .. } | Self::V4Initialize { .. } => EventKind::PoolCreated,
             Self::V2Sync { .. } => EventKind::Sync,
-            Self::V2Swap { .. } | Self::V3Swap { .. } => EventKind::Swap,
+            Self::V2Swap { .. } | Self::V3Swap { .. } | Self::V4Swap { .. } => EventKind::Swap,
             Self::V2Mint { .. } | Self::V3Mint { .. } => EventKind::Mint,
             Self::V2Burn { .. } | Self::V3Burn { .. } => EventKind::Burn,
             Self::V3Initialize { .. } => EventKind::Initialize,
             Self::V3Collect { .. } => EventKind::Collect,
             Self::V3Flash { .. } => EventKind::Flash,
             Self::V3CollectProtocol { .. } => EventKind::CollectProtocol,
-            Self::V3SetFeeProtocol { .. } => EventKind::SetFeeProtocol,
+            Self::V4ModifyLiquidity { liquidity_delta, .. } => match liquidity_delta.signum() {
+                1 => EventKind::Mint,
+                -1 => EventKind::Burn,
+                _ => EventKind::Collect,
+            },
+            Self::V4Donate { .. } => EventKind::Donate,
+            Self::V3SetFeeProtocol { .. } | Self::V4ProtocolFee { .. } => EventKind::SetFeeProtocol,
             Self::V3IncreaseObservationCardinalityNext { .. } => EventKind::IncreaseObservationCardinalityNext,
             Self::V3IncreaseLiquidity { .. } => EventKind::IncreaseLiquidity,
             Self::V3DecreaseLiquidity { .. } => EventKind::DecreaseLiquidity,
             Self::V3CollectPosition { .. } => EventKind::CollectPosition,
-            Self::V3TransferPosition { .. } => EventKind::TransferPosition,
+            Self::V3TransferPosition { .. } | Self::V4TransferPosition { .. } => EventKind::TransferPosition,
             Self::V2Transfer { .. } => EventKind::TransferShares,
             Self::Undecodable { .. } => EventKind::Undecodable,
         }
@@ -253,11 +308,13 @@ impl EventBody {
                 | Self::V3DecreaseLiquidity { .. }
                 | Self::V3CollectPosition { .. }
                 | Self::V3TransferPosition { .. }
+                | Self::V4TransferPosition { .. }
         )
     }
 
     /// `(amount0, amount1)` in the pool's view: positive into the pool, negative out of it. `None` where the event moves
-    /// nothing, or where a hostile pair emits amounts whose difference does not fit 256 bits signed.
+    /// nothing, where it does not say what it moves ([`super::record::EventRow::amounts`] knows), or where a hostile pair emits amounts
+    /// whose difference does not fit 256 bits signed.
     #[must_use]
     pub fn amounts(&self) -> Option<(I256, I256)> {
         let signed = |v: &U256| I256::try_from(*v).ok();
@@ -266,10 +323,10 @@ impl EventBody {
             Self::V2Swap { amount0_in, amount1_in, amount0_out, amount1_out, .. } => {
                 Some((net(amount0_in, amount0_out)?, net(amount1_in, amount1_out)?))
             }
-            Self::V3Swap { amount0, amount1, .. } => Some((*amount0, *amount1)),
-            Self::V2Mint { amount0, amount1, .. } | Self::V3Mint { amount0, amount1, .. } => {
-                Some((signed(amount0)?, signed(amount1)?))
-            }
+            Self::V3Swap { amount0, amount1, .. } | Self::V4Swap { amount0, amount1, .. } => Some((*amount0, *amount1)),
+            Self::V2Mint { amount0, amount1, .. }
+            | Self::V3Mint { amount0, amount1, .. }
+            | Self::V4Donate { amount0, amount1, .. } => Some((signed(amount0)?, signed(amount1)?)),
             Self::V2Burn { amount0, amount1, .. } | Self::V3Burn { amount0, amount1, .. } => {
                 Some((signed(amount0)?.checked_neg()?, signed(amount1)?.checked_neg()?))
             }

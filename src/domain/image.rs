@@ -14,6 +14,7 @@ use super::{
         shares::Shares,
         swap::Terms,
     },
+    record::EventRow,
 };
 
 /// A pool at the end of a block.
@@ -51,7 +52,8 @@ pub struct Origin {
 }
 
 /// Tokens that a pool holds. Of a pair its reserves say it; of a pool with ticks all that came in, less what went out: its balances, less
-/// what was given to it outside of its own functions. Raw units.
+/// what was given to it outside of its own functions. A V4 pool has no balances, and what leaves with a change of liquidity nobody says: of it
+/// that is what its liquidity would free. Raw units.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Held {
     /// A version that did not count wrote it, or its tokens could not be asked.
@@ -73,12 +75,16 @@ impl Held {
     }
 
     /// The same for whoever sees rows alone. `stands`: the pool's price was known before. A pool with ticks that had none yet holds nothing; if
-    /// tokens flow nevertheless, its beginning is not among the rows.
-    pub fn follow(&mut self, stands: bool, event: &EventBody) {
+    /// tokens flow nevertheless, its beginning is not among the rows. Of a V4 pool the last row of each block says it.
+    pub fn follow(&mut self, stands: bool, row: &EventRow) {
+        let event = &row.event.body;
         if !stands && flows(event) {
             *self = Self::Unknown;
         }
         self.apply(event);
+        if let Some((amount0, amount1)) = row.gauge.as_ref().and_then(|gauge| gauge.locked) {
+            *self = Self::Amounts(amount0, amount1);
+        }
     }
 
     /// Moves it over an event that did fit the pool.
@@ -119,6 +125,7 @@ impl PoolImage {
     #[must_use]
     pub fn seeded(state: PoolState, held: Held, fees: Option<Fees>, at: &BlockRef) -> Self {
         let gauge = Gauge::seeded(&state, at.timestamp);
+        let held = gauge.locked.map_or(held, |(amount0, amount1)| Held::Amounts(amount0, amount1));
         Self { state, gauge, held, fees: fees.map(Arc::new), shares: None }
     }
 
@@ -197,7 +204,7 @@ impl PoolImage {
     pub fn locked(&self) -> Option<(U256, U256)> {
         match &self.state {
             PoolState::V2(pair) => Some((U256::from(pair.reserve0), U256::from(pair.reserve1))),
-            PoolState::V3(_) => self.held.amounts(),
+            PoolState::V3(_) | PoolState::V4(_) => self.held.amounts(),
         }
     }
 
@@ -211,6 +218,9 @@ impl PoolImage {
     pub fn end_block(&mut self, block: &BlockRef, moved: bool) {
         if moved {
             self.gauge.observe(&self.state, block.timestamp);
+            if let Some((amount0, amount1)) = self.gauge.locked {
+                self.held = Held::Amounts(amount0, amount1);
+            }
         }
         if let Some(fees) = self.fees.as_mut().filter(|fees| fees.is_within_block()) {
             Arc::make_mut(fees).end_block();

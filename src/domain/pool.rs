@@ -3,6 +3,7 @@
 pub mod depth;
 pub mod exchange;
 pub mod fees;
+pub mod hooks;
 pub mod math;
 pub mod shares;
 pub mod step;
@@ -78,6 +79,11 @@ impl FromStr for PoolId {
 pub enum Protocol {
     UniswapV2,
     UniswapV3,
+    UniswapV4,
+}
+
+impl Protocol {
+    pub const ALL: [Self; 3] = [Self::UniswapV2, Self::UniswapV3, Self::UniswapV4];
 }
 
 /// What never changes about a pool once its factory created it.
@@ -88,13 +94,17 @@ pub struct PoolMeta {
     pub protocol: Protocol,
     /// `name` of the `[[chain.dex]]` entry that watches it.
     pub dex: String,
+    /// Of a V4 pool the PoolManager that it is in.
     pub factory: Address,
     pub token0: Address,
     pub token1: Address,
-    /// Swap fee in hundredths of a basis point: 3000 is 0.30 %.
+    /// Swap fee in hundredths of a basis point: 3000 is 0.30 %. V4: [`hooks::DYNAMIC_FEE`] where each swap has its own.
     pub fee_pips: u32,
-    /// V3 only.
+    /// Of a pool with ticks.
     pub tick_spacing: Option<i32>,
+    /// V4: whom the PoolManager calls before or after it acts on the pool. `None`: nobody.
+    #[serde(default)]
+    pub hooks: Option<Address>,
     pub created: CreatedAt,
     /// Of a pool that is older than what is read.
     #[serde(skip)]
@@ -124,6 +134,7 @@ impl PoolMeta {
 pub enum PoolState {
     V2(V2State),
     V3(V3State),
+    V4(V3State),
 }
 
 /// Raw token units, as `getReserves()` answers.
@@ -133,7 +144,7 @@ pub struct V2State {
     pub reserve1: u128,
 }
 
-/// As `slot0()`, `liquidity()` and `ticks()` answer. `sqrt_price_x96` is 0 until the pool is initialised.
+/// A pool with ticks, as `slot0()`, `liquidity()` and `ticks()` answer; V4 keeps the same in its PoolManager. `sqrt_price_x96` is 0 until the pool is initialised.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct V3State {
     /// sqrt(token1/token0) in raw units, Q64.96.
@@ -141,8 +152,9 @@ pub struct V3State {
     pub tick: i32,
     /// In-range liquidity.
     pub liquidity: u128,
-    /// `feeProtocol0 + 16 * feeProtocol1`, as in `slot0`.
-    pub fee_protocol: u8,
+    /// V3: `feeProtocol0 + 16 * feeProtocol1`; V4: `protocolFee`, 12 bits for each direction. As in `slot0`.
+    pub fee_protocol: u32,
+    /// V3 only.
     pub observation_cardinality_next: u16,
     /// Every initialised tick. Copied on write, because readers hold the versions before.
     pub ticks: Arc<BTreeMap<i32, Tick>>,
@@ -212,6 +224,7 @@ impl PoolState {
         match protocol {
             Protocol::UniswapV2 => Self::V2(V2State::default()),
             Protocol::UniswapV3 => Self::V3(V3State::default()),
+            Protocol::UniswapV4 => Self::V4(V3State::default()),
         }
     }
 
@@ -220,7 +233,7 @@ impl PoolState {
         match (self, event) {
             (_, EventBody::V2PairCreated { .. } | EventBody::V3PoolCreated { .. } | EventBody::Undecodable { .. }) => Ok(()),
             (Self::V2(state), event) => state.apply(event),
-            (Self::V3(state), event) => state.apply(event),
+            (Self::V3(state) | Self::V4(state), event) => state.apply(event),
         }
     }
 
@@ -228,7 +241,7 @@ impl PoolState {
     #[must_use]
     pub fn v3(&self) -> Option<&V3State> {
         match self {
-            Self::V3(state) => Some(state),
+            Self::V3(state) | Self::V4(state) => Some(state),
             Self::V2(_) => None,
         }
     }
@@ -237,7 +250,9 @@ impl PoolState {
     pub fn after(&self) -> StateAfter {
         match self {
             Self::V2(s) => StateAfter::V2 { reserve0: s.reserve0, reserve1: s.reserve1 },
-            Self::V3(s) => StateAfter::V3 { sqrt_price_x96: s.sqrt_price_x96, tick: s.tick, liquidity: s.liquidity },
+            Self::V3(s) | Self::V4(s) => {
+                StateAfter::V3 { sqrt_price_x96: s.sqrt_price_x96, tick: s.tick, liquidity: s.liquidity }
+            }
         }
     }
 }
@@ -258,21 +273,41 @@ impl V2State {
     }
 }
 
+/// What liquidity between two ticks is worth of token0 and token1 at a price and its tick, raw units. `None`: there are no such ticks.
+#[must_use]
+pub fn held_between(
+    (sqrt_price_x96, tick): (U256, i32),
+    (lower, upper): (i32, i32),
+    liquidity: u128,
+    round: Round,
+) -> Option<[U256; 2]> {
+    let (low, high) = (sqrt_ratio_at_tick(lower)?, sqrt_ratio_at_tick(upper)?);
+    let price = if tick < lower {
+        low
+    } else if tick < upper {
+        sqrt_price_x96
+    } else {
+        high
+    };
+    Some([amount0_between(price, high, liquidity, round)?, amount1_between(low, price, liquidity, round)?])
+}
+
 impl V3State {
     /// What burning so much liquidity between two ticks would free of token0 and token1, raw units (`UniswapV3Pool._modifyPosition`).
     /// `None`: there are no such ticks.
     #[must_use]
     pub fn held_by(&self, lower: i32, upper: i32, liquidity: u128) -> Option<[U256; 2]> {
-        let (low, high) = (sqrt_ratio_at_tick(lower)?, sqrt_ratio_at_tick(upper)?);
-        let price = if self.tick < lower {
-            low
-        } else if self.tick < upper {
-            self.sqrt_price_x96
-        } else {
-            high
-        };
-        let amount0 = amount0_between(price, high, liquidity, Round::Down)?;
-        Some([amount0, amount1_between(low, price, liquidity, Round::Down)?])
+        held_between((self.sqrt_price_x96, self.tick), (lower, upper), liquidity, Round::Down)
+    }
+
+    /// What its liquidity would free if all of it was burnt, range by range, raw units; fees are not in it.
+    #[must_use]
+    pub fn held_by_all(&self) -> (U256, U256) {
+        self.ranges().fold((U256::ZERO, U256::ZERO), |(sum0, sum1), range| {
+            // Ticks that are no ticks hold nothing.
+            let [held0, held1] = self.held_by(range.lower, range.upper, range.liquidity).unwrap_or_default();
+            (sum0.saturating_add(held0), sum1.saturating_add(held1))
+        })
     }
 
     #[must_use]
@@ -288,7 +323,13 @@ impl V3State {
                 self.observation_cardinality_next = 1;
                 Ok(())
             }
-            EventBody::V3Swap { sqrt_price_x96, liquidity, tick, .. } => {
+            EventBody::V4Initialize { sqrt_price_x96, tick, .. } => {
+                self.sqrt_price_x96 = *sqrt_price_x96;
+                self.tick = *tick;
+                Ok(())
+            }
+            EventBody::V3Swap { sqrt_price_x96, liquidity, tick, .. }
+            | EventBody::V4Swap { sqrt_price_x96, liquidity, tick, .. } => {
                 self.sqrt_price_x96 = *sqrt_price_x96;
                 self.liquidity = *liquidity;
                 self.tick = *tick;
@@ -300,16 +341,27 @@ impl V3State {
             EventBody::V3Burn { tick_lower, tick_upper, amount, .. } => {
                 self.change_position(*tick_lower, *tick_upper, *amount, Direction::Remove)
             }
+            EventBody::V4ModifyLiquidity { tick_lower, tick_upper, liquidity_delta, .. } => {
+                let direction = if *liquidity_delta < 0 { Direction::Remove } else { Direction::Add };
+                self.change_position(*tick_lower, *tick_upper, liquidity_delta.unsigned_abs(), direction)
+            }
+            EventBody::V4ProtocolFee { protocol_fee } => {
+                self.fee_protocol = *protocol_fee;
+                Ok(())
+            }
             EventBody::V3SetFeeProtocol { fee_protocol0_new, fee_protocol1_new, .. } => {
                 // Two nibbles; the contract admits 0 and 4 to 10 only.
-                self.fee_protocol = (fee_protocol0_new & 0x0f) | (fee_protocol1_new << 4);
+                self.fee_protocol = u32::from((fee_protocol0_new & 0x0f) | (fee_protocol1_new << 4));
                 Ok(())
             }
             EventBody::V3IncreaseObservationCardinalityNext { new, .. } => {
                 self.observation_cardinality_next = *new;
                 Ok(())
             }
-            EventBody::V3Collect { .. } | EventBody::V3Flash { .. } | EventBody::V3CollectProtocol { .. } => Ok(()),
+            EventBody::V3Collect { .. }
+            | EventBody::V3Flash { .. }
+            | EventBody::V3CollectProtocol { .. }
+            | EventBody::V4Donate { .. } => Ok(()),
             event if event.is_of_owners() => Ok(()),
             _ => Err(ApplyError::Protocol),
         }

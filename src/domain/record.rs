@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use alloy::primitives::{B256, U256};
+use alloy::primitives::{B256, I256, U256};
 
 use super::{
     ChainId,
@@ -15,7 +15,7 @@ use super::{
     event::{Event, EventBody, EventKind, RawLog},
     image::PoolImage,
     market::{Chunk, Market, Subject},
-    pool::{PoolId, PoolMeta, StateAfter},
+    pool::{PoolId, PoolMeta, StateAfter, held_between, math::Round},
 };
 
 /// Bumped when the same log would give another row, so that old rows can be derived again.
@@ -120,6 +120,28 @@ impl EventRow {
     #[must_use]
     pub fn log_index(&self) -> u64 {
         self.event.raw.log_index
+    }
+
+    /// `(amount0, amount1)` in the pool's view, as [`EventBody::amounts`]. A V4 pool does not say what a change of liquidity moves: that
+    /// follows from the price, which the change leaves as it was (`Pool.modifyLiquidity`). Fees that are paid out with it are not in it.
+    #[must_use]
+    pub fn amounts(&self) -> Option<(I256, I256)> {
+        let EventBody::V4ModifyLiquidity { tick_lower, tick_upper, liquidity_delta, .. } = self.event.body else {
+            return self.event.body.amounts();
+        };
+        let Some(StateAfter::V3 { sqrt_price_x96, tick, .. }) = self.after else { return None };
+        let adds = liquidity_delta > 0;
+        let round = if adds { Round::Up } else { Round::Down };
+        let at = (sqrt_price_x96, tick);
+        let [held0, held1] = held_between(at, (tick_lower, tick_upper), liquidity_delta.unsigned_abs(), round)?;
+        let (amount0, amount1) = (I256::try_from(held0).ok()?, I256::try_from(held1).ok()?);
+        if adds { Some((amount0, amount1)) } else { Some((amount0.checked_neg()?, amount1.checked_neg()?)) }
+    }
+
+    /// Swap fee in hundredths of a basis point: of a V4 swap its own, else the pool's.
+    #[must_use]
+    pub fn fee_pips(&self, of_pool: u32) -> u32 {
+        if let EventBody::V4Swap { fee_pips, .. } = self.event.body { fee_pips } else { of_pool }
     }
 
     /// How many logs of the chain this row stands for.

@@ -12,7 +12,7 @@ use super::pool::{
     PoolId, PoolMeta, PoolState,
     exchange::{NoSwap, Order},
     step::Amount,
-    swap::Terms,
+    trade::Swap,
 };
 
 /// Pools that a way may go through.
@@ -81,19 +81,10 @@ impl<'a> Venue<'a> {
     /// Where the contracts would revert, or swap less.
     pub fn swap(&self, token_in: &Address, amount: Amount) -> Result<Hop, NoSwap> {
         let down = *token_in == self.meta.token0;
-        let (amount_in, amount_out, crossed) = match self.state {
-            PoolState::V2(pair) => {
-                let swap = pair.exchange(self.meta.fee_pips, down, amount)?;
-                (swap.amount_in, swap.amount_out, 0)
-            }
-            PoolState::V3(pool) => {
-                let terms = Terms::of(self.meta).ok_or(NoSwap::Empty)?;
-                let swap = pool.exchange(terms, Order { down, amount, limit: None })?;
-                if !swap.left.is_zero() {
-                    return Err(NoSwap::TooMuch { most: swap.amount_out });
-                }
-                (swap.amount_in, swap.amount_out, swap.crossed)
-            }
+        let (amount_in, amount_out, crossed) = match self.state.swap(self.meta, Order { down, amount, limit: None })? {
+            Swap::Pair(swap) => (swap.amount_in, swap.amount_out, 0),
+            Swap::Ticks(swap) if !swap.left.is_zero() => return Err(NoSwap::TooMuch { most: swap.amount_out }),
+            Swap::Ticks(swap) => (swap.amount_in, swap.amount_out, swap.crossed),
         };
         let token_out = if down { self.meta.token1 } else { self.meta.token0 };
         Ok(Hop { pool: self.meta.id, token_in: *token_in, token_out, amount_in, amount_out, crossed })

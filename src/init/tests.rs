@@ -1,3 +1,4 @@
+use crate::config::ListedPool;
 use alloy::primitives::{Address, B256, U256, address, b256, keccak256};
 
 use super::{TEMPLATES, template, write};
@@ -83,9 +84,9 @@ fn pool(factory: Address, init_code_hash: B256, a: Address, b: Address, fee_pips
 }
 
 /// Every pool that a factory may have made of these tokens.
-fn possible(protocol: ProtocolConfig, factory: Address, dex: &str, tokens: &[Address]) -> Vec<Address> {
+fn possible(protocol: ProtocolConfig, factory: Address, dex: &str, tokens: &[Address]) -> Vec<ListedPool> {
     let pairs = tokens.iter().flat_map(|a| tokens.iter().filter(move |b| a < *b).map(move |b| (*a, *b)));
-    match protocol {
+    let found: Vec<Address> = match protocol {
         ProtocolConfig::UniswapV2 => {
             let hash = if dex == "dragonswap-v2" { DRAGONSWAP_V2_INIT_CODE_HASH } else { UNISWAP_V2_INIT_CODE_HASH };
             pairs.map(|(a, b)| pool(factory, hash, a, b, None)).collect()
@@ -93,7 +94,10 @@ fn possible(protocol: ProtocolConfig, factory: Address, dex: &str, tokens: &[Add
         ProtocolConfig::UniswapV3 => pairs
             .flat_map(|(a, b)| [100, 500, 3_000, 10_000].map(|fee| pool(factory, UNISWAP_V3_INIT_CODE_HASH, a, b, Some(fee))))
             .collect(),
-    }
+        // Its pools have no addresses.
+        ProtocolConfig::UniswapV4 => Vec::new(),
+    };
+    found.into_iter().map(ListedPool::Address).collect()
 }
 
 #[test]

@@ -31,8 +31,9 @@ use crate::domain::{
     pool::{PoolState, StateAfter, Tick, V2State, V3State, shares::Shares},
 };
 
-/// The layout of [`encode_image`]: of the first a state alone, of the second without fees, of the third without shares.
-const IMAGE_VERSIONS: [u8; 4] = [1, 2, 3, 4];
+/// The layout of [`encode_image`]: of the first a state alone, of the second without fees, of the third without shares, of
+/// the fourth without salts of positions.
+const IMAGE_VERSIONS: [u8; 5] = [1, 2, 3, 4, 5];
 
 /// Topics and data of a log. Leading zero bytes of each word are dropped: most words are addresses and small numbers.
 #[must_use]
@@ -128,6 +129,12 @@ bodies! {
     19 V3CollectPosition { token_id, recipient, amount0, amount1 }
     20 V3TransferPosition { from, to, token_id }
     21 V2Transfer { from, to, value }
+    22 V4Initialize { token0, token1, fee_pips, tick_spacing, hooks, sqrt_price_x96, tick }
+    23 V4ModifyLiquidity { sender, tick_lower, tick_upper, liquidity_delta, salt }
+    24 V4Swap { sender, amount0, amount1, sqrt_price_x96, liquidity, tick, fee_pips }
+    25 V4Donate { sender, amount0, amount1 }
+    26 V4ProtocolFee { protocol_fee }
+    27 V4TransferPosition { manager, from, to, token_id }
 }
 
 /// The state after an event, relative to the event's log: a V3 swap carries all of it.
@@ -173,22 +180,39 @@ fn read_after(parser: &mut Parser<'_>) -> Result<StateAfter, CodecError> {
 /// What a row keeps of its pool's gauge; the rest follows from the state after the row.
 #[must_use]
 pub fn encode_gauge(gauge: &Gauge) -> Vec<u8> {
-    let mut writer = Writer::new(Words::NONE, 1);
+    let mut writer = Writer::new(Words::NONE, layout(gauge));
     write_gauge(&mut writer, gauge);
     writer.field(&gauge.depth.both);
+    write_locked(&mut writer, gauge);
     writer.out
+}
+
+/// A gauge alone, and one that says what its pool holds.
+const PLAIN: u8 = 1;
+const LOCKED: u8 = 2;
+
+fn layout(gauge: &Gauge) -> u8 {
+    if gauge.locked.is_some() { LOCKED } else { PLAIN }
+}
+
+fn write_locked(writer: &mut Writer<'_>, gauge: &Gauge) {
+    if let Some((amount0, amount1)) = &gauge.locked {
+        writer.field(amount0);
+        writer.field(amount1);
+    }
 }
 
 /// The inverse of [`encode_gauge`], with the state after the same row.
 pub fn decode_gauge(bytes: &[u8], after: &StateAfter) -> Result<Gauge, CodecError> {
     let mut parser = Parser { rest: bytes, words: Words::NONE };
-    if parser.byte()? != 1 {
+    let tag = parser.byte()?;
+    if !matches!(tag, PLAIN | LOCKED) {
         return Err(TAG);
     }
-    let (steady, at) = read_gauge(&mut parser)?;
-    let both = parser.field()?;
+    let (kept, both) = (read_gauge(&mut parser)?, parser.field()?);
+    let locked = if tag == LOCKED { Some((parser.field()?, parser.field()?)) } else { None };
     parser.end()?;
-    Ok(Gauge::of_row(after, both, steady, at))
+    Ok(Gauge::of_row(after, both, locked, kept))
 }
 
 fn write_gauge(writer: &mut Writer<'_>, gauge: &Gauge) {
@@ -206,7 +230,7 @@ fn read_gauge(parser: &mut Parser<'_>) -> Result<(Depth, u64), CodecError> {
 /// Everything that is folded of a pool, behind a version byte. A tick takes about 25 bytes.
 #[must_use]
 pub fn encode_image(image: &PoolImage) -> Vec<u8> {
-    let mut writer = Writer::new(Words::NONE, IMAGE_VERSIONS[3]);
+    let mut writer = Writer::new(Words::NONE, IMAGE_VERSIONS[4]);
     write_gauge(&mut writer, &image.gauge);
     write_held(&mut writer, &image.held);
     state(&mut writer, &image.state);
@@ -256,9 +280,9 @@ fn state(writer: &mut Writer<'_>, state: &PoolState) {
             writer.field(reserve0);
             writer.field(reserve1);
         }
-        PoolState::V3(state) => {
-            writer.out.push(3);
-            let V3State { sqrt_price_x96, tick, liquidity, fee_protocol, observation_cardinality_next, ticks } = state;
+        PoolState::V3(ticked) | PoolState::V4(ticked) => {
+            writer.out.push(if matches!(state, PoolState::V3(_)) { 3 } else { 4 });
+            let V3State { sqrt_price_x96, tick, liquidity, fee_protocol, observation_cardinality_next, ticks } = ticked;
             writer.field(sqrt_price_x96);
             writer.field(tick);
             writer.field(liquidity);
@@ -278,7 +302,7 @@ fn state(writer: &mut Writer<'_>, state: &PoolState) {
 #[must_use]
 pub fn encode_origin(origin: &Origin) -> Vec<u8> {
     let Origin { block, after, gauge, held } = origin;
-    let mut writer = Writer::new(Words::NONE, 1);
+    let mut writer = Writer::new(Words::NONE, layout(gauge));
     varint(&mut writer.out, block.number);
     varint(&mut writer.out, block.timestamp);
     writer.out.extend_from_slice(block.hash.as_slice());
@@ -287,23 +311,26 @@ pub fn encode_origin(origin: &Origin) -> Vec<u8> {
     write_gauge(&mut writer, gauge);
     writer.field(&gauge.depth.both);
     write_held(&mut writer, held);
+    write_locked(&mut writer, gauge);
     writer.out
 }
 
 /// The inverse of [`encode_origin`].
 pub fn decode_origin(bytes: &[u8]) -> Result<Origin, CodecError> {
     let mut parser = Parser { rest: bytes, words: Words::NONE };
-    if parser.byte()? != 1 {
+    let tag = parser.byte()?;
+    if !matches!(tag, PLAIN | LOCKED) {
         return Err(TAG);
     }
     let (number, timestamp) = (parser.varint()?, parser.varint()?);
     let mut hash = || Ok::<_, CodecError>(B256::from_slice(parser.take(32)?));
     let block = BlockRef { number, timestamp, hash: hash()?, parent_hash: hash()? };
     let after = read_after(&mut parser)?;
-    let ((steady, at), both) = (read_gauge(&mut parser)?, parser.field()?);
+    let (kept, both) = (read_gauge(&mut parser)?, parser.field()?);
     let held = read_held(&mut parser)?;
+    let locked = if tag == LOCKED { Some((parser.field()?, parser.field()?)) } else { None };
     parser.end()?;
-    Ok(Origin { block, after, gauge: Gauge::of_row(&after, both, steady, at), held })
+    Ok(Origin { block, after, gauge: Gauge::of_row(&after, both, locked, kept), held })
 }
 
 /// The inverse of [`encode_image`]. `timestamp` is of the block that the image is of: what was kept without a gauge is taken to have
@@ -317,7 +344,8 @@ pub fn decode_image(bytes: &[u8], timestamp: u64) -> Result<PoolImage, CodecErro
         _ => return Err(TAG),
     };
     let state = decode_state(&mut parser)?;
-    let fees = if version >= IMAGE_VERSIONS[2] { fees::read(&mut parser)?.map(Arc::new) } else { None };
+    let fees =
+        if version >= IMAGE_VERSIONS[2] { fees::read(&mut parser, version >= IMAGE_VERSIONS[4])?.map(Arc::new) } else { None };
     let shares = if version >= IMAGE_VERSIONS[3] { read_shares(&mut parser)? } else { None };
     parser.end()?;
     let (gauge, held) = match kept {
@@ -339,7 +367,7 @@ fn read_held(parser: &mut Parser<'_>) -> Result<Held, CodecError> {
 fn decode_state(parser: &mut Parser<'_>) -> Result<PoolState, CodecError> {
     Ok(match parser.byte()? {
         2 => PoolState::V2(V2State { reserve0: parser.field()?, reserve1: parser.field()? }),
-        3 => {
+        tag @ (3 | 4) => {
             let mut state = V3State {
                 sqrt_price_x96: parser.field()?,
                 tick: parser.field()?,
@@ -351,7 +379,7 @@ fn decode_state(parser: &mut Parser<'_>) -> Result<PoolState, CodecError> {
             let ticks = (0..parser.varint()?)
                 .map(|_| Ok((parser.field()?, Tick { liquidity_gross: parser.field()?, liquidity_net: parser.field()? })));
             state.ticks = Arc::new(ticks.collect::<Result<_, CodecError>>()?);
-            PoolState::V3(state)
+            if tag == 3 { PoolState::V3(state) } else { PoolState::V4(state) }
         }
         _ => return Err(TAG),
     })

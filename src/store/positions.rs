@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-use alloy::primitives::{Address, U256};
+use alloy::primitives::{Address, B256, U256};
 use dashmap::{DashMap, DashSet};
 
 use super::{pin::Pin, view::PoolView};
@@ -43,7 +43,10 @@ impl fmt::Display for PositionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Token(token_id) => write!(f, "{token_id}"),
-            Self::Own(PositionKey { owner, tick_lower, tick_upper }) => write!(f, "{owner:#x}:{tick_lower}:{tick_upper}"),
+            Self::Own(PositionKey { owner, tick_lower, tick_upper, salt }) => {
+                write!(f, "{owner:#x}:{tick_lower}:{tick_upper}")?;
+                if salt.is_zero() { Ok(()) } else { write!(f, ":{salt:#x}") }
+            }
         }
     }
 }
@@ -58,10 +61,11 @@ impl FromStr for PositionId {
             [token_id] if token_id.starts_with(|first: char| first.is_ascii_digit()) => {
                 token_id.parse().map(Self::Token).map_err(|_| ())
             }
-            [owner, lower, upper] => Ok(Self::Own(PositionKey {
+            [owner, lower, upper, rest @ ..] if rest.len() < 2 => Ok(Self::Own(PositionKey {
                 owner: owner.parse().map_err(|_| ())?,
                 tick_lower: lower.parse().map_err(|_| ())?,
                 tick_upper: upper.parse().map_err(|_| ())?,
+                salt: rest.first().map_or(Ok(B256::ZERO), |salt| salt.parse()).map_err(|_| ())?,
             })),
             _ => Err(()),
         }
@@ -126,12 +130,16 @@ impl Index {
     /// What a row may have given to somebody.
     pub(super) fn take(&self, row: &EventRow) {
         match row.event.body {
-            EventBody::V3TransferPosition { to, token_id, .. } => {
+            EventBody::V3TransferPosition { to, token_id, .. } | EventBody::V4TransferPosition { to, token_id, .. } => {
                 self.managers.insert(row.event.raw.address);
                 self.add(to, (row.event.pool, PositionId::Token(token_id)));
             }
             EventBody::V3Mint { owner, tick_lower, tick_upper, .. } if !self.managers.contains(&owner) => {
-                self.add(owner, (row.event.pool, PositionId::Own(PositionKey { owner, tick_lower, tick_upper })));
+                self.add(owner, (row.event.pool, PositionId::Own(PositionKey::new(owner, tick_lower, tick_upper))));
+            }
+            EventBody::V4ModifyLiquidity { sender, tick_lower, tick_upper, salt, .. } if !self.managers.contains(&sender) => {
+                let key = PositionKey { owner: sender, tick_lower, tick_upper, salt };
+                self.add(sender, (row.event.pool, PositionId::Own(key)));
             }
             _ => {}
         }
@@ -289,8 +297,9 @@ mod tests {
 
     #[test]
     fn an_id_comes_back_from_its_text() {
-        let own = PositionId::Own(PositionKey { owner: Address::repeat_byte(0xab), tick_lower: -60, tick_upper: 887_220 });
-        for id in [PositionId::Token(U256::ZERO), PositionId::Token(U256::MAX), own] {
+        let key = PositionKey::new(Address::repeat_byte(0xab), -60, 887_220);
+        let salted = PositionId::Own(PositionKey { salt: B256::repeat_byte(7), ..key });
+        for id in [PositionId::Token(U256::ZERO), PositionId::Token(U256::MAX), PositionId::Own(key), salted] {
             assert_eq!(id.to_string().parse(), Ok(id), "{id}");
         }
         for bad in ["", "x", "0xab:1:2", "1:2", "0x0000000000000000000000000000000000000000:1:2:3"] {

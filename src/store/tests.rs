@@ -42,6 +42,7 @@ fn view(index: u8, number: u64) -> Arc<PoolView> {
         fee_pips: 0,
         tick_spacing: None,
         created,
+        hooks: None,
         origin: None,
     };
     let updated = block(number);

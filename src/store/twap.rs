@@ -37,7 +37,8 @@ impl Reader {
         let newest = EventQuery { time_from: None, time_to: Some(start.saturating_add(1)), newest_first: true, limit: 1, ..base };
         let mut source = DataSource::Memory;
         let mut before: Option<EventAt> = None;
-        for kind in [EventKind::Initialize, EventKind::Swap] {
+        // A V4 pool has its first price from the log that creates it.
+        for kind in [EventKind::PoolCreated, EventKind::Initialize, EventKind::Swap] {
             let found = self.events(pin, EventQuery { kind, ..newest }).await?;
             source = if found.source == DataSource::Memory { source } else { found.source };
             before = found.events.into_iter().next().or(before);
@@ -73,7 +74,10 @@ impl Reader {
 
 fn tick_of(event: &EventAt) -> Option<i32> {
     match event.row.event.body {
-        EventBody::V3Swap { tick, .. } | EventBody::V3Initialize { tick, .. } => Some(tick),
+        EventBody::V3Swap { tick, .. }
+        | EventBody::V3Initialize { tick, .. }
+        | EventBody::V4Swap { tick, .. }
+        | EventBody::V4Initialize { tick, .. } => Some(tick),
         _ => None,
     }
 }

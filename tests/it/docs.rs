@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use swaptide::telemetry::Metrics;
+use swaptide::{config::ListedPool, telemetry::Metrics};
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -77,7 +77,8 @@ fn the_configuration_for_mainnet_in_the_readme_is_one() {
     let config = swaptide::config::parse(toml, "README.md", &env, &[]).unwrap();
     let [chain] = config.chain.as_slice() else { panic!("one chain: {config:?}") };
     let template = swaptide::init::template("ethereum").unwrap();
-    for address in [chain.dex[0].factory, chain.dex[0].pools[0]] {
+    let ListedPool::Address(pool) = chain.dex[0].pools[0] else { panic!("a pool of V4") };
+    for address in [chain.dex[0].factory, pool] {
         assert!(template.toml.contains(&address.to_string()), "{address} is in the template, too");
     }
 }

@@ -222,7 +222,7 @@ async fn mongodb_is_looked_at_and_not_touched() {
     engine.at_head(&devnet).await;
     let (code, table, rows) = doctor(&setup, folder.path()).await;
     assert_eq!(code, 0, "{table}");
-    assert!(detail(&rows, "store MongoDB", "database", "ok").contains("is ours, schema 5"));
+    assert!(detail(&rows, "store MongoDB", "database", "ok").contains("is ours, schema 6"));
     assert!(detail(&rows, "store MongoDB", "chain 31337", "ok").contains("goes on where it stopped"));
     assert!(engine.terminate().await.success());
 

@@ -182,6 +182,7 @@ pub(super) fn meta(devnet: &Devnet, pool: &DevPool) -> Arc<PoolMeta> {
         fee_pips: pool.fee_pips,
         tick_spacing: (pool.tick_spacing > 0).then_some(pool.tick_spacing),
         created: CreatedAt { block, tx_hash: None, log_index: 0 },
+        hooks: None,
         origin: None,
     })
 }

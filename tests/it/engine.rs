@@ -27,6 +27,7 @@ pub struct Setup {
     /// Of every dex of V3.
     pub position_manager: Option<String>,
     /// Of every dex of V2.
+    pub v4_position_manager: Option<String>,
     pub lp_tokens: bool,
     pub extra_chain: String,
     /// Further lines of every dex.
@@ -42,16 +43,20 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Both factories of the devnet, WebSocket first.
+    /// All factories of the devnet, WebSocket first.
     pub fn of(devnet: &Devnet, folder: &Path) -> Self {
         let d = &devnet.deployment;
+        let mut dexes =
+            vec![("uniswap_v2".to_owned(), d.v2_factory.to_string()), ("uniswap_v3".to_owned(), d.v3_factory.to_string())];
+        dexes.extend(d.v4.iter().map(|v4| ("uniswap_v4".to_owned(), v4.manager.to_string())));
         Self {
             database: folder.join("swaptide.db"),
             store_url: None,
             rpc: vec![devnet.ws_url.clone(), devnet.http_url.clone()],
             chain_id: devnet.chain_id,
-            dexes: vec![("uniswap_v2".to_owned(), d.v2_factory.to_string()), ("uniswap_v3".to_owned(), d.v3_factory.to_string())],
+            dexes,
             position_manager: Some(d.nfpm.to_string()),
+            v4_position_manager: d.v4.as_ref().map(|v4| v4.positions.to_string()),
             lp_tokens: false,
             extra_chain: String::new(),
             extra_dex: String::new(),
@@ -76,7 +81,11 @@ impl Setup {
         let (id, rpc, extra) = (self.chain_id, rpc.join(", "), &self.extra_chain);
         let mut text = format!("[[chain]]\nid = {id}\nname = \"test\"\nrpc = [{rpc}]\n{extra}\n");
         for (i, (protocol, factory)) in self.dexes.iter().enumerate() {
-            let manager = self.position_manager.as_ref().filter(|_| protocol == "uniswap_v3");
+            let manager = match protocol.as_str() {
+                "uniswap_v3" => self.position_manager.as_ref(),
+                "uniswap_v4" => self.v4_position_manager.as_ref(),
+                _ => None,
+            };
             let manager = manager.map(|manager| format!("position_manager = {manager:?}\n")).unwrap_or_default();
             let shares = if self.lp_tokens && protocol == "uniswap_v2" { "lp_tokens = true\n" } else { "" };
             let extra = &self.extra_dex;

@@ -42,3 +42,4 @@ mod sources;
 mod state;
 mod stream;
 mod tradingview;
+mod v4;

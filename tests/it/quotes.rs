@@ -223,6 +223,7 @@ async fn odd_pool(devnet: &mut Devnet, rng: &mut Rng, tokens: [Address; 2], fee:
         fee_pips: fee,
         tick_spacing: Some(spacing),
         created: CreatedAt { block, tx_hash: None, log_index: 0 },
+        hooks: None,
         origin: None,
     })
 }

@@ -53,7 +53,7 @@ async fn the_comparison_sees_a_single_wei() {
     for pool in &mut state.pools {
         match &mut pool.state {
             swaptide::domain::pool::PoolState::V2(v2) => v2.reserve0 += 1,
-            swaptide::domain::pool::PoolState::V3(v3) => {
+            swaptide::domain::pool::PoolState::V3(v3) | swaptide::domain::pool::PoolState::V4(v3) => {
                 let ticks = std::sync::Arc::make_mut(&mut v3.ticks);
                 let (&first, _) = ticks.iter().next().unwrap();
                 ticks.remove(&first);

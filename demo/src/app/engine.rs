@@ -186,5 +186,11 @@ position_manager = "{}"
         d.v3_factory,
         d.nfpm,
     );
+    if let Some(v4) = &d.v4 {
+        text += &format!(
+            "\n[[chain.dex]]\nname = \"uniswap-v4\"\nprotocol = \"uniswap_v4\"\nfactory = \"{}\"\nposition_manager = \"{}\"\n",
+            v4.manager, v4.positions
+        );
+    }
     text
 }

@@ -59,7 +59,7 @@ async fn whole(args: &Args, workdir: &Workdir, screen: &mut Screen, mut stop: St
     if !engine_binary.is_file() {
         return Err(format!("{} does not exist: `cargo xtask demo` builds it", engine_binary.display()));
     }
-    screen.say("starting a chain (anvil) and deploying Uniswap V2 and V3 …");
+    screen.say("starting a chain (anvil) and deploying Uniswap V2, V3 and V4 …");
     let started = tokio::select! {
         started = start(args, workdir, screen, engine_binary) => started?,
         _ = stop.wait_for(|stop| *stop) => return Err("stopped before it had started".to_owned()),
@@ -83,13 +83,15 @@ async fn start(
     screen: &mut Screen,
     binary: PathBuf,
 ) -> Outcome<(Devnet, Option<Mongod>, Engine)> {
-    let v2_pools = args.pools / 2;
+    let v4_pools = (args.pools / 3).min(4);
+    let v2_pools = (args.pools - v4_pools) / 2;
     let devnet = Devnet::start(DevnetConfig {
         seed: args.seed,
         tokens: tokens_for(v2_pools),
         v2_pools,
-        v3_pools: args.pools - v2_pools,
+        v3_pools: args.pools - v4_pools - v2_pools,
         clock: Clock::Real,
+        v4_pools,
         ..DevnetConfig::default()
     })
     .await

@@ -56,6 +56,9 @@ impl Screen {
         // What another engine on the same chain needs.
         println!("  node       {}", devnet.ws_url);
         println!("  factories  V2 {}, V3 {}", devnet.deployment.v2_factory, devnet.deployment.v3_factory);
+        if let Some(v4) = &devnet.deployment.v4 {
+            println!("  V4         PoolManager {}, Universal Router {}", v4.manager, v4.router);
+        }
         println!("  config     {}", engine.config.display());
         println!("\nCtrl-C ends it.\n");
     }

@@ -25,7 +25,7 @@ pub(crate) async fn verdict(devnet: &Devnet, engine: &mut Engine, screen: &mut S
     // The audit must be of the engine that is still there, and of no other block.
     engine.check_alive()?;
     let view = View::read(engine).await?;
-    let outcome = judge(&audit, head.number, &hash, devnet.trader.pools().len());
+    let outcome = judge(&audit, head.number, &hash, devnet.trader.pool_count());
     screen.summary(played, &view, &outcome);
     outcome.map(|_| ())
 }

@@ -243,7 +243,7 @@ impl<'a> Teller<'a> {
         // What a pool held that is older than what is read is not among the rows.
         let held = if meta.creation().is_some() { Held::Nothing } else { Held::Unknown };
         let (gauge, held, after) = self.marks.entry(row.event.pool).or_insert((Gauge::default(), held, None));
-        held.follow(after.is_some(), &row.event.body);
+        held.follow(after.is_some(), row);
         *gauge = row.gauge.as_deref().copied().unwrap_or(*gauge);
         *after = row.after.or(*after);
     }

@@ -94,6 +94,9 @@ pub(crate) enum Protocol {
     /// Concentrated liquidity, a contract per pool.
     #[graphql(name = "UNISWAP_V3")]
     UniswapV3,
+    /// Concentrated liquidity, all pools in one contract, with hooks.
+    #[graphql(name = "UNISWAP_V4")]
+    UniswapV4,
 }
 
 impl From<pool::Protocol> for Protocol {
@@ -101,6 +104,7 @@ impl From<pool::Protocol> for Protocol {
         match protocol {
             pool::Protocol::UniswapV2 => Self::UniswapV2,
             pool::Protocol::UniswapV3 => Self::UniswapV3,
+            pool::Protocol::UniswapV4 => Self::UniswapV4,
         }
     }
 }
@@ -110,6 +114,7 @@ impl From<Protocol> for pool::Protocol {
         match protocol {
             Protocol::UniswapV2 => Self::UniswapV2,
             Protocol::UniswapV3 => Self::UniswapV3,
+            Protocol::UniswapV4 => Self::UniswapV4,
         }
     }
 }

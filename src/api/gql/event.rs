@@ -63,7 +63,7 @@ impl At {
 
     /// `(amount0, amount1)` as they are shown: signed for a swap, sizes for all others.
     pub(in crate::api) fn amounts(&self) -> Option<(I256, I256)> {
-        let (amount0, amount1) = self.body().amounts()?;
+        let (amount0, amount1) = self.event.row.amounts()?;
         if self.event.row.kind() == EventKind::Swap { Some((amount0, amount1)) } else { Some((size(amount0), size(amount1))) }
     }
 
@@ -99,6 +99,8 @@ impl At {
             | EventBody::V3Swap { sender, .. }
             | EventBody::V2Mint { sender, .. }
             | EventBody::V3Mint { sender, .. }
+            | EventBody::V4Swap { sender, .. }
+            | EventBody::V4ModifyLiquidity { sender, .. }
             | EventBody::V2Burn { sender, .. } => Some(*sender),
             _ => None,
         }
@@ -119,8 +121,17 @@ impl At {
             | EventBody::V3Burn { owner, tick_lower, tick_upper, amount, .. } => {
                 Some((*owner, *tick_lower, *tick_upper, *amount))
             }
+            EventBody::V4ModifyLiquidity { sender, tick_lower, tick_upper, liquidity_delta, .. } => {
+                Some((*sender, *tick_lower, *tick_upper, liquidity_delta.unsigned_abs()))
+            }
             _ => None,
         }
+    }
+
+    /// What a swap paid, hundredths of a basis point.
+    pub(in crate::api) fn fee_pips(&self) -> Option<u32> {
+        let is_swap = self.event.row.kind() == EventKind::Swap;
+        self.meta.as_ref().filter(|_| is_swap).map(|meta| self.event.row.fee_pips(meta.fee_pips))
     }
 
     fn after_v2(&self) -> Option<(u128, u128)> {
@@ -266,7 +277,7 @@ impl EventFields {
         self.0.after_v2().map(|(_, reserve)| reserve.into())
     }
 
-    /// V3: in-range liquidity after the event. Null for V2, and where no state follows.
+    /// V3, V4: in-range liquidity after the event. Null for V2, and where no state follows.
     async fn liquidity_after(&self) -> Option<BigInt> {
         self.0.after_v3().map(|(_, _, liquidity)| liquidity.into())
     }
@@ -283,21 +294,27 @@ impl SwapFields {
         self.0.recipient().map(AddressScalar)
     }
 
-    /// V3: sqrt(token1 per token0) in raw units as a Q64.96 integer, after the swap. Null for V2.
+    /// V3, V4: sqrt(token1 per token0) in raw units as a Q64.96 integer, after the swap. Null for V2.
     #[graphql(name = "sqrtPriceX96")]
     async fn sqrt_price_x96(&self) -> Option<BigInt> {
         match self.0.body() {
-            EventBody::V3Swap { sqrt_price_x96, .. } => Some((*sqrt_price_x96).into()),
+            EventBody::V3Swap { sqrt_price_x96, .. } | EventBody::V4Swap { sqrt_price_x96, .. } => Some((*sqrt_price_x96).into()),
             _ => None,
         }
     }
 
-    /// V3: the tick after the swap. Null for V2.
+    /// V3, V4: the tick after the swap. Null for V2.
     async fn tick(&self) -> Option<i32> {
         match self.0.body() {
-            EventBody::V3Swap { tick, .. } => Some(*tick),
+            EventBody::V3Swap { tick, .. } | EventBody::V4Swap { tick, .. } => Some(*tick),
             _ => None,
         }
+    }
+
+    /// What it paid, in hundredths of a basis point: of V4 its own fee, the protocol's part included, else the pool's. Null where the pool is not
+    /// known any more.
+    async fn fee_pips(&self) -> Option<u32> {
+        self.0.fee_pips()
     }
 
     /// V2: token0 that went in, in its own unit. Null for V3.
@@ -331,22 +348,22 @@ pub(crate) struct PositionFields(At);
 /// What a mint and a burn have.
 #[Object]
 impl PositionFields {
-    /// V3: who owns the position. Null for V2, whose shares are a token.
+    /// V3, V4: who owns the position; of V4 the contract that acts for its owner, mostly a position manager. Null for V2, whose shares are a token.
     async fn owner(&self) -> Option<AddressScalar> {
         self.0.position().map(|(owner, ..)| AddressScalar(owner))
     }
 
-    /// V3: liquidity added or removed, positive. Null for V2.
+    /// V3, V4: liquidity added or removed, positive. Null for V2.
     async fn amount(&self) -> Option<BigInt> {
         self.0.position().map(|(.., amount)| amount.into())
     }
 
-    /// V3: lower end of the position, a tick index, inclusive. Null for V2.
+    /// V3, V4: lower end of the position, a tick index, inclusive. Null for V2.
     async fn tick_lower(&self) -> Option<i32> {
         self.0.position().map(|(_, lower, ..)| lower)
     }
 
-    /// V3: upper end of the position, a tick index, exclusive. Null for V2.
+    /// V3, V4: upper end of the position, a tick index, exclusive. Null for V2.
     async fn tick_upper(&self) -> Option<i32> {
         self.0.position().map(|(_, _, upper, _)| upper)
     }

@@ -77,7 +77,7 @@ pub(in crate::api) fn ranges(
         return Err(format!("`{}` must be below `{}`", names.0, names.1));
     }
     let (from, to) = (from.unwrap_or(i32::MIN), to.unwrap_or(i32::MAX));
-    let PoolState::V3(pool) = pool else { return Ok(Vec::new()) };
+    let Some(pool) = pool.v3() else { return Ok(Vec::new()) };
     let within = pool.ranges().filter(|range| range.upper > from && range.lower < to);
     let cut = |range: pool::TickRange| pool::TickRange { lower: range.lower.max(from), upper: range.upper.min(to), ..range };
     let found: Vec<_> = within.map(cut).take(RANGES_MAX.saturating_add(1)).collect();

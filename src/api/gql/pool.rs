@@ -26,7 +26,7 @@ use crate::{
         block,
         event::EventKind,
         market::Subject,
-        pool::{PoolId, PoolState, V2State, V3State},
+        pool::{PoolId, PoolState, V2State, V3State, hooks::permissions},
         price::{Ratio, tick_ratio, token1_per_token0},
     },
     store::{Pin, PoolView, candles::CandleQuery, query::Narrow},
@@ -68,15 +68,12 @@ impl Pool {
     fn v2(&self) -> Option<&V2State> {
         match &self.view.image.state {
             PoolState::V2(state) => Some(state),
-            PoolState::V3(_) => None,
+            PoolState::V3(_) | PoolState::V4(_) => None,
         }
     }
 
     fn v3(&self) -> Option<&V3State> {
-        match &self.view.image.state {
-            PoolState::V3(state) => Some(state),
-            PoolState::V2(_) => None,
-        }
+        self.view.image.state.v3()
     }
 
     fn token1_per_token0(&self) -> Option<Ratio> {
@@ -125,7 +122,7 @@ impl Pool {
         &self.view.meta.dex
     }
 
-    /// The contract that created it.
+    /// The contract that created it; of V4 the PoolManager that it is in.
     async fn factory(&self) -> AddressScalar {
         AddressScalar(self.view.meta.factory)
     }
@@ -140,7 +137,22 @@ impl Pool {
         Token::of(&self.pin, self.view.meta.token1)
     }
 
-    /// Swap fee in hundredths of a basis point: 3000 is 0.30 %.
+    /// V4: whom the PoolManager calls when it acts on the pool. Null: nobody, and of all other protocols.
+    async fn hooks(&self) -> Option<AddressScalar> {
+        self.view.meta.hooks.map(AddressScalar)
+    }
+
+    /// V4: what its hook is called for, as its address says: `beforeSwap`, `afterSwapReturnDelta` and the like.
+    async fn hook_permissions(&self) -> Vec<&'static str> {
+        self.view.meta.hooks.iter().flat_map(permissions).collect()
+    }
+
+    /// V4: its hook has a say in what a swap comes to, so that only the contracts can quote it.
+    async fn is_hooked(&self) -> bool {
+        self.view.meta.is_hooked()
+    }
+
+    /// Swap fee in hundredths of a basis point: 3000 is 0.30 %. 8388608 (0x800000): the pool's hook says it with each swap.
     async fn fee_tier(&self) -> u32 {
         self.view.meta.fee_pips
     }

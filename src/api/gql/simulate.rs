@@ -44,7 +44,7 @@ pub(crate) struct SwapStep {
     /// Which amount that is.
     #[graphql(name = "type")]
     pub(in crate::api) trade_type: TradeType,
-    /// V3: no further than this root of a price, Q64.96.
+    /// V3, V4: no further than this root of a price, Q64.96.
     #[graphql(name = "sqrtPriceLimitX96")]
     pub(in crate::api) sqrt_price_limit: Option<BigInt>,
 }
@@ -144,7 +144,7 @@ impl SimulatedSwap {
     pub(in crate::api) fn reserves(&self) -> Option<[U256; 2]> {
         match &self.done.traded.after {
             PoolState::V2(pair) => Some([pair.reserve0, pair.reserve1].map(U256::from)),
-            PoolState::V3(_) => None,
+            PoolState::V3(_) | PoolState::V4(_) => None,
         }
     }
 }
@@ -217,7 +217,7 @@ fn refused(reason: NoStep) -> ApiError {
         NoStep::Behind => Code::StateStale,
         NoStep::OtherToken => Code::BadUserInput,
         NoStep::NoSwap(NoSwap::Empty | NoSwap::TooMuch { .. }) => Code::InsufficientLiquidity,
-        NoStep::NoSwap(NoSwap::Nothing | NoSwap::Limit | NoSwap::Overflow) => Code::BadUserInput,
+        NoStep::NoSwap(NoSwap::Nothing | NoSwap::Limit | NoSwap::Overflow | NoSwap::Hooked) => Code::BadUserInput,
     };
     let text = match reason {
         NoStep::NoSwap(NoSwap::Nothing) => "for so little nothing comes out".to_owned(),

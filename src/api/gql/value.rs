@@ -4,11 +4,7 @@ use alloy::primitives::U256;
 
 use super::token::decimals;
 use crate::{
-    domain::{
-        dollars::usd_text,
-        pool::{PoolState, fees::Both},
-        price,
-    },
+    domain::{dollars::usd_text, pool::fees::Both, price},
     store::{Pin, PoolView},
 };
 
@@ -70,7 +66,7 @@ impl PoolValue {
 
 /// What traders paid in token0 and token1, raw units. A pair takes its part of all that comes in; a buy pays token1.
 fn paid(view: &PoolView) -> Option<Both<U256>> {
-    if let PoolState::V3(_) = view.image.state {
+    if view.image.state.v3().is_some() {
         return Some(view.image.fees.as_ref()?.paid);
     }
     let (buys, sells) = view.market.totals();

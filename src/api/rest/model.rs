@@ -118,17 +118,21 @@ pub(super) struct Pool {
     factory: Address,
     token0: Token,
     token1: Token,
-    /// Swap fee in hundredths of a basis point: 3000 is 0.30 %.
-    #[schema(maximum = 1_000_000, example = 3000)]
+    /// Swap fee in hundredths of a basis point: 3000 is 0.30 %. 8388608 (0x800000): the pool's hook says it with each swap.
+    #[schema(maximum = 8_388_608, example = 3000)]
     fee_tier: u32,
-    /// V3: every tick that can be initialised is a multiple of it.
+    /// V4: whom the PoolManager calls when it acts on the pool; null: nobody, and of all other protocols.
+    hooks: Option<Address>,
+    /// V4: its hook has a say in what a swap comes to, so that only the contracts can quote it.
+    is_hooked: bool,
+    /// V3, V4: every tick that can be initialised is a multiple of it.
     #[schema(minimum = 1, maximum = 16_383, example = 60)]
     tick_spacing: Option<i32>,
-    /// V3: in-range liquidity.
+    /// V3, V4: in-range liquidity.
     liquidity: Option<Unsigned>,
-    /// V3: sqrt(token1 per token0) in raw units, Q64.96; 0 until initialised.
+    /// V3, V4: sqrt(token1 per token0) in raw units, Q64.96; 0 until initialised.
     sqrt_price: Option<Unsigned>,
-    /// V3: null until initialised.
+    /// V3, V4: null until initialised.
     #[schema(minimum = -887_272, maximum = 887_272, example = 194_280)]
     tick: Option<i32>,
     /// V2, raw units.
@@ -157,11 +161,12 @@ pub(super) struct Pool {
     fees_token0: Option<Decimal>,
     /// The same in token1.
     fees_token1: Option<Decimal>,
-    /// V3: fees in token0 that owners of positions took out, without what they had put in. Null where the pool is older than what this server has read.
+    /// V3, V4: fees in token0 that owners of positions took out, without what they had put in. Null where the pool is older than what this server has read.
     collected_fees_token0: Option<Decimal>,
     /// The same in token1.
     collected_fees_token1: Option<Decimal>,
-    /// V3: token0 that the protocol took and has not collected yet, as `protocolFees()` answers.
+    /// V3: token0 that the protocol took and has not collected yet, as `protocolFees()` answers. V4: all that it took of this pool's swaps; the
+    /// PoolManager keeps what is not collected by token.
     protocol_fees_token0: Option<Decimal>,
     /// The same of token1.
     protocol_fees_token1: Option<Decimal>,
@@ -183,7 +188,7 @@ impl Pool {
         let ratio = ratio.and_then(|(decimals0, decimals1)| token1_per_token0(&view.image.state, decimals0, decimals1));
         let (v2, v3) = match &view.image.state {
             PoolState::V2(state) => (Some(state), None),
-            PoolState::V3(state) => (None, Some(state)),
+            PoolState::V3(state) | PoolState::V4(state) => (None, Some(state)),
         };
         let value = PoolValue::new(pin, view);
         Self {
@@ -195,6 +200,8 @@ impl Pool {
             token0: Token::of(pin, meta.token0),
             token1: Token::of(pin, meta.token1),
             fee_tier: meta.fee_pips,
+            hooks: meta.hooks.map(Into::into),
+            is_hooked: meta.is_hooked(),
             tick_spacing: meta.tick_spacing,
             liquidity: v3.map(|s| s.liquidity.into()),
             sqrt_price: v3.map(|s| s.sqrt_price_x96.into()),
@@ -275,20 +282,22 @@ pub(super) struct Event {
     /// What it moved in dollars, at the prices of the end of its block. Null where nothing says what its tokens cost.
     #[serde(rename = "amountUSD")]
     amount_usd: Option<Decimal>,
-    /// V3 swap: after it.
+    /// V3, V4 swap: after it.
     sqrt_price_x96: Option<Unsigned>,
-    /// V3 swap: after it.
+    /// V3, V4 swap: after it.
     #[schema(minimum = -887_272, maximum = 887_272, example = 194_280)]
     tick: Option<i32>,
-    /// V3 mint and burn: whose position.
+    /// Swap: what it paid, in hundredths of a basis point; of V4 its own fee, the protocol's part included, else the pool's.
+    fee_pips: Option<u32>,
+    /// V3, V4 mint and burn: whose position; of V4 the contract that acts for its owner, mostly a position manager.
     owner: Option<Address>,
-    /// V3 mint and burn: where the position begins.
+    /// V3, V4 mint and burn: where the position begins.
     #[schema(minimum = -887_272, maximum = 887_272, example = 193_200)]
     tick_lower: Option<i32>,
-    /// V3 mint and burn: where the position ends.
+    /// V3, V4 mint and burn: where the position ends.
     #[schema(minimum = -887_272, maximum = 887_272, example = 195_600)]
     tick_upper: Option<i32>,
-    /// V3 mint and burn: how much liquidity.
+    /// V3, V4 mint and burn: how much liquidity.
     liquidity: Option<Unsigned>,
     commitment: Commitment,
 }
@@ -300,7 +309,9 @@ impl Event {
         let raw = &event.row.event.raw;
         let amounts = at.amounts();
         let (sqrt_price_x96, tick) = match &event.row.event.body {
-            EventBody::V3Swap { sqrt_price_x96, tick, .. } => (Some((*sqrt_price_x96).into()), Some(*tick)),
+            EventBody::V3Swap { sqrt_price_x96, tick, .. } | EventBody::V4Swap { sqrt_price_x96, tick, .. } => {
+                (Some((*sqrt_price_x96).into()), Some(*tick))
+            }
             _ => (None, None),
         };
         let position = at.position();
@@ -327,6 +338,7 @@ impl Event {
             amount_usd: event.row.usd.map(|usd| Decimal(usd.to_string())),
             sqrt_price_x96,
             tick,
+            fee_pips: at.fee_pips(),
             owner: position.map(|(owner, ..)| owner.into()),
             tick_lower: position.map(|(_, lower, ..)| lower),
             tick_upper: position.map(|(_, _, upper, _)| upper),

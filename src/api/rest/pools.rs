@@ -158,7 +158,7 @@ pub(super) async fn ticks(
     let from = after.map_or(i32::MIN, |tick| tick.saturating_add(1));
     let mut data: Vec<Tick> = match &view.image.state {
         PoolState::V2(_) => Vec::new(),
-        PoolState::V3(state) => state
+        PoolState::V3(state) | PoolState::V4(state) => state
             .ticks
             .range(from..)
             .take(limit.saturating_add(1))

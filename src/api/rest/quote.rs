@@ -89,10 +89,11 @@ impl Swap {
         if !is_whole || !(1..=DIGITS_MAX).contains(&self.amount.len()) {
             return Err(Problem::bad(format!("`amount` is a whole number of raw units above 0, of at most {DIGITS_MAX} digits")));
         }
-        let protocol = |word: &str| [Protocol::UniswapV2, Protocol::UniswapV3].into_iter().find(|known| known.word() == word);
+        let protocol = |word: &str| pool::Protocol::ALL.map(Protocol::from).into_iter().find(|known| known.word() == word);
         let protocols = self.protocols.as_ref().map(|words| {
             let known = |word| {
-                protocol(word).ok_or_else(|| Problem::bad("`protocols` are UNISWAP_V2 and UNISWAP_V3, separated by commas"))
+                protocol(word)
+                    .ok_or_else(|| Problem::bad("`protocols` are UNISWAP_V2, UNISWAP_V3 and UNISWAP_V4, separated by commas"))
             };
             words.split(',').map(|word| known(word).map(|known| pool::Protocol::from(known).into())).collect()
         });

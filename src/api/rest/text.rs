@@ -45,10 +45,10 @@ impl From<PoolId> for PoolKey {
     }
 }
 
-/// `manager#tokenId`; of one without a manager `pool#owner:tickLower:tickUpper`.
+/// `manager#tokenId`; of one without a manager `pool#owner:tickLower:tickUpper`, of V4 with `:salt` if it has one.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(
-    pattern = "^0x[0-9a-f]{40,64}#([0-9]+|0x[0-9a-f]{40}:-?[0-9]+:-?[0-9]+)$",
+    pattern = "^0x[0-9a-f]{40,64}#([0-9]+|0x[0-9a-f]{40}:-?[0-9]+:-?[0-9]+(:0x[0-9a-f]{64})?)$",
     example = "0xc36442b4a4522e871399cd717abdd847ab11fe88#1"
 )]
 pub(super) struct PositionKey(String);

@@ -69,7 +69,7 @@ words! {
 
 words! {
     /// The events and the arithmetic that a pool follows.
-    Protocol of pool::Protocol { UniswapV2, UniswapV3 }
+    Protocol of pool::Protocol { UniswapV2, UniswapV3, UniswapV4 }
 }
 
 words! {
@@ -99,6 +99,7 @@ impl Protocol {
         match self {
             Self::UniswapV2 => "UNISWAP_V2",
             Self::UniswapV3 => "UNISWAP_V3",
+            Self::UniswapV4 => "UNISWAP_V4",
         }
     }
 }

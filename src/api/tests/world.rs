@@ -133,6 +133,7 @@ pub(super) fn pool_meta(address: Address, protocol: Protocol, token0: Address, t
         fee_pips: if v3 { 500 } else { 3000 },
         tick_spacing: v3.then_some(10),
         created: CreatedAt { block: block_ref(1, 0, 0), tx_hash: Some(B256::ZERO), log_index: u64::from(address.0[19]) },
+        hooks: None,
         origin: None,
     }
 }

@@ -114,6 +114,7 @@ fn meta(address: u8, protocol: Protocol, tick_spacing: Option<i32>) -> Arc<PoolM
         fee_pips: 3_000,
         tick_spacing,
         created: CreatedAt { block, tx_hash: Some(B256::ZERO), log_index: 0 },
+        hooks: None,
         origin: None,
     })
 }

@@ -24,6 +24,15 @@ pub(in crate::chain) mod v3 {
         event IncreaseObservationCardinalityNext(uint16 observationCardinalityNextOld, uint16 observationCardinalityNextNew);
     }
 }
+pub(in crate::chain) mod v4 {
+    alloy::sol! {
+        event Initialize(bytes32 indexed id, address indexed currency0, address indexed currency1, uint24 fee, int24 tickSpacing, address hooks, uint160 sqrtPriceX96, int24 tick);
+        event ModifyLiquidity(bytes32 indexed id, address indexed sender, int24 tickLower, int24 tickUpper, int256 liquidityDelta, bytes32 salt);
+        event Swap(bytes32 indexed id, address indexed sender, int128 amount0, int128 amount1, uint160 sqrtPriceX96, uint128 liquidity, int24 tick, uint24 fee);
+        event Donate(bytes32 indexed id, address indexed sender, uint256 amount0, uint256 amount1);
+        event ProtocolFeeUpdated(bytes32 indexed id, uint24 protocolFee);
+    }
+}
 pub(in crate::chain) mod manager {
     alloy::sol! {
         event IncreaseLiquidity(uint256 indexed tokenId, uint128 liquidity, uint256 amount0, uint256 amount1);

@@ -13,7 +13,7 @@ fn spec(name: &str, protocol: Protocol, factory: Address, pools: Vec<Address>) -
         protocol,
         factory,
         fee_pips: 2_500,
-        pools,
+        pools: pools.into_iter().map(PoolId::Address).collect(),
         older_pools: false,
         position_manager: None,
         lp_tokens: false,
@@ -118,12 +118,12 @@ fn a_revert_forgets_the_pools_of_that_block_only_and_they_may_come_again_elsewhe
     select(&mut registry, 1, vec![pair_created(V2, PAIR)]);
     select(&mut registry, 2, vec![pool_created(V3, POOL)]);
     registry.revert(at(2).hash);
-    assert_eq!((registry.len(), registry.get(&POOL)), (1, None));
+    assert_eq!((registry.len(), registry.get(&POOL.into())), (1, None));
     assert_eq!(select(&mut registry, 3, vec![initialize(POOL)]), Selected::default());
     let again = select(&mut registry, 4, vec![pool_created(V3, POOL), initialize(POOL)]);
     assert_eq!(again.created[0].created.block, at(4));
     registry.revert(at(2).hash);
-    assert!(registry.get(&POOL).is_some());
+    assert!(registry.get(&POOL.into()).is_some());
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn a_block_that_is_read_again_gives_the_same_and_a_second_creation_changes_nothi
     let second = select(&mut registry, 2, vec![pair_created(V2, PAIR)]);
     assert_eq!((second.created.len(), second.events.len()), (0, 1));
     registry.revert(at(2).hash);
-    assert_eq!(registry.get(&PAIR).map(|m| m.created.block), Some(at(1)));
+    assert_eq!(registry.get(&PAIR.into()).map(|m| m.created.block), Some(at(1)));
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn a_pairs_own_token_is_followed_where_that_is_asked_for() {
 
     // What a range of logs adds to those that are asked for.
     assert_eq!(logs().iter().filter_map(|log| dex.lp_token(log)).collect::<Vec<_>>(), [PAIR]);
-    let other = DexSpec { pools: vec![stranger], ..dex };
+    let other = DexSpec { pools: vec![stranger.into()], ..dex };
     assert_eq!(logs().iter().find_map(|log| other.lp_token(log)), None, "only those that are listed");
     let mut restarted = Registry::new(vec![other]);
     selected.created.into_iter().for_each(|meta| restarted.insert(meta));

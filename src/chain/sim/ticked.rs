@@ -101,7 +101,7 @@ impl Ticked {
         let is_first = known.liquidity == 0;
         let amount = u128::from(1 + rng.below(1_000_000_000));
         known.liquidity = known.liquidity.saturating_add(amount);
-        let PositionKey { owner, tick_lower, tick_upper } = owned.key();
+        let PositionKey { owner, tick_lower, tick_upper, .. } = owned.key();
         let (amount0, amount1) = (U256::from(amount), U256::from(amount));
         self.emit(EventBody::V3Mint { sender: SOMEBODY, owner, tick_lower, tick_upper, amount, amount0, amount1 }, out);
         if let Some(token_id) = owned.token {
@@ -118,7 +118,7 @@ impl Ticked {
         if let Some(known) = self.positions.get_mut(at) {
             known.liquidity = known.liquidity.saturating_sub(amount);
         }
-        let PositionKey { owner, tick_lower, tick_upper } = owned.key();
+        let PositionKey { owner, tick_lower, tick_upper, .. } = owned.key();
         let (amount0, amount1) = (U256::from(amount / 2), U256::from(amount));
         self.emit(EventBody::V3Burn { owner, tick_lower, tick_upper, amount, amount0, amount1 }, out);
         if let Some(token_id) = owned.token {
@@ -135,7 +135,7 @@ impl Ticked {
 
     /// Everything that it is owed, as a manager does it: with a touch before, where there is liquidity.
     fn collect(&mut self, owned: Owned, out: &mut Out) {
-        let PositionKey { owner, tick_lower, tick_upper } = owned.key();
+        let PositionKey { owner, tick_lower, tick_upper, .. } = owned.key();
         if owned.liquidity > 0 {
             let (amount0, amount1) = (U256::ZERO, U256::ZERO);
             self.emit(EventBody::V3Burn { owner, tick_lower, tick_upper, amount: 0, amount0, amount1 }, out);
@@ -178,7 +178,7 @@ impl Ticked {
 impl Owned {
     fn key(&self) -> PositionKey {
         let owner = if self.token.is_some() { MANAGER } else { SOMEBODY };
-        PositionKey { owner, tick_lower: self.lower, tick_upper: self.upper }
+        PositionKey::new(owner, self.lower, self.upper)
     }
 }
 

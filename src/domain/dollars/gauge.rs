@@ -30,6 +30,8 @@ pub struct Depth {
 pub struct Gauge {
     pub price: Option<RawPrice>,
     pub depth: Depth,
+    /// What the liquidity of a V4 pool would free, raw units; `None`: another protocol's, which says itself what it holds.
+    pub locked: Option<(U256, U256)>,
     /// The time-weighted mean of `depth`, as of `at`.
     steady: Depth,
     /// Block time, Unix seconds.
@@ -57,17 +59,21 @@ impl Gauge {
     /// As it was kept: what is not here follows from the state of the same moment.
     #[must_use]
     pub fn restored(state: &PoolState, steady: Depth, at: u64) -> Self {
-        Self { price: RawPrice::of(&state.after()), depth: Depth::of(state), steady, at }
+        let locked = match state {
+            PoolState::V4(pool) => Some(pool.held_by_all()),
+            PoolState::V2(_) | PoolState::V3(_) => None,
+        };
+        Self { price: RawPrice::of(&state.after()), depth: Depth::of(state), locked, steady, at }
     }
 
-    /// The same from a row: what happened last in the block, and how deep a pool with ticks was.
+    /// The same from a row: what happened last in the block, how deep a pool with ticks was, and what a V4 pool held.
     #[must_use]
-    pub fn of_row(after: &StateAfter, both: u128, steady: Depth, at: u64) -> Self {
+    pub fn of_row(after: &StateAfter, both: u128, locked: Option<(U256, U256)>, (steady, at): (Depth, u64)) -> Self {
         let depth = match *after {
             StateAfter::V2 { reserve0, reserve1 } => Depth::of_pair(reserve0, reserve1),
             StateAfter::V3 { sqrt_price_x96, .. } => Depth::of_liquidity(both, sqrt_price_x96),
         };
-        Self { price: RawPrice::of(after), depth, steady, at }
+        Self { price: RawPrice::of(after), depth, locked, steady, at }
     }
 
     /// What has to be kept beside the state: the mean depth, and the time that it is of.
@@ -127,7 +133,7 @@ impl Depth {
     fn of(state: &PoolState) -> Self {
         match state {
             PoolState::V2(pair) => Self::of_pair(pair.reserve0, pair.reserve1),
-            PoolState::V3(pool) => Self::of_liquidity(mean_liquidity(pool) / 200, pool.sqrt_price_x96),
+            PoolState::V3(pool) | PoolState::V4(pool) => Self::of_liquidity(mean_liquidity(pool) / 200, pool.sqrt_price_x96),
         }
     }
 

@@ -29,6 +29,7 @@ fn meta(n: u8, token0: Address, token1: Address, protocol: Protocol) -> PoolMeta
         fee_pips: 3_000,
         tick_spacing: None,
         created: CreatedAt { block: NOWHERE, tx_hash: Some(B256::ZERO), log_index: 0 },
+        hooks: None,
         origin: None,
     }
 }
@@ -277,7 +278,11 @@ fn amounts_are_valued_by_the_side_that_is_nearer_to_a_dollar() {
         prices.swapped(&meta(9, OTHER, TOKEN, Protocol::UniswapV2), (signed(1), signed(-2 * unit))).unwrap().to_string(),
         "1"
     );
-    assert_eq!(prices.swapped(&meta(9, OTHER, Address::ZERO, Protocol::UniswapV2), (signed(1), signed(-2))), None);
+    assert_eq!(prices.swapped(&meta(9, OTHER, Address::repeat_byte(0x99), Protocol::UniswapV2), (signed(1), signed(-2))), None);
+    // Native currency costs what its wrapped form does.
+    let native = meta(9, Address::ZERO, OTHER, Protocol::UniswapV4);
+    assert_eq!(prices.swapped(&native, (signed(unit), signed(-7))), Some(Usd::whole(2_000)));
+    assert_eq!(prices.price(&Address::ZERO), prices.price(&WETH));
     assert_eq!(prices.both(&pool, (U256::from(UNIT), U256::ZERO)), Some(Usd::whole(2_000)));
     assert_eq!(
         prices.both(&meta(9, OTHER, WETH, Protocol::UniswapV2), (U256::ONE, U256::from(UNIT))),

@@ -92,6 +92,10 @@ impl Trade {
             EventBody::V3Swap { recipient, sqrt_price_x96, .. } if !sqrt_price_x96.is_zero() => {
                 (*recipient, RawPrice::Root(*sqrt_price_x96))
             }
+            // Nobody says who received it.
+            EventBody::V4Swap { sender, sqrt_price_x96, .. } if !sqrt_price_x96.is_zero() => {
+                (*sender, RawPrice::Root(*sqrt_price_x96))
+            }
             _ => return None,
         };
         let (amount0, amount1) = row.event.body.amounts()?;

@@ -103,7 +103,7 @@ impl Happened {
 
     #[must_use]
     pub fn of(row: &EventRow, fee_pips: u32) -> Self {
-        if row.kind() == EventKind::Swap { Self::Swap { usd: row.usd, fee_pips } } else { Self::Else }
+        if row.kind() == EventKind::Swap { Self::Swap { usd: row.usd, fee_pips: row.fee_pips(fee_pips) } } else { Self::Else }
     }
 }
 
@@ -131,7 +131,7 @@ impl Periods {
 
     /// A pool's next event.
     pub fn take(&mut self, timestamp: u64, row: &EventRow, fee_pips: u32) {
-        self.held.follow(self.after.is_some(), &row.event.body);
+        self.held.follow(self.after.is_some(), row);
         self.after = row.after.or(told(&row.event.body)).or(self.after);
         let end = End::Pool { after: self.after, held: self.held };
         self.count(timestamp, &Happened::of(row, fee_pips));
@@ -202,7 +202,9 @@ impl Periods {
 fn told(event: &EventBody) -> Option<StateAfter> {
     match *event {
         EventBody::V3Initialize { sqrt_price_x96, tick } => Some(StateAfter::V3 { sqrt_price_x96, tick, liquidity: 0 }),
-        EventBody::V3Swap { sqrt_price_x96, tick, liquidity, .. } => Some(StateAfter::V3 { sqrt_price_x96, tick, liquidity }),
+        EventBody::V3Swap { sqrt_price_x96, tick, liquidity, .. } | EventBody::V4Swap { sqrt_price_x96, tick, liquidity, .. } => {
+            Some(StateAfter::V3 { sqrt_price_x96, tick, liquidity })
+        }
         _ => None,
     }
 }

@@ -9,10 +9,10 @@ use alloy::primitives::U256;
 
 use super::{
     PoolMeta, PoolState, V2State, V3State,
-    exchange::{NoSwap, Order, RESERVE_MAX},
+    exchange::{NoSwap, Order, RESERVE_MAX, TickSwap},
     math::{MAX_SQRT_RATIO, MIN_SQRT_RATIO},
     step::Amount,
-    swap::Terms,
+    trade::Swap,
 };
 use crate::domain::price::{Ratio, token1_per_token0};
 
@@ -55,7 +55,10 @@ pub fn to_price(meta: &PoolMeta, state: &PoolState, down: bool, price: Ratio) ->
     let target = Target { down, price };
     match state {
         PoolState::V2(pair) => pair.moved(meta.fee_pips, target),
-        PoolState::V3(pool) => pool.moved(Terms::of(meta).ok_or(NoSwap::Empty)?, target),
+        PoolState::V3(pool) | PoolState::V4(pool) => pool.moved(target, |order| match state.swap(meta, order)? {
+            Swap::Ticks(swap) => Ok(swap),
+            Swap::Pair(_) => Err(NoSwap::Empty),
+        }),
     }
 }
 
@@ -88,7 +91,7 @@ impl V2State {
 }
 
 impl V3State {
-    fn moved(&self, terms: Terms, target: Target) -> Result<Move, NoSwap> {
+    fn moved(&self, target: Target, exchange: impl Fn(Order) -> Result<TickSwap, NoSwap>) -> Result<Move, NoSwap> {
         if self.sqrt_price_x96.is_zero() {
             return Err(NoSwap::Empty);
         }
@@ -100,12 +103,12 @@ impl V3State {
             return Err(NoSwap::Limit);
         }
         let everything = Amount::In(U256::MAX.wrapping_shr(1));
-        let there = self.exchange(terms, Order { down, amount: everything, limit: Some(limit) })?;
+        let there = exchange(Order { down, amount: everything, limit: Some(limit) })?;
         if there.amount_in.is_zero() {
             return Ok(Move::default());
         }
         // Without the limit: what was rounded up for the pool may go a little further, and buy a little more.
-        let swap = self.exchange(terms, Order { down, amount: Amount::In(there.amount_in), limit: None })?;
+        let swap = exchange(Order { down, amount: Amount::In(there.amount_in), limit: None })?;
         Ok(Move { amount_in: swap.amount_in, amount_out: swap.amount_out })
     }
 }

@@ -1,5 +1,5 @@
 //! A swap of an amount, as the contracts do it: what comes in, what goes out, and where it leaves the pool. Of pairs (`UniswapV2Library`,
-//! with any fee) and of pools with ticks (`UniswapV3Pool.swap`). Raw units, integers all the way; nothing is allocated.
+//! with any fee) and of pools with ticks (`UniswapV3Pool.swap`, `Pool.swap` of V4). Raw units, integers all the way; nothing is allocated.
 //!
 //! What is absent: which pools to take, tokens that keep a part of what is sent, and gas.
 
@@ -10,7 +10,7 @@ use alloy::primitives::U256;
 use super::{
     Tick, V2State, V3State,
     math::{MAX_SQRT_RATIO, MIN_SQRT_RATIO, PIPS, sqrt_ratio_at_tick, tick_at_sqrt_ratio},
-    step::{Amount, step},
+    step::{Amount, Moved, step, step_v4},
     swap::{Terms, next_tick},
 };
 
@@ -28,6 +28,8 @@ pub enum NoSwap {
     Limit,
     #[error("the amount is beyond what the contract computes with")]
     Overflow,
+    #[error("the pool's hook has a say in its swaps: only its contracts know what they come to")]
+    Hooked,
 }
 
 /// What is asked of a pool.
@@ -70,6 +72,11 @@ pub struct TickSwap {
 const RESERVE_BITS: usize = 112;
 /// The most that a pair can hold of a token.
 pub(super) const RESERVE_MAX: u128 = (1 << RESERVE_BITS) - 1;
+
+/// One step, as the protocol does it.
+trait Step: Fn(U256, U256, u128, Amount, u32) -> Option<Moved> + Copy {}
+
+impl<F: Fn(U256, U256, u128, Amount, u32) -> Option<Moved> + Copy> Step for F {}
 
 impl V2State {
     /// `getAmountOut` and `getAmountIn`, with the pair's own bounds.
@@ -121,6 +128,26 @@ impl V3State {
     /// # Errors
     /// Where the contract reverts.
     pub fn exchange(&self, terms: Terms, order: Order) -> Result<TickSwap, NoSwap> {
+        self.run(terms, order, step)
+    }
+
+    /// `PoolManager.swap` of V4, without hooks. `terms` have the fee of the direction, the protocol's part included ([`v4_swap_fee`]).
+    ///
+    /// # Errors
+    /// Where the contract reverts.
+    pub fn exchange_v4(&self, terms: Terms, order: Order) -> Result<TickSwap, NoSwap> {
+        // `InvalidFeeForExactOut`
+        if terms.fee_pips >= PIPS && matches!(order.amount, Amount::Out(_)) {
+            return Err(NoSwap::Overflow);
+        }
+        let swap = self.run(terms, order, step_v4)?;
+        // A `BalanceDelta` has 128 bits for each side.
+        let fits = |amount: U256| amount.bit_len() < 128;
+        if fits(swap.amount_in) && fits(swap.amount_out) { Ok(swap) } else { Err(NoSwap::Overflow) }
+    }
+
+    #[inline]
+    fn run(&self, terms: Terms, order: Order, step: impl Step) -> Result<TickSwap, NoSwap> {
         let Order { down, amount, limit } = order;
         if self.sqrt_price_x96.is_zero() {
             return Err(NoSwap::Empty);
@@ -156,7 +183,7 @@ impl V3State {
             crossed: 0,
         };
         while !left.is_zero() && way.sqrt_price_x96 != limit {
-            left = self.one_step(terms, (down, amount, limit), left, &mut way).ok_or(NoSwap::Overflow)?;
+            left = self.one_step(terms, (down, amount, limit), left, &mut way, step).ok_or(NoSwap::Overflow)?;
         }
         way.left = left;
         Ok(way)
@@ -169,6 +196,7 @@ impl V3State {
         (down, amount, limit): (bool, Amount, U256),
         left: U256,
         way: &mut TickSwap,
+        step: impl Step,
     ) -> Option<U256> {
         let (next, found) = next_tick(&self.ticks, way.tick, terms.tick_spacing, down)?;
         let at_next = sqrt_ratio_at_tick(next)?;
@@ -200,11 +228,17 @@ impl V3State {
     }
 }
 
+/// The protocol's fee in one direction, of the 12 bits that `slot0` has for each; hundredths of a basis point.
+#[must_use]
+pub fn of_direction(protocol_fee: u32, down: bool) -> u32 {
+    if down { protocol_fee & 0xfff } else { protocol_fee.wrapping_shr(12) & 0xfff }
+}
+
 /// What a swap of V4 pays in all, in hundredths of a basis point: the protocol's part first, of the rest the pool's
 /// (`ProtocolFeeLibrary.calculateSwapFee`). `protocol_fee` is as in `slot0`: 12 bits for each direction. With this fee V4 swaps as V3 does.
 #[must_use]
 pub fn v4_swap_fee(protocol_fee: u32, lp_fee: u32, down: bool) -> Option<u32> {
-    let of_protocol = if down { protocol_fee & 0xfff } else { protocol_fee.wrapping_shr(12) & 0xfff };
+    let of_protocol = of_direction(protocol_fee, down);
     let both = u64::from(of_protocol).saturating_mul(lp_fee.into()).checked_div(PIPS.into())?;
     of_protocol.checked_add(lp_fee)?.checked_sub(u32::try_from(both).ok()?)
 }

@@ -21,9 +21,13 @@ pub use self::{
     token::Token,
 };
 
+use self::token::Minting;
+
 use super::{
     V3State,
-    math::{fee_on_top, per_liquidity},
+    exchange::of_direction,
+    held_between,
+    math::{PIPS, Round, fee_on_top, mul_div, per_liquidity},
     swap::{End, StepEnd, Terms, walk},
 };
 use crate::domain::event::EventBody;
@@ -59,6 +63,7 @@ pub struct Fees {
     pub tokens: RedBlackTreeMapSync<U256, Token>,
     /// Within a block.
     touched: Option<Touched>,
+    minting: Option<Minting>,
     /// What swaps paid since then, the protocol's part included.
     pub paid: Both<U256>,
     /// Fees that owners of positions took out; what they had put in is not among them.
@@ -84,6 +89,7 @@ impl Fees {
             positions: None,
             tokens: RedBlackTreeMapSync::new_sync(),
             touched: None,
+            minting: None,
             paid: Both::default(),
             collected: Both::default(),
         }
@@ -121,21 +127,35 @@ impl Fees {
                 self.swap(before, [*amount0, *amount1], end, *liquidity)
             }
             EventBody::V3Mint { owner, tick_lower, tick_upper, amount, .. } => {
-                let key = PositionKey { owner: *owner, tick_lower: *tick_lower, tick_upper: *tick_upper };
+                let key = PositionKey::new(*owner, *tick_lower, *tick_upper);
                 self.mint(before, key, *amount)
             }
             EventBody::V3Burn { owner, tick_lower, tick_upper, amount, amount0, amount1 } => {
-                let key = PositionKey { owner: *owner, tick_lower: *tick_lower, tick_upper: *tick_upper };
+                let key = PositionKey::new(*owner, *tick_lower, *tick_upper);
                 self.burn(before, key, *amount, [*amount0, *amount1])
             }
             EventBody::V3Collect { owner, tick_lower, tick_upper, amount0, amount1, .. } => {
-                let key = PositionKey { owner: *owner, tick_lower: *tick_lower, tick_upper: *tick_upper };
+                let key = PositionKey::new(*owner, *tick_lower, *tick_upper);
                 self.collect(key, [*amount0, *amount1])
             }
             EventBody::V3Flash { paid0, paid1, .. } => self.flash(before, [*paid0, *paid1]),
             EventBody::V3CollectProtocol { amount0, amount1, .. } => {
                 for (left, taken) in self.protocol.iter_mut().zip([amount0, amount1]) {
                     *left = left.checked_sub(*taken)?;
+                }
+                Some(())
+            }
+            EventBody::V4Swap { amount0, amount1, sqrt_price_x96, liquidity, tick, fee_pips, .. } => {
+                let end = End { sqrt_price_x96: *sqrt_price_x96, tick: *tick };
+                self.swap_v4(before, [*amount0, *amount1], end, *liquidity, *fee_pips)
+            }
+            EventBody::V4ModifyLiquidity { sender, tick_lower, tick_upper, liquidity_delta, salt } => {
+                let key = PositionKey { owner: *sender, tick_lower: *tick_lower, tick_upper: *tick_upper, salt: *salt };
+                self.modify(before, key, *liquidity_delta)
+            }
+            EventBody::V4Donate { amount0, amount1, .. } => {
+                for (growth, amount) in self.growth.iter_mut().zip([amount0, amount1]) {
+                    *growth = growth.wrapping_add(per_liquidity(*amount, before.liquidity)?);
                 }
                 Some(())
             }
@@ -149,13 +169,13 @@ impl Fees {
 
     /// After the last of a block's events.
     pub fn end_block(&mut self) {
-        self.touched = None;
+        (self.touched, self.minting) = (None, None);
     }
 
     /// Whether [`Fees::end_block`] has anything to do.
     #[must_use]
     pub fn is_within_block(&self) -> bool {
-        self.touched.is_some()
+        self.touched.is_some() || self.minting.is_some()
     }
 
     /// `feeGrowthInside`: what a unit of liquidity between two ticks earned, while the price is at `tick` (`Tick.getFeeGrowthInside`).
@@ -188,13 +208,50 @@ impl Fees {
         less(self.owed(tick, key, position), position.principal)
     }
 
-    fn mint(&mut self, before: &V3State, key: PositionKey, amount: u128) -> Option<()> {
+    /// Ticks where liquidity begins for the first time (`Tick.update`).
+    fn open(&mut self, before: &V3State, key: &PositionKey) {
         for tick in [key.tick_lower, key.tick_upper] {
-            if amount > 0 && !before.ticks.contains_key(&tick) {
+            if !before.ticks.contains_key(&tick) {
                 // By convention all growth before a tick was initialised happened below it.
                 let outside = if tick <= before.tick { self.growth } else { Both::default() };
                 self.outside.insert_mut(tick, outside);
             }
+        }
+    }
+
+    /// And those where so much was the last (`Tick.clear`).
+    fn close(&mut self, before: &V3State, key: &PositionKey, amount: u128) {
+        for tick in [key.tick_lower, key.tick_upper] {
+            if before.ticks.get(&tick).is_some_and(|tick| tick.liquidity_gross == amount) {
+                self.outside.remove_mut(&tick);
+            }
+        }
+    }
+
+    /// `Pool.modifyLiquidity` of V4: what the position earned is paid out at once.
+    fn modify(&mut self, before: &V3State, key: PositionKey, delta: i128) -> Option<()> {
+        if delta > 0 {
+            self.open(before, &key);
+        }
+        let inside = self.inside(before.tick, key.tick_lower, key.tick_upper);
+        if let Some(positions) = &mut self.positions {
+            let mut position = positions.get(&key).copied().unwrap_or_default();
+            add(&mut self.collected, position.modify(delta, inside)?)?;
+            put(positions, key, position);
+        }
+        let (at, ticks) = ((before.sqrt_price_x96, before.tick), (key.tick_lower, key.tick_upper));
+        let round = if delta < 0 { Round::Down } else { Round::Up };
+        let moved = held_between(at, ticks, delta.unsigned_abs(), round)?;
+        self.modify_token(key, delta, inside, moved)?;
+        if delta < 0 {
+            self.close(before, &key, delta.unsigned_abs());
+        }
+        Some(())
+    }
+
+    fn mint(&mut self, before: &V3State, key: PositionKey, amount: u128) -> Option<()> {
+        if amount > 0 {
+            self.open(before, &key);
         }
         self.touch(before.tick, key, |position| position.liquidity.checked_add(amount))
     }
@@ -204,10 +261,8 @@ impl Fees {
             position.free(freed);
             position.liquidity.checked_sub(amount)
         })?;
-        for tick in [key.tick_lower, key.tick_upper] {
-            if amount > 0 && before.ticks.get(&tick).is_some_and(|tick| tick.liquidity_gross == amount) {
-                self.outside.remove_mut(&tick);
-            }
+        if amount > 0 {
+            self.close(before, &key, amount);
         }
         Some(())
     }
@@ -244,9 +299,13 @@ impl Fees {
     }
 
     /// The protocol takes its part first; the rest is for the liquidity that is in range.
-    fn earn(&mut self, side: usize, fee: U256, liquidity: u128, fee_protocol: u8) -> Option<()> {
-        let part = u8::checked_shr(fee_protocol, u32::try_from(side).ok()?.checked_mul(4)?)? & 0x0f;
+    fn earn(&mut self, side: usize, fee: U256, liquidity: u128, fee_protocol: u32) -> Option<()> {
+        let part = u32::checked_shr(fee_protocol, u32::try_from(side).ok()?.checked_mul(4)?)? & 0x0f;
         let taken = if part == 0 { U256::ZERO } else { fee.checked_div(U256::from(part))? };
+        self.split(side, fee, taken, liquidity)
+    }
+
+    fn split(&mut self, side: usize, fee: U256, taken: U256, liquidity: u128) -> Option<()> {
         let protocol = self.protocol.get_mut(side)?;
         *protocol = protocol.wrapping_add(taken.wrapping_to::<u128>());
         if liquidity > 0 {
@@ -258,12 +317,7 @@ impl Fees {
 
     fn swap(&mut self, before: &V3State, amounts: Both<I256>, end: End, liquidity: u128) -> Option<()> {
         let [amount0, amount1] = amounts;
-        let down = match end.sqrt_price_x96.cmp(&before.sqrt_price_x96) {
-            Ordering::Less => true,
-            Ordering::Greater => false,
-            // What came in was all fee.
-            Ordering::Equal => amount0.is_positive(),
-        };
+        let down = is_down(before, amount0, end);
         let side = usize::from(!down);
         let mut left = U256::try_from(if down { amount0 } else { amount1 }).ok()?;
         let Terms { fee_pips, tick_spacing } = self.terms;
@@ -282,12 +336,54 @@ impl Fees {
         (reached == liquidity).then_some(())
     }
 
+    /// `Pool.swap` of V4. Where a swap ends its fee is a part of what came in, rounded up: so it is where the amount ends the swap, and where
+    /// a price does, with `a` for the amount without the fee, it comes to the same, as `a + ceil(a f / (1 - f))` is what came in then.
+    fn swap_v4(&mut self, before: &V3State, amounts: Both<I256>, end: End, liquidity: u128, fee_pips: u32) -> Option<()> {
+        let [amount0, amount1] = amounts;
+        let down = is_down(before, amount0, end);
+        let side = usize::from(!down);
+        let mut left = U256::try_from(if down { amount0 } else { amount1 }).ok()?;
+        let of_protocol = of_direction(before.fee_protocol, down);
+        let whole = U256::from(PIPS);
+        let reached = walk(before, self.terms.tick_spacing, down, end, |step| {
+            let (amount_in, fee) = match step.ends {
+                StepEnd::Swap => {
+                    let fee = mul_div(left, U256::from(fee_pips), whole, Round::Up)?;
+                    (left.checked_sub(fee)?, fee)
+                }
+                _ => (step.amount_in, fee_on_top(step.amount_in, fee_pips)?),
+            };
+            let all = amount_in.checked_add(fee)?;
+            left = left.checked_sub(all)?;
+            let paid = self.paid.get_mut(side)?;
+            *paid = paid.checked_add(fee)?;
+            let taken = match of_protocol {
+                0 => U256::ZERO,
+                all_of_it if all_of_it == fee_pips => fee,
+                part => mul_div(all, U256::from(part), whole, Round::Down)?,
+            };
+            self.split(side, fee, taken, step.liquidity)?;
+            if let StepEnd::Crossed(tick) = step.ends { self.cross(tick) } else { Some(()) }
+        })?;
+        (reached == liquidity).then_some(())
+    }
+
     /// `Tick.cross`: what was outside is inside from now on, seen from the other side.
     fn cross(&mut self, tick: i32) -> Option<()> {
         let [outside0, outside1] = *self.outside.get(&tick)?;
         let [growth0, growth1] = self.growth;
         self.outside.insert_mut(tick, [growth0.wrapping_sub(outside0), growth1.wrapping_sub(outside1)]);
         Some(())
+    }
+}
+
+/// token0 came in.
+fn is_down(before: &V3State, amount0: I256, end: End) -> bool {
+    match end.sqrt_price_x96.cmp(&before.sqrt_price_x96) {
+        Ordering::Less => true,
+        Ordering::Greater => false,
+        // What came in was all fee.
+        Ordering::Equal => amount0.is_positive(),
     }
 }
 

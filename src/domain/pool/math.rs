@@ -136,9 +136,12 @@ pub fn amount1_between(a: U256, b: U256, liquidity: u128, round: Round) -> Optio
     mul_div(U256::from(liquidity), a.abs_diff(b), U256::ONE.wrapping_shl(96), round)
 }
 
-/// The fee on top of an input that is known without it: `SwapMath.computeSwapStep`.
+/// The fee on top of an input that is known without it: `SwapMath.computeSwapStep`. V4 admits a fee of everything; then it is as much again.
 #[must_use]
 pub fn fee_on_top(amount_in: U256, fee_pips: u32) -> Option<U256> {
+    if fee_pips == PIPS {
+        return Some(amount_in);
+    }
     mul_div(amount_in, U256::from(fee_pips), U256::from(PIPS.checked_sub(fee_pips)?), Round::Up)
 }
 

@@ -30,15 +30,11 @@ const PRICE_BITS: usize = 160;
 #[must_use]
 pub fn step(from: U256, target: U256, liquidity: u128, left: Amount, fee_pips: u32) -> Option<Moved> {
     let down = from >= target;
-    let whole_in = |to: U256| {
-        if down { amount0_between(to, from, liquidity, Round::Up) } else { amount1_between(from, to, liquidity, Round::Up) }
-    };
-    let whole_out = |to: U256| {
-        if down { amount1_between(to, from, liquidity, Round::Down) } else { amount0_between(from, to, liquidity, Round::Down) }
-    };
+    let whole_in = |to: U256| whole_in(from, to, liquidity, down);
+    let whole_out = |to: U256| whole_out(from, to, liquidity, down);
     match left {
         Amount::In(left) => {
-            let without_fee = mul_div(left, U256::from(PIPS.checked_sub(fee_pips)?), U256::from(PIPS), Round::Down)?;
+            let without_fee = less_fee(left, fee_pips)?;
             let needed = whole_in(target)?;
             if without_fee >= needed {
                 let fee = fee_on_top(needed, fee_pips)?;
@@ -58,6 +54,33 @@ pub fn step(from: U256, target: U256, liquidity: u128, left: Amount, fee_pips: u
             Some(Moved { sqrt_price_x96: to, amount_in, amount_out: amount_out.min(left), fee: fee_on_top(amount_in, fee_pips)? })
         }
     }
+}
+
+/// The same of V4 (its own `SwapMath`): what comes in and does not reach the target is all taken, its fee first.
+#[must_use]
+pub fn step_v4(from: U256, target: U256, liquidity: u128, left: Amount, fee_pips: u32) -> Option<Moved> {
+    let Amount::In(all) = left else { return step(from, target, liquidity, left, fee_pips) };
+    let down = from >= target;
+    let without_fee = less_fee(all, fee_pips)?;
+    let needed = whole_in(from, target, liquidity, down)?;
+    let (to, amount_in, fee) = if without_fee >= needed {
+        (target, needed, fee_on_top(needed, fee_pips)?)
+    } else {
+        (after_input(from, liquidity, without_fee, down)?, without_fee, all.checked_sub(without_fee)?)
+    };
+    Some(Moved { sqrt_price_x96: to, amount_in, amount_out: whole_out(from, to, liquidity, down)?, fee })
+}
+
+fn less_fee(amount: U256, fee_pips: u32) -> Option<U256> {
+    mul_div(amount, U256::from(PIPS.checked_sub(fee_pips)?), U256::from(PIPS), Round::Down)
+}
+
+fn whole_in(from: U256, to: U256, liquidity: u128, down: bool) -> Option<U256> {
+    if down { amount0_between(to, from, liquidity, Round::Up) } else { amount1_between(from, to, liquidity, Round::Up) }
+}
+
+fn whole_out(from: U256, to: U256, liquidity: u128, down: bool) -> Option<U256> {
+    if down { amount1_between(to, from, liquidity, Round::Down) } else { amount0_between(from, to, liquidity, Round::Down) }
 }
 
 /// Where an input without its fee moves the price: `SqrtPriceMath.getNextSqrtPriceFromInput`.

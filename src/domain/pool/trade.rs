@@ -1,13 +1,13 @@
 //! One swap in a pool of either kind, and the pool after it: what a sequence of swaps is made of.
 //!
-//! The swaps themselves are [`super::V2State::exchange`] and [`super::V3State::exchange`]. What is absent: fee growth, which no price depends on, and
+//! The swaps themselves are [`super::V2State::exchange`], [`super::V3State::exchange`] and [`super::V3State::exchange_v4`]. What is absent: fee growth, which no price depends on, and
 //! tokens that keep a part of what is sent.
 
 use alloy::primitives::U256;
 
 use super::{
     PoolMeta, PoolState, V3State,
-    exchange::{NoSwap, Order},
+    exchange::{NoSwap, Order, PairSwap, TickSwap, v4_swap_fee},
     swap::Terms,
 };
 
@@ -24,15 +24,40 @@ pub struct Traded {
     pub after: PoolState,
 }
 
+/// What a pool itself makes of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Swap {
+    Pair(PairSwap),
+    Ticks(TickSwap),
+}
+
+impl PoolState {
+    /// The swap, as the contract does it; `meta` is of the same pool.
+    ///
+    /// # Errors
+    /// Where the contract reverts, a pair has a price limit, or the pool's hook has a say.
+    pub fn swap(&self, meta: &PoolMeta, order: Order) -> Result<Swap, NoSwap> {
+        match self {
+            Self::V2(_) if order.limit.is_some() => Err(NoSwap::Limit),
+            Self::V2(pair) => pair.exchange(meta.fee_pips, order.down, order.amount).map(Swap::Pair),
+            Self::V3(pool) => pool.exchange(Terms::of(meta).ok_or(NoSwap::Empty)?, order).map(Swap::Ticks),
+            Self::V4(_) if meta.is_hooked() => Err(NoSwap::Hooked),
+            Self::V4(pool) => {
+                let Terms { fee_pips, tick_spacing } = Terms::of(meta).ok_or(NoSwap::Empty)?;
+                let fee_pips = v4_swap_fee(pool.fee_protocol, fee_pips, order.down).ok_or(NoSwap::Overflow)?;
+                pool.exchange_v4(Terms { fee_pips, tick_spacing }, order).map(Swap::Ticks)
+            }
+        }
+    }
+}
+
 /// The swap, as the contract does it.
 ///
 /// # Errors
-/// Where the contract reverts; a pair has no price limit.
+/// As [`PoolState::swap`]; nothing out is no swap of a pair.
 pub fn trade(meta: &PoolMeta, state: &PoolState, order: Order) -> Result<Traded, NoSwap> {
-    match state {
-        PoolState::V2(_) if order.limit.is_some() => Err(NoSwap::Limit),
-        PoolState::V2(pair) => {
-            let swap = pair.exchange(meta.fee_pips, order.down, order.amount)?;
+    match state.swap(meta, order)? {
+        Swap::Pair(swap) => {
             let (amount_in, amount_out, after) = (swap.amount_in, swap.amount_out, PoolState::V2(swap.after));
             // `UniswapV2Pair.swap`: nothing out is no swap.
             if amount_out.is_zero() {
@@ -40,17 +65,21 @@ pub fn trade(meta: &PoolMeta, state: &PoolState, order: Order) -> Result<Traded,
             }
             Ok(Traded { amount_in, amount_out, left: U256::ZERO, crossed: 0, after })
         }
-        PoolState::V3(pool) => {
-            let swap = pool.exchange(Terms::of(meta).ok_or(NoSwap::Empty)?, order)?;
-            let after = V3State {
+        Swap::Ticks(swap) => {
+            let moved = |pool: &V3State| V3State {
                 sqrt_price_x96: swap.sqrt_price_x96,
                 tick: swap.tick,
                 liquidity: swap.liquidity,
                 // A swap changes no tick's liquidity.
                 ..pool.clone()
             };
+            let after = match state {
+                PoolState::V4(pool) => PoolState::V4(moved(pool)),
+                PoolState::V3(pool) => PoolState::V3(moved(pool)),
+                PoolState::V2(_) => return Err(NoSwap::Empty),
+            };
             let (amount_in, amount_out, left) = (swap.amount_in, swap.amount_out, swap.left);
-            Ok(Traded { amount_in, amount_out, left, crossed: swap.crossed, after: PoolState::V3(after) })
+            Ok(Traded { amount_in, amount_out, left, crossed: swap.crossed, after })
         }
     }
 }

@@ -26,6 +26,7 @@ fn pair(at: usize, a: u8, b: u8, reserves: (u128, u128)) -> (PoolMeta, PoolState
         fee_pips: 3_000,
         tick_spacing: None,
         created: CreatedAt { block, tx_hash: None, log_index: 0 },
+        hooks: None,
         origin: None,
     };
     (meta, PoolState::V2(V2State { reserve0: reserves.0, reserve1: reserves.1 }))

@@ -87,6 +87,7 @@ async fn traded(folder: &std::path::Path) -> (Arc<Live>, Reader, Vec<Trade>) {
         fee_pips: 3_000,
         tick_spacing: Some(60),
         created: CreatedAt { block, tx_hash: None, log_index: 0 },
+        hooks: None,
         origin: None,
     };
     let view = PoolView {

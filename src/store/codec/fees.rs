@@ -1,6 +1,6 @@
 //! A pool's books as bytes. A position takes about a hundred, a manager's token two.
 
-use alloy::primitives::U256;
+use alloy::primitives::{B256, U256};
 use rpds::RedBlackTreeMapSync;
 
 use super::parts::{CodecError, Parser, TAG, Writer, varint};
@@ -36,15 +36,17 @@ pub(super) fn write(writer: &mut Writer<'_>, fees: Option<&Fees>) {
     }
     let Some(positions) = positions else { return };
     varint(&mut writer.out, count(positions.size()));
-    for (PositionKey { owner, tick_lower, tick_upper }, position) in positions {
+    for (PositionKey { owner, tick_lower, tick_upper, salt }, position) in positions {
         writer.field(owner);
         writer.field(tick_lower);
         writer.field(tick_upper);
+        writer.field(salt);
         write_position(writer, position);
     }
 }
 
-pub(super) fn read(parser: &mut Parser<'_>) -> Result<Option<Fees>, CodecError> {
+/// `salted`: positions have salts, which the first layout did not know.
+pub(super) fn read(parser: &mut Parser<'_>, salted: bool) -> Result<Option<Fees>, CodecError> {
     let kind = parser.byte()?;
     if kind == UNKNOWN {
         return Ok(None);
@@ -61,12 +63,14 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Result<Option<Fees>, CodecError> 
     let mut fees = Fees::seeded(terms, books);
     (fees.paid, fees.collected) = (paid, collected);
     for _ in 0..parser.varint()? {
-        fees.tokens.insert_mut(parser.field()?, read_token(parser)?);
+        fees.tokens.insert_mut(parser.field()?, read_token(parser, salted)?);
     }
     if kind == ALL {
         let mut positions = RedBlackTreeMapSync::new_sync();
         for _ in 0..parser.varint()? {
-            let key = PositionKey { owner: parser.field()?, tick_lower: parser.field()?, tick_upper: parser.field()? };
+            let (owner, tick_lower, tick_upper) = (parser.field()?, parser.field()?, parser.field()?);
+            let salt = read_salt(parser, salted)?;
+            let key = PositionKey { owner, tick_lower, tick_upper, salt };
             positions.insert_mut(key, read_position(parser)?);
         }
         fees.positions = Some(positions);
@@ -75,21 +79,27 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Result<Option<Fees>, CodecError> 
 }
 
 fn write_token(writer: &mut Writer<'_>, token: &Token) {
-    let Token { manager, owner, tick_lower, tick_upper, position, deposited, withdrawn, collected } = token;
+    let Token { manager, owner, tick_lower, tick_upper, salt, position, deposited, withdrawn, collected } = token;
     writer.field(manager);
     writer.field(owner);
     writer.field(tick_lower);
     writer.field(tick_upper);
+    writer.field(salt);
     write_position(writer, position);
     [deposited, withdrawn, collected].into_iter().flatten().for_each(|value| writer.field(value));
 }
 
-fn read_token(parser: &mut Parser<'_>) -> Result<Token, CodecError> {
+fn read_token(parser: &mut Parser<'_>, salted: bool) -> Result<Token, CodecError> {
     let (manager, owner) = (parser.field()?, parser.field()?);
     let (tick_lower, tick_upper) = (parser.field()?, parser.field()?);
+    let salt = read_salt(parser, salted)?;
     let position = read_position(parser)?;
     let (deposited, withdrawn, collected) = (two(parser)?, two(parser)?, two(parser)?);
-    Ok(Token { manager, owner, tick_lower, tick_upper, position, deposited, withdrawn, collected })
+    Ok(Token { manager, owner, tick_lower, tick_upper, salt, position, deposited, withdrawn, collected })
+}
+
+fn read_salt(parser: &mut Parser<'_>, salted: bool) -> Result<B256, CodecError> {
+    if salted { parser.field() } else { Ok(B256::ZERO) }
 }
 
 fn write_position(writer: &mut Writer<'_>, position: &Position) {

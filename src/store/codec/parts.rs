@@ -59,6 +59,15 @@ impl Field for Address {
     }
 }
 
+impl Field for B256 {
+    fn word(&self) -> Word {
+        self.0
+    }
+    fn from_word(word: Word) -> Option<Self> {
+        Some(word.into())
+    }
+}
+
 impl Field for i128 {
     fn word(&self) -> Word {
         let mut word = if *self < 0 { [0xff; 32] } else { [0; 32] };

@@ -1,5 +1,7 @@
 //! Blocks, rows and queries from a seed. Nothing here is a real chain: only what a store must not mind.
 
+mod body;
+
 use std::sync::Arc;
 
 use alloy::primitives::{Address, B256, Bytes, I256, U256, keccak256};
@@ -82,69 +84,6 @@ impl Rng {
         i32::try_from(self.below(1_774_545)).unwrap() - 887_272
     }
 
-    pub(crate) fn body(&mut self, variant: u64) -> EventBody {
-        let (a, b, c) = (self.address(), self.address(), self.address());
-        let (x, y, z, w) = (self.uint(256), self.uint(256), self.uint(256), self.uint(256));
-        match variant {
-            0 => EventBody::V2PairCreated { token0: a, token1: b, pair: c, pair_count: x },
-            1 => EventBody::V2Sync { reserve0: self.u128(), reserve1: self.u128() },
-            2 => EventBody::V2Swap { sender: a, to: b, amount0_in: x, amount1_in: y, amount0_out: z, amount1_out: w },
-            3 => EventBody::V2Mint { sender: a, amount0: x, amount1: y },
-            4 => EventBody::V2Burn { sender: a, to: b, amount0: x, amount1: y },
-            5 => EventBody::V3PoolCreated { token0: a, token1: b, fee_pips: 500, tick_spacing: self.tick(), pool: c },
-            6 => EventBody::V3Initialize { sqrt_price_x96: x, tick: self.tick() },
-            7 => EventBody::V3Swap {
-                sender: a,
-                recipient: b,
-                amount0: self.int(),
-                amount1: self.int(),
-                sqrt_price_x96: x,
-                liquidity: self.u128(),
-                tick: self.tick(),
-            },
-            8 => EventBody::V3Mint {
-                sender: a,
-                owner: b,
-                tick_lower: self.tick(),
-                tick_upper: self.tick(),
-                amount: self.u128(),
-                amount0: x,
-                amount1: y,
-            },
-            9 => EventBody::V3Burn {
-                owner: a,
-                tick_lower: self.tick(),
-                tick_upper: self.tick(),
-                amount: self.u128(),
-                amount0: x,
-                amount1: y,
-            },
-            10 => EventBody::V3Collect {
-                owner: a,
-                recipient: b,
-                tick_lower: self.tick(),
-                tick_upper: self.tick(),
-                amount0: self.u128(),
-                amount1: self.u128(),
-            },
-            11 => EventBody::V3Flash { sender: a, recipient: b, amount0: x, amount1: y, paid0: z, paid1: w },
-            12 => EventBody::V3CollectProtocol { sender: a, recipient: b, amount0: self.u128(), amount1: self.u128() },
-            13 => EventBody::V3SetFeeProtocol {
-                fee_protocol0_old: 0,
-                fee_protocol1_old: 4,
-                fee_protocol0_new: 255,
-                fee_protocol1_new: 10,
-            },
-            14 => EventBody::V3IncreaseObservationCardinalityNext { old: 1, new: u16::MAX },
-            16 => EventBody::V3IncreaseLiquidity { token_id: x, liquidity: self.u128(), amount0: y, amount1: z },
-            17 => EventBody::V3DecreaseLiquidity { token_id: x, liquidity: self.u128(), amount0: y, amount1: z },
-            18 => EventBody::V3CollectPosition { token_id: x, recipient: a, amount0: y, amount1: z },
-            19 => EventBody::V3TransferPosition { from: a, to: b, token_id: x },
-            20 => EventBody::V2Transfer { from: a, to: b, value: x },
-            _ => EventBody::Undecodable { reason: "data has 31 bytes, 224 are needed".to_owned() },
-        }
-    }
-
     /// A log that may or may not look like what was decoded from it: a store must not care.
     pub(crate) fn raw(&mut self, body: &EventBody, address: Address, log_index: u64, tx: B256, tx_index: u64) -> RawLog {
         let (mut topics, mut data) = (vec![B256::repeat_byte(7)], Vec::new());
@@ -181,14 +120,15 @@ impl Rng {
             (self.tick(), Tick { liquidity_gross: self.u128(), liquidity_net: if self.chance(50) { net } else { -net } })
         });
         let ticks = Arc::new(ticks.collect());
-        PoolState::V3(V3State {
+        let ticked = V3State {
             sqrt_price_x96: self.uint(160),
             tick: self.tick(),
             liquidity: self.u128(),
             fee_protocol: 0x44,
             observation_cardinality_next: 7,
             ticks,
-        })
+        };
+        if self.chance(70) { PoolState::V3(ticked) } else { PoolState::V4(ticked) }
     }
 
     pub(crate) fn image(&mut self) -> PoolImage {
@@ -197,7 +137,7 @@ impl Rng {
         let gauge = Gauge::restored(&state, steady, self.below(2_000_000_000));
         let held = [Held::Unknown, Held::Nothing, Held::Amounts(self.uint(256), self.uint(200))];
         let held = held[usize::try_from(self.below(3)).unwrap()];
-        let fees = matches!(state, PoolState::V3(_)).then(|| self.fees()).flatten().map(Arc::new);
+        let fees = state.v3().is_some().then(|| self.fees()).flatten().map(Arc::new);
         let holders = (0..self.below(6)).map(|_| (self.address(), self.uint(256)));
         let holders: Vec<_> = if matches!(state, PoolState::V2(_)) { holders.collect() } else { Vec::new() };
         let shares = (!holders.is_empty()).then(|| Arc::new(Shares::restored(holders.into_iter())));
@@ -223,14 +163,15 @@ impl Rng {
         let (owner, tick_lower, tick_upper) = (Address::repeat_byte(9), self.tick(), self.tick());
         let (inside_last, owed) = ([self.uint(256), U256::ZERO], [self.u128(), self.u128()]);
         let position = Position { liquidity: self.u128(), inside_last, owed, principal: [0, owed[1]] };
-        (PositionKey { owner, tick_lower, tick_upper }, position)
+        let salt = if self.chance(50) { self.hash() } else { B256::ZERO };
+        (PositionKey { owner, tick_lower, tick_upper, salt }, position)
     }
 
     pub(crate) fn token(&mut self) -> Token {
-        let (PositionKey { owner, tick_lower, tick_upper }, position) = self.position();
+        let (PositionKey { owner, tick_lower, tick_upper, salt }, position) = self.position();
         let (deposited, withdrawn) = ([self.uint(256), U256::ZERO], [self.uint(90), self.uint(120)]);
         let collected = [U256::ONE, self.uint(256)];
-        Token { manager: owner, owner, tick_lower, tick_upper, position, deposited, withdrawn, collected }
+        Token { manager: owner, owner, tick_lower, tick_upper, salt, position, deposited, withdrawn, collected }
     }
 
     /// Some trades, without candles of seconds: those are not kept. Now and then none, as an older version wrote it.
@@ -318,7 +259,7 @@ impl Rng {
     }
 
     pub(crate) fn row(&mut self, pool: PoolId, log_index: u64, tx: B256) -> EventRow {
-        let variant = if self.chance(70) { [2, 7, 8, 4][usize::try_from(self.below(4)).unwrap()] } else { self.below(20) };
+        let variant = if self.chance(70) { [2, 7, 8, 4][usize::try_from(self.below(4)).unwrap()] } else { self.below(27) };
         let body = self.body(variant);
         let address = match pool {
             PoolId::Address(address) if !self.chance(10) => address,
@@ -334,9 +275,10 @@ impl Rng {
         let sync_log_index = (matches!(body, EventBody::V2Swap { .. }) && log_index > 0).then(|| log_index - 1);
         let usd = self.chance(60).then(|| Usd(self.next() >> 1));
         let kept = |rng: &mut Self| Depth { token0: rng.u128(), token1: rng.u128(), both: rng.u128() };
-        let gauge = after
-            .filter(|_| self.chance(50))
-            .map(|after| Gauge::of_row(&after, self.u128(), kept(self), self.below(2_000_000_000)));
+        let gauge = after.filter(|_| self.chance(50)).map(|after| {
+            let locked = self.chance(30).then(|| (self.uint(256), self.uint(100)));
+            Gauge::of_row(&after, self.u128(), locked, (kept(self), self.below(2_000_000_000)))
+        });
         EventRow { event: Event { pool, body, raw }, sync_log_index, after, usd, gauge: gauge.map(Box::new), enrichment }
     }
 
@@ -377,7 +319,7 @@ impl Rng {
         };
         EventQuery {
             chain: CHAIN,
-            kind: if self.chance(70) { EventKind::Swap } else { EventKind::ALL[usize::try_from(self.below(12)).unwrap()] },
+            kind: if self.chance(70) { EventKind::Swap } else { EventKind::ALL[usize::try_from(self.below(18)).unwrap()] },
             narrow,
             after: self.chance(40).then(|| place(self)),
             before: self.chance(40).then(|| place(self)),
@@ -406,7 +348,11 @@ pub(crate) fn token(n: u8) -> Address {
 
 /// Pool `n` trades token `n` against token `n + 1`: every token but the outer two is in two pools.
 pub(crate) fn pool(n: u8, created: BlockRef) -> Arc<PoolMeta> {
-    let protocol = if n.is_multiple_of(2) { Protocol::UniswapV2 } else { Protocol::UniswapV3 };
+    let protocol = match pool_id(n) {
+        PoolId::Id(_) => Protocol::UniswapV4,
+        PoolId::Address(_) if n.is_multiple_of(2) => Protocol::UniswapV2,
+        PoolId::Address(_) => Protocol::UniswapV3,
+    };
     Arc::new(PoolMeta {
         chain: CHAIN,
         id: pool_id(n),
@@ -416,7 +362,8 @@ pub(crate) fn pool(n: u8, created: BlockRef) -> Arc<PoolMeta> {
         token0: token(n),
         token1: token(n + 1),
         fee_pips: 3_000,
-        tick_spacing: (protocol == Protocol::UniswapV3).then_some(-60),
+        tick_spacing: (protocol != Protocol::UniswapV2).then_some(-60),
+        hooks: (protocol == Protocol::UniswapV4).then_some(Address::repeat_byte(0x88)),
         created: CreatedAt {
             block: created,
             tx_hash: Some(B256::repeat_byte(n)).filter(|_| n % 3 != 2),

@@ -181,7 +181,7 @@ pub(super) fn event(
     // Absent where the pool itself emitted it.
     let elsewhere = row.event.pool.as_slice() != raw.address.as_slice();
     maybe(&mut out, cstr!("address"), elsewhere.then(|| binary(raw.address.as_slice())));
-    if let Some((amount0, amount1)) = row.event.body.amounts() {
+    if let Some((amount0, amount1)) = row.amounts() {
         out.append(cstr!("amount0"), binary(codec::sortable(&amount0)));
         out.append(cstr!("amount1"), binary(codec::sortable(&amount1)));
     }
@@ -343,6 +343,7 @@ pub(super) fn pool(chain: ChainId, meta: &PoolMeta, canonical: bool) -> Result<R
     if let Some(spacing) = meta.tick_spacing {
         out.append(cstr!("tick_spacing"), spacing);
     }
+    maybe(&mut out, cstr!("hooks"), meta.hooks.map(|hooks| binary(hooks.as_slice())));
     maybe(&mut out, cstr!("origin"), meta.origin.as_deref().map(|origin| binary(codec::encode_origin(origin))));
     Ok(out)
 }
@@ -363,6 +364,7 @@ pub(super) fn read_pool(chain: ChainId, found: &RawDocument) -> Result<PoolMeta>
         token1: doc.address("token1")?,
         fee_pips: u32::try_from(doc.uint("fee_pips")?).map_err(|_| corrupt("a fee beyond 32 bits"))?,
         tick_spacing,
+        hooks: doc.maybe_bytes("hooks")?.map(Address::try_from).transpose().map_err(|_| corrupt("a hook without 20 bytes"))?,
         created: CreatedAt { block: doc.block()?, tx_hash: doc.maybe_hash("tx")?, log_index: doc.uint("log_index")? },
         origin: doc.maybe_bytes("origin")?.map(codec::decode_origin).transpose()?.map(Box::new),
     })
@@ -372,6 +374,7 @@ fn protocol_name(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::UniswapV2 => "uniswap_v2",
         Protocol::UniswapV3 => "uniswap_v3",
+        Protocol::UniswapV4 => "uniswap_v4",
     }
 }
 
@@ -379,6 +382,7 @@ fn protocol(name: &str) -> Option<Protocol> {
     match name {
         "uniswap_v2" => Some(Protocol::UniswapV2),
         "uniswap_v3" => Some(Protocol::UniswapV3),
+        "uniswap_v4" => Some(Protocol::UniswapV4),
         _ => None,
     }
 }

@@ -83,7 +83,8 @@ pub(super) const INDEXES: [Index; 8] = [
 /// The third brought snapshots in pieces, and events of position managers.
 /// The fourth brought markets of tokens and factories, and what blocks tell of them.
 /// The fifth brought transfers of pairs' shares, and what pools were that are older than what is read.
-const MIGRATIONS: [&[Index]; 5] = [&INDEXES, &[], &[], &[], &[]];
+/// The sixth brought V4: pools with hooks, positions with salts.
+const MIGRATIONS: [&[Index]; 6] = [&INDEXES, &[], &[], &[], &[], &[]];
 
 pub(super) fn collection(database: &Database, name: &str) -> Collection<RawDocumentBuf> {
     database.collection(name)

@@ -251,7 +251,7 @@ async fn replicas_that_start_together_migrate_once_and_all_come_up() {
     }
     let history = open(&uri).await;
     let meta = history.store.meta();
-    assert_eq!(meta.find_one(doc! { "_id": "schema" }).await.unwrap().unwrap().get_i32("version").unwrap(), 5);
+    assert_eq!(meta.find_one(doc! { "_id": "schema" }).await.unwrap().unwrap().get_i32("version").unwrap(), 6);
     assert!(meta.find_one(doc! { "_id": "migration" }).await.unwrap().is_none(), "the lock is given back");
 }
 

@@ -112,7 +112,7 @@ fn maybe_hash(row: &Row<'_>, column: usize) -> Result<Option<B256>> {
 
 /// What [`pool`] reads, of `pools_created AS c`, `blocks AS b`, `pools AS p`.
 pub(super) const POOL_COLUMNS: &str = "b.number, b.hash, b.parent_hash, b.timestamp, p.id, c.protocol, c.dex, c.factory, c.token0, c.token1, \
-     c.fee_pips, c.tick_spacing, c.tx_hash, c.log_index, c.origin";
+     c.fee_pips, c.tick_spacing, c.tx_hash, c.log_index, c.origin, c.hooks";
 
 /// One row of [`POOL_COLUMNS`].
 pub(super) fn pool(chain: ChainId, row: &Row<'_>) -> Result<PoolMeta> {
@@ -126,6 +126,7 @@ pub(super) fn pool(chain: ChainId, row: &Row<'_>) -> Result<PoolMeta> {
         token1: address(row, 9)?,
         fee_pips: row.get(10)?,
         tick_spacing: row.get(11)?,
+        hooks: row.get::<_, Option<[u8; 20]>>(15)?.map(Address::from),
         created: CreatedAt { block: block(row, 0)?, tx_hash: maybe_hash(row, 12)?, log_index: uint(row, 13)? },
         origin: origin(row, 14)?,
     })
@@ -140,6 +141,7 @@ pub(super) fn protocol_code(protocol: Protocol) -> i64 {
     match protocol {
         Protocol::UniswapV2 => 2,
         Protocol::UniswapV3 => 3,
+        Protocol::UniswapV4 => 4,
     }
 }
 
@@ -147,6 +149,7 @@ fn protocol(code: i64) -> Option<Protocol> {
     match code {
         2 => Some(Protocol::UniswapV2),
         3 => Some(Protocol::UniswapV3),
+        4 => Some(Protocol::UniswapV4),
         _ => None,
     }
 }

@@ -9,8 +9,13 @@ use crate::store::history::StoreError;
 pub(super) const APPLICATION_ID: i32 = 0x5377_7074;
 
 /// Entry n brings version n to n + 1. Never change one that was released: add another.
-const MIGRATIONS: [&str; 4] =
-    [include_str!("schema.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql"), include_str!("schema_4.sql")];
+const MIGRATIONS: [&str; 5] = [
+    include_str!("schema.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+    include_str!("schema_5.sql"),
+];
 
 /// What a database says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -226,8 +226,8 @@ impl Writing<'_, '_> {
         self.sql(
             "INSERT INTO pools_created
                (chain, number, log_index, fork, pool, canonical, protocol, fee_pips, tick_spacing, dex, factory, token0, token1, tx_hash,
-                origin)
-             SELECT ?1, ?2, ?3, ?4, ?5, canonical, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14 FROM blocks
+                origin, hooks)
+             SELECT ?1, ?2, ?3, ?4, ?5, canonical, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15 FROM blocks
              WHERE chain = ?1 AND number = ?2 AND fork = ?4
              ON CONFLICT DO UPDATE SET dex = excluded.dex, fee_pips = excluded.fee_pips,
                origin = coalesce(excluded.origin, origin)",
@@ -246,7 +246,8 @@ impl Writing<'_, '_> {
             meta.token0.as_slice(),
             meta.token1.as_slice(),
             meta.created.tx_hash.as_ref().map_or(&[][..], |hash| hash.as_slice()),
-            meta.origin.as_deref().map(codec::encode_origin)
+            meta.origin.as_deref().map(codec::encode_origin),
+            meta.hooks.as_ref().map(|hooks| hooks.as_slice())
         ])?;
         Ok(())
     }
@@ -254,7 +255,7 @@ impl Writing<'_, '_> {
     fn row(&mut self, number: i64, fork: i64, row: &EventRow) -> Result<()> {
         let pool = self.pool(&row.event.pool)?;
         let raw = &row.event.raw;
-        let amounts = row.event.body.amounts().map(|(a, b)| (codec::sortable(&a), codec::sortable(&b)));
+        let amounts = row.amounts().map(|(a, b)| (codec::sortable(&a), codec::sortable(&b)));
         let emitted_elsewhere = row.event.pool.as_slice() != raw.address.as_slice();
         let enrichment = row.enrichment.as_ref();
         self.sql(

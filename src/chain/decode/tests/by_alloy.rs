@@ -1,7 +1,7 @@
 //! The same events through alloy's own decoder.
 
 use alloy::{
-    primitives::{LogData, U256},
+    primitives::{I256, LogData, U256},
     sol_types::SolEvent,
 };
 
@@ -16,7 +16,7 @@ pub(super) fn by_alloy(kind: Kind, raw: &RawLog) -> Option<EventBody> {
         // alloy takes any padding in topics and longer data; encoding again shows what was not canonical.
         (event.encode_log_data() == data).then_some(event)
     }
-    use abi::{manager, v2, v3};
+    use abi::{manager, v2, v3, v4};
     let int = |v: alloy::primitives::aliases::I24| v.as_i32();
     Some(match kind {
         Kind::V2PairCreated => of::<v2::PairCreated>(raw).map(|e| EventBody::V2PairCreated {
@@ -133,6 +133,47 @@ pub(super) fn by_alloy(kind: Kind, raw: &RawLog) -> Option<EventBody> {
             amount1: e.amount1,
         })?,
         Kind::V2Transfer => of::<v2::Transfer>(raw).map(|e| EventBody::V2Transfer { from: e.from, to: e.to, value: e.value })?,
+        Kind::V4Initialize => of::<v4::Initialize>(raw).map(|e| EventBody::V4Initialize {
+            token0: e.currency0,
+            token1: e.currency1,
+            fee_pips: e.fee.to(),
+            tick_spacing: int(e.tickSpacing),
+            hooks: e.hooks,
+            sqrt_price_x96: U256::from(e.sqrtPriceX96),
+            tick: int(e.tick),
+        })?,
+        Kind::V4ModifyLiquidity => {
+            let e = of::<v4::ModifyLiquidity>(raw)?;
+            EventBody::V4ModifyLiquidity {
+                sender: e.sender,
+                tick_lower: int(e.tickLower),
+                tick_upper: int(e.tickUpper),
+                // What has more bits no contract emits.
+                liquidity_delta: i128::try_from(e.liquidityDelta).ok()?,
+                salt: e.salt,
+            }
+        }
+        Kind::V4Swap => of::<v4::Swap>(raw).map(|e| EventBody::V4Swap {
+            sender: e.sender,
+            amount0: -I256::try_from(e.amount0).unwrap(),
+            amount1: -I256::try_from(e.amount1).unwrap(),
+            sqrt_price_x96: U256::from(e.sqrtPriceX96),
+            liquidity: e.liquidity,
+            tick: int(e.tick),
+            fee_pips: e.fee.to(),
+        })?,
+        Kind::V4Donate => {
+            of::<v4::Donate>(raw).map(|e| EventBody::V4Donate { sender: e.sender, amount0: e.amount0, amount1: e.amount1 })?
+        }
+        Kind::V4ProtocolFee => {
+            of::<v4::ProtocolFeeUpdated>(raw).map(|e| EventBody::V4ProtocolFee { protocol_fee: e.protocolFee.to() })?
+        }
+        Kind::V4TransferPosition => of::<manager::Transfer>(raw).map(|e| EventBody::V4TransferPosition {
+            manager: raw.address,
+            from: e.from,
+            to: e.to,
+            token_id: e.tokenId,
+        })?,
         Kind::V3TransferPosition => {
             of::<manager::Transfer>(raw).map(|e| EventBody::V3TransferPosition { from: e.from, to: e.to, token_id: e.tokenId })?
         }

@@ -3,7 +3,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use alloy::primitives::U512;
 use proptest::prelude::*;
 
-use super::{super::Tick, *};
+use super::{
+    super::{Tick, swap::Terms},
+    *,
+};
 
 /// So many parts of the price that there is.
 fn target(state: &PoolState, down: bool, parts: u32) -> Result<Target, NoSwap> {
@@ -16,7 +19,7 @@ fn of_pair(pair: &V2State, fee_pips: u32, down: bool, parts: u32) -> Result<Move
 }
 
 fn of_pool(pool: &V3State, terms: Terms, down: bool, parts: u32) -> Result<Move, NoSwap> {
-    pool.moved(terms, target(&PoolState::V3(pool.clone()), down, parts)?)
+    pool.moved(target(&PoolState::V3(pool.clone()), down, parts)?, |order| pool.exchange(terms, order))
 }
 
 /// Of a price anywhere, with liquidity in one range around it and everywhere.

@@ -1,6 +1,6 @@
 //! Liquidity between two ticks, and what it is owed: of a pool's own positions, and of what managers keep of their tokens.
 
-use alloy::primitives::{Address, U256};
+use alloy::primitives::{Address, B256, U256};
 use serde::{Deserialize, Serialize};
 
 use super::Both;
@@ -12,6 +12,17 @@ pub struct PositionKey {
     pub owner: Address,
     pub tick_lower: i32,
     pub tick_upper: i32,
+    /// V4: an owner may have several between the same ticks; a position manager's are its tokens' ids. Else zero.
+    #[serde(default)]
+    pub salt: B256,
+}
+
+impl PositionKey {
+    /// Of V3, or the first of an owner.
+    #[must_use]
+    pub fn new(owner: Address, tick_lower: i32, tick_upper: i32) -> Self {
+        Self { owner, tick_lower, tick_upper, salt: B256::ZERO }
+    }
 }
 
 /// As `positions()` answers, raw units.
@@ -36,6 +47,14 @@ impl Position {
         }
         self.inside_last = inside;
         Some(())
+    }
+
+    /// V4: what it earned is paid out, and its liquidity changes. Gives what was paid (`Position.update`).
+    pub(super) fn modify(&mut self, delta: i128, inside: Both<U256>) -> Option<Both<U256>> {
+        let paid = self.earned(inside)?.map(U256::from);
+        self.inside_last = inside;
+        self.liquidity = self.liquidity.checked_add_signed(delta)?;
+        Some(paid)
     }
 
     /// What a burn gives back is on its account until it is collected.

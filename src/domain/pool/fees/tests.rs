@@ -52,7 +52,7 @@ impl Pool {
 }
 
 fn key(owner: u8, tick_lower: i32, tick_upper: i32) -> PositionKey {
-    PositionKey { owner: Address::repeat_byte(owner), tick_lower, tick_upper }
+    PositionKey::new(Address::repeat_byte(owner), tick_lower, tick_upper)
 }
 
 fn mint(owner: u8, tick_lower: i32, tick_upper: i32, amount: u128) -> EventBody {

@@ -1,6 +1,7 @@
-//! Position managers' tokens: what each stands for of the manager's positions in the pool (`NonfungiblePositionManager`).
+//! Position managers' tokens: what each stands for of the manager's positions in the pool (`NonfungiblePositionManager`), or, of V4, the
+//! position that it is (`PositionManager`).
 
-use alloy::primitives::{Address, U256};
+use alloy::primitives::{Address, B256, U256};
 use serde::{Deserialize, Serialize};
 
 use super::{Both, Fees, Position, PositionKey, add, less};
@@ -14,6 +15,9 @@ pub struct Token {
     pub owner: Address,
     pub tick_lower: i32,
     pub tick_upper: i32,
+    /// V4: its id. Else zero.
+    #[serde(default)]
+    pub salt: B256,
     /// As `positions()` of the manager answers, with what of it is owed and what of that is principal.
     pub position: Position,
     /// All that was ever put in …
@@ -24,11 +28,19 @@ pub struct Token {
     pub collected: Both<U256>,
 }
 
+/// A V4 manager made a token, and fills the position next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Minting {
+    pub(super) manager: Address,
+    pub(super) token_id: U256,
+    pub(super) owner: Address,
+}
+
 impl Token {
     /// The manager's position in the pool that it is a share of.
     #[must_use]
     pub fn key(&self) -> PositionKey {
-        PositionKey { owner: self.manager, tick_lower: self.tick_lower, tick_upper: self.tick_upper }
+        PositionKey { owner: self.manager, tick_lower: self.tick_lower, tick_upper: self.tick_upper, salt: self.salt }
     }
 }
 
@@ -53,6 +65,19 @@ impl Fees {
     /// A manager's own books. Its word comes right after the pool's on the same position, in one transaction. A token whose words do not fit
     /// is no position of this pool: it is forgotten, and the pool's own books, which stand on its own events, go on.
     pub(super) fn of_manager(&mut self, event: &EventBody) {
+        match event {
+            EventBody::V4TransferPosition { manager, from, to, token_id } if from.is_zero() => {
+                self.minting = Some(Minting { manager: *manager, token_id: *token_id, owner: *to });
+                return;
+            }
+            EventBody::V4TransferPosition { to, token_id, .. } => {
+                if let Some(token) = self.tokens.get(token_id) {
+                    self.tokens.insert_mut(*token_id, Token { owner: *to, ..*token });
+                }
+                return;
+            }
+            _ => {}
+        }
         let (EventBody::V3IncreaseLiquidity { token_id, .. }
         | EventBody::V3DecreaseLiquidity { token_id, .. }
         | EventBody::V3CollectPosition { token_id, .. }
@@ -69,6 +94,31 @@ impl Fees {
         }
     }
 
+    /// A V4 position changed, at a price: the token that it belongs to, if it is a manager's. `moved` is what was put in, or freed.
+    pub(super) fn modify_token(&mut self, key: PositionKey, delta: i128, inside: Both<U256>, moved: Both<U256>) -> Option<()> {
+        let token_id = U256::from_be_bytes(key.salt.0);
+        let known = self.tokens.get(&token_id).filter(|token| token.key() == key).copied();
+        let minted = || self.minting.filter(|minting| minting.token_id == token_id && minting.manager == key.owner);
+        let made = || {
+            minted().map(|minting| Token {
+                manager: key.owner,
+                owner: minting.owner,
+                tick_lower: key.tick_lower,
+                tick_upper: key.tick_upper,
+                salt: key.salt,
+                position: Position::default(),
+                deposited: Both::default(),
+                withdrawn: Both::default(),
+                collected: Both::default(),
+            })
+        };
+        let Some(mut token) = known.or_else(made) else { return Some(()) };
+        add(&mut token.collected, token.position.modify(delta, inside)?)?;
+        add(if delta < 0 { &mut token.withdrawn } else { &mut token.deposited }, moved)?;
+        self.tokens.insert_mut(token_id, token);
+        Some(())
+    }
+
     /// `Some(None)`: one that is older than what was read; what is behind it nobody said. `None`: it does not fit.
     fn changed(&self, event: &EventBody, token_id: &U256) -> Option<Option<Token>> {
         let made = match event {
@@ -79,6 +129,7 @@ impl Fees {
                     owner: *to,
                     tick_lower: key.tick_lower,
                     tick_upper: key.tick_upper,
+                    salt: key.salt,
                     position: Position::default(),
                     deposited: Both::default(),
                     withdrawn: Both::default(),
