@@ -110,3 +110,46 @@ contract DemoHook {
         return (this.beforeSwap.selector, 0, OVERRIDE | fee);
     }
 }
+
+interface IStored {
+    function extsload(bytes32 slot) external view returns (bytes32);
+}
+
+/// Says what a swap comes to and where it leaves the pool, and takes it back.
+contract V4Probe {
+    IPoolManager public immutable manager;
+
+    error Seen(int256 delta, bytes32 slot0, bytes32 liquidity);
+
+    constructor(IPoolManager manager_) {
+        manager = manager_;
+    }
+
+    /// `slot0` as the PoolManager stores it, and the liquidity in range, right after the swap.
+    function probe(PoolKey calldata key, SwapParams calldata params)
+        external returns (int256 delta, bytes32 slot0, bytes32 liquidity)
+    {
+        try manager.unlock(abi.encode(key, params)) {}
+        catch (bytes memory why) {
+            if (why.length != 100 || bytes4(why) != Seen.selector) {
+                assembly {
+                    revert(add(why, 32), mload(why))
+                }
+            }
+            assembly {
+                delta := mload(add(why, 36))
+                slot0 := mload(add(why, 68))
+                liquidity := mload(add(why, 100))
+            }
+        }
+    }
+
+    function unlockCallback(bytes calldata data) external returns (bytes memory) {
+        (PoolKey memory key, SwapParams memory params) = abi.decode(data, (PoolKey, SwapParams));
+        int256 delta = manager.swap(key, params, "");
+        // _pools is at slot 6; of a pool's state slot0 is first, liquidity fourth.
+        uint256 pool = uint256(keccak256(abi.encode(keccak256(abi.encode(key)), uint256(6))));
+        IStored stored = IStored(address(manager));
+        revert Seen(delta, stored.extsload(bytes32(pool)), stored.extsload(bytes32(pool + 3)));
+    }
+}

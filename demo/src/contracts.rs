@@ -268,6 +268,14 @@ sol! {
         function all(bytes[] calls) external;
     }
 
+    /// Ours: what a swap comes to, and where it leaves the pool.
+    #[derive(Debug)]
+    interface V4Probe {
+        struct Key { address currency0; address currency1; uint24 fee; int24 tickSpacing; address hooks; }
+        struct SwapParams { bool zeroForOne; int256 amountSpecified; uint160 sqrtPriceLimitX96; }
+        function probe(Key key, SwapParams params) external returns (int256 delta, bytes32 slot0, bytes32 liquidity);
+    }
+
     /// Ours: any log that the EVM can emit.
     #[derive(Debug)]
     interface Emitter {

@@ -144,6 +144,9 @@ impl Symbol {
     }
 
     fn description(&self) -> String {
+        if self.view.meta.has_dynamic_fee() {
+            return format!("{} {}, fee by swap", self.name(), self.view.meta.dex);
+        }
         let (whole, part) = (self.view.meta.fee_pips / 10_000, self.view.meta.fee_pips % 10_000);
         format!("{} {} {whole}.{:02} %", self.name(), self.view.meta.dex, part / 100)
     }

@@ -43,3 +43,4 @@ mod state;
 mod stream;
 mod tradingview;
 mod v4;
+mod v4_quotes;

@@ -78,7 +78,7 @@ impl Rng {
     }
 }
 
-fn wanted() -> u64 {
+pub(super) fn wanted() -> u64 {
     std::env::var("SWAPTIDE_QUOTES").ok().and_then(|text| text.parse().ok()).unwrap_or(600)
 }
 
@@ -95,7 +95,7 @@ pub(super) async fn call(devnet: &Devnet, at: B256, to: Address, data: Vec<u8>) 
     }
 }
 
-async fn states(devnet: &Devnet, metas: &[Arc<PoolMeta>], at: B256) -> Vec<(Arc<PoolMeta>, PoolState)> {
+pub(super) async fn states(devnet: &Devnet, metas: &[Arc<PoolMeta>], at: B256) -> Vec<(Arc<PoolMeta>, PoolState)> {
     let answers = contract_state::read(&state::source(devnet), at, metas).await.unwrap();
     let of = |meta: &Arc<PoolMeta>| {
         let (_, answer) = answers.iter().find(|(id, _)| *id == meta.id).unwrap();
@@ -270,7 +270,7 @@ pub(super) async fn quoter(devnet: &Devnet, at: B256, meta: &PoolMeta, order: &O
 }
 
 /// A limit on the right side of the price, near it or anywhere; now and then on the wrong one.
-fn limit(rng: &mut Rng, pool: &V3State, down: bool) -> U256 {
+pub(super) fn limit(rng: &mut Rng, pool: &V3State, down: bool) -> U256 {
     let far = if rng.below(2) == 0 { 300 } else { 600_000 };
     let by = i32::try_from(rng.below(far)).unwrap();
     let towards = if down == (rng.below(12) > 0) { -by } else { by };

@@ -4,7 +4,11 @@ use alloy::primitives::U256;
 
 use super::token::decimals;
 use crate::{
-    domain::{dollars::usd_text, pool::fees::Both, price},
+    domain::{
+        dollars::usd_text,
+        pool::{PoolState, fees::Both},
+        price,
+    },
     store::{Pin, PoolView},
 };
 
@@ -40,7 +44,11 @@ impl PoolValue {
         let locked = view.locked();
         let (buys, sells) = view.market.totals();
         let usd = buys.volume_usd().zip(sells.volume_usd()).map(|(bought, sold)| bought.saturating_add(sold));
-        let fees = |usd: u128| usd.saturating_mul(u128::from(view.meta.fee_pips)).checked_div(PIPS);
+        // Where swaps have fees of their own, hours and days know them, but not all of the past together.
+        let has_own_fees =
+            view.meta.has_dynamic_fee() || matches!(&view.image.state, PoolState::V4(pool) if pool.fee_protocol != 0);
+        let of = |usd: u128| usd.saturating_mul(u128::from(view.meta.fee_pips)).checked_div(PIPS);
+        let fees = |usd: u128| of(usd).filter(|_| !has_own_fees);
         let [fees0, fees1] = paid(view).map_or([None, None], |paid| paid.map(Some));
         let books = view.image.fees.as_deref();
         let [collected0, collected1] =
