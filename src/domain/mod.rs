@@ -18,6 +18,7 @@ pub mod price;
 pub mod reconcile;
 pub mod record;
 pub mod route;
+pub mod split;
 #[cfg(test)]
 pub(crate) mod test_support;
 pub mod token;

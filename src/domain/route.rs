@@ -2,7 +2,7 @@
 //!
 //! More in is never less out, so the best way to a token in so many hops begins with a best way to the one before: a table, hop by hop, of
 //! the best few ways to each token. Few and not one, because a way visits no token twice, and the best one may be in its own way. What is
-//! absent: splits, gas, and who is asked.
+//! absent: several ways side by side ([`super::split`]), gas, and who is asked.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -70,7 +70,7 @@ pub enum NoRoute {
 }
 
 impl<'a> Venue<'a> {
-    fn other(&self, token: &Address) -> Option<Address> {
+    pub(super) fn other(&self, token: &Address) -> Option<Address> {
         let PoolMeta { token0, token1, .. } = self.meta;
         if token == token0 { Some(*token1) } else { (token == token1).then_some(*token0) }
     }
@@ -100,6 +100,8 @@ pub struct Venues<'a> {
 /// A way that is under construction, from the end whose amount is known.
 #[derive(Clone)]
 struct Way {
+    /// Places of its pools.
+    via: Vec<usize>,
     hops: Vec<Hop>,
     /// Where it has come to, with how much.
     token: Address,
@@ -119,8 +121,13 @@ impl<'a> Venues<'a> {
         Self { all, by_token }
     }
 
-    fn of(&self, token: &Address) -> impl Iterator<Item = &Venue<'a>> + '_ {
-        self.by_token.get(token).into_iter().flatten().filter_map(|at| self.all.get(*at))
+    /// With their places in all of them.
+    pub(super) fn of(&self, token: &Address) -> impl Iterator<Item = (usize, &Venue<'a>)> + '_ {
+        self.by_token.get(token).into_iter().flatten().filter_map(|at| Some((*at, self.all.get(*at)?)))
+    }
+
+    pub(super) fn get(&self, at: usize) -> Option<&Venue<'a>> {
+        self.all.get(at)
     }
 
     /// The way that pays most for an input, or costs least for an output.
@@ -128,6 +135,20 @@ impl<'a> Venues<'a> {
     /// # Errors
     /// Where there is none.
     pub fn best(&self, from: Address, to: Address, amount: Amount, hops_max: usize) -> Result<Route, NoRoute> {
+        let mut ways = self.ways(from, to, amount, hops_max, 1)?;
+        let (_, hops) = ways.pop().ok_or(NoRoute::TooMuch)?;
+        Ok(Route { hops })
+    }
+
+    /// Good ways for this amount, the best one first, at most so many, with their places; the first is the best there is.
+    pub(super) fn ways(
+        &self,
+        from: Address,
+        to: Address,
+        amount: Amount,
+        hops_max: usize,
+        keep: usize,
+    ) -> Result<Vec<(Vec<usize>, Vec<Hop>)>, NoRoute> {
         // From the end whose amount is known to the other.
         let (start, end, known) = match amount {
             Amount::In(known) => (from, to, known),
@@ -142,41 +163,49 @@ impl<'a> Venues<'a> {
             Amount::In(_) => a > b,
             Amount::Out(_) => a < b,
         };
-        let mut best: Option<Way> = None;
-        let mut level = vec![Way { hops: Vec::new(), token: start, amount: known }];
+        let put = |ways: &mut Vec<Way>, way: Way, keep: usize| {
+            let at = ways.iter().position(|known| is_better(way.amount, known.amount)).unwrap_or(ways.len());
+            if at < keep {
+                ways.insert(at, way);
+                ways.truncate(keep);
+            }
+        };
+        let mut found: Vec<Way> = Vec::new();
+        let mut level = vec![Way { via: Vec::new(), hops: Vec::new(), token: start, amount: known }];
         for hops_left in (0..hops_max).rev() {
             let mut next: HashMap<Address, Vec<Way>> = HashMap::new();
             for way in &level {
-                for venue in self.of(&way.token) {
+                for (at, venue) in self.of(&way.token) {
                     let Some(other) = venue.other(&way.token) else { continue };
                     let leads = other == end || far.get(&other).is_some_and(|hops| *hops <= hops_left);
                     if !leads || other == start || way.hops.iter().any(|hop| hop.token_in == other || hop.token_out == other) {
                         continue;
                     }
-                    let Some(longer) = way.longer(venue, other, amount) else { continue };
+                    let Some(longer) = way.longer((at, venue), other, amount) else { continue };
                     if other == end {
-                        if best.as_ref().is_none_or(|best| is_better(longer.amount, best.amount)) {
-                            best = Some(longer);
-                        }
-                        continue;
+                        put(&mut found, longer, keep);
+                    } else {
+                        put(next.entry(other).or_default(), longer, KEPT);
                     }
-                    let ways = next.entry(other).or_default();
-                    let at = ways.iter().position(|known| is_better(longer.amount, known.amount)).unwrap_or(ways.len());
-                    ways.insert(at, longer);
-                    ways.truncate(KEPT);
                 }
             }
             level = next.into_values().flatten().collect();
         }
-        let mut way = best.ok_or(NoRoute::TooMuch)?;
-        if let Amount::Out(_) = amount {
-            way.hops.reverse();
+        if found.is_empty() {
+            return Err(NoRoute::TooMuch);
         }
-        Ok(Route { hops: way.hops })
+        let forward = |mut way: Way| {
+            if let Amount::Out(_) = amount {
+                way.hops.reverse();
+                way.via.reverse();
+            }
+            (way.via, way.hops)
+        };
+        Ok(found.into_iter().map(forward).collect())
     }
 
     /// How many hops it takes to a token at least, up to so many.
-    fn distances(&self, to: &Address, hops_max: usize) -> HashMap<Address, usize> {
+    pub(super) fn distances(&self, to: &Address, hops_max: usize) -> HashMap<Address, usize> {
         let mut far: HashMap<Address, usize> = HashMap::from([(*to, 0)]);
         let mut rest = VecDeque::from([*to]);
         while let Some(token) = rest.pop_front() {
@@ -185,7 +214,7 @@ impl<'a> Venues<'a> {
                 continue;
             }
             let mut seen = HashSet::new();
-            for other in self.of(&token).filter_map(|venue| venue.other(&token)).filter(|other| seen.insert(*other)) {
+            for other in self.of(&token).filter_map(|(_, venue)| venue.other(&token)).filter(|other| seen.insert(*other)) {
                 far.entry(other).or_insert_with(|| {
                     rest.push_back(other);
                     hops
@@ -198,7 +227,7 @@ impl<'a> Venues<'a> {
 
 impl Way {
     /// `None`: the pool does not give, or take, so much.
-    fn longer(&self, venue: &Venue<'_>, other: Address, amount: Amount) -> Option<Self> {
+    fn longer(&self, (at, venue): (usize, &Venue<'_>), other: Address, amount: Amount) -> Option<Self> {
         let (hop, amount) = match amount {
             Amount::In(_) => {
                 let hop = venue.swap(&self.token, Amount::In(self.amount)).ok()?;
@@ -215,7 +244,10 @@ impl Way {
         let mut hops = Vec::with_capacity(HOPS_MAX);
         hops.extend_from_slice(&self.hops);
         hops.push(hop);
-        Some(Self { hops, token: other, amount })
+        let mut via = Vec::with_capacity(HOPS_MAX);
+        via.extend_from_slice(&self.via);
+        via.push(at);
+        Some(Self { via, hops, token: other, amount })
     }
 }
 
