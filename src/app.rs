@@ -26,7 +26,7 @@ use crate::{
         dollars::{Anchors, Usd},
         pool::{PoolId, Protocol},
     },
-    store::{Live, Reader, keep::Keep, mongo::MongoConfig, prices::Prices},
+    store::{Live, Reader, keep::Keep, mongo::MongoConfig, prices::Prices, quote::Routers},
     telemetry::{Board, Metrics},
 };
 
@@ -109,6 +109,7 @@ async fn serve(
         let mut live = Live::new(chain.id, &chain.name, chain.confirmations, stall_timeout);
         live.stand_in = stand_in.is_some();
         live.price_with(anchors(chain));
+        live.routers = routers(chain);
         Arc::new(live)
     };
     let chains: Vec<Deps> = config
@@ -333,6 +334,11 @@ fn plan(chain: &ChainConfig, config: &Config) -> Plan {
         enrichment: chain.enrichment,
         progress_bar: std::io::IsTerminal::is_terminal(&std::io::stderr()),
     }
+}
+
+fn routers(chain: &ChainConfig) -> Routers {
+    let by_dex = chain.dex.iter().filter_map(|dex| Some((dex.name.clone(), dex.router?))).collect();
+    Routers { universal: chain.universal_router, by_dex }
 }
 
 fn anchors(chain: &ChainConfig) -> Anchors {

@@ -6,6 +6,7 @@
 
 mod admin;
 mod assets;
+mod calls;
 pub(crate) mod gql;
 mod http;
 mod intake;

@@ -122,6 +122,9 @@ pub struct ChainConfig {
     pub stablecoins: Vec<Address>,
     #[serde(default, deserialize_with = "maybe_address")]
     pub wrapped_native: Option<Address>,
+    /// Uniswap's Universal Router, for the calldata of quotes.
+    #[serde(default, deserialize_with = "maybe_address")]
+    pub universal_router: Option<Address>,
     /// A pool prices its tokens only if moving it by one per cent takes so many dollars.
     #[serde(default = "hundred")]
     pub min_depth_usd: u32,
@@ -360,6 +363,7 @@ pub struct DexConfig {
     /// Also the pools that the factory created before `start_block`.
     #[serde(default)]
     pub older_pools: bool,
+    /// V2: a Router02, V3: a SwapRouter, for the calldata of quotes where there is no Universal Router.
     #[serde(default, deserialize_with = "maybe_address")]
     pub router: Option<Address>,
     #[serde(default, deserialize_with = "maybe_address")]

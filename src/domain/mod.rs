@@ -11,6 +11,7 @@ pub mod dollars;
 pub mod event;
 pub mod feed;
 pub mod fixed;
+pub mod gas;
 pub mod image;
 pub mod market;
 pub mod pool;

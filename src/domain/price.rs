@@ -47,6 +47,13 @@ impl Ratio {
         Self::new(self.den, self.num)
     }
 
+    /// So much of the numerator for so much of the denominator, rounded down.
+    #[must_use]
+    pub fn of(self, amount: U256) -> Option<U256> {
+        let found = self.num.checked_mul(Wide::from(amount))?.checked_div(self.den)?;
+        (found.bit_len() <= U256::BITS).then(|| U256::saturating_from(found))
+    }
+
     /// The product; of more than 200 bits it is rounded down, far behind the digits that are said.
     #[must_use]
     pub fn times(self, other: Self) -> Option<Self> {

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use alloy::primitives::{Address, U256};
 
 use super::pool::{
-    PoolId, PoolMeta, PoolState,
+    PoolId, PoolMeta, PoolState, Protocol,
     exchange::{NoSwap, Order},
     step::Amount,
     trade::Swap,
@@ -31,6 +31,7 @@ pub struct Venue<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hop {
     pub pool: PoolId,
+    pub protocol: Protocol,
     pub token_in: Address,
     pub token_out: Address,
     /// With the fee.
@@ -87,7 +88,15 @@ impl<'a> Venue<'a> {
             Swap::Ticks(swap) => (swap.amount_in, swap.amount_out, swap.crossed),
         };
         let token_out = if down { self.meta.token1 } else { self.meta.token0 };
-        Ok(Hop { pool: self.meta.id, token_in: *token_in, token_out, amount_in, amount_out, crossed })
+        Ok(Hop {
+            pool: self.meta.id,
+            protocol: self.meta.protocol,
+            token_in: *token_in,
+            token_out,
+            amount_in,
+            amount_out,
+            crossed,
+        })
     }
 }
 

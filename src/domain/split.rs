@@ -210,7 +210,8 @@ impl<C: Fn(&Route) -> U256> Task<'_, C> {
             if amount.is_zero() {
                 return None;
             }
-            hops.push(Hop { pool: venue.meta.id, token_in, token_out, amount_in, amount_out, crossed });
+            let (pool, protocol) = (venue.meta.id, venue.meta.protocol);
+            hops.push(Hop { pool, protocol, token_in, token_out, amount_in, amount_out, crossed });
             after.push((at, left));
             token = other;
         }

@@ -21,6 +21,7 @@ pub use self::side::WindowHold;
 use super::{
     pin::Pin,
     positions::Index,
+    quote::Routers,
     topics::{Topic, Topics},
     touches::Touches,
     view::{Commit, Freshness, Head, PoolView},
@@ -62,6 +63,8 @@ pub struct Live {
     pub topics: Topics,
     pub touches: Touches,
     routes: RwLock<Arc<Routes>>,
+    /// Set before it is shared.
+    pub routers: Routers,
     epoch_tx: watch::Sender<u64>,
     durable: watch::Sender<u64>,
 }
@@ -108,6 +111,7 @@ impl Live {
             writer: Mutex::new(()),
             topics: Topics::default(),
             touches: Touches::default(),
+            routers: Routers::default(),
             routes: RwLock::default(),
             epoch_tx: watch::channel(0).0,
             durable: watch::channel(0).0,

@@ -1,6 +1,6 @@
 //! What a swap would pay at a pinned block: the best way over the pools as they stand there.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use alloy::primitives::{Address, U256};
 
@@ -9,9 +9,21 @@ use super::{
     view::{PoolStatus, PoolView},
 };
 use crate::domain::{
-    pool::{Protocol, step::Amount},
+    dollars::Usd,
+    gas::{self, InToken},
+    pool::{PoolId, Protocol, step::Amount},
     route::{NoRoute, Route, Venue, Venues},
+    split::{Limits, Plan},
 };
+
+/// Who does swaps for others, on one chain.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Routers {
+    /// Uniswap's Universal Router: of all protocols.
+    pub universal: Option<Address>,
+    /// Of each exchange its own: of V2 a Router02, of V3 a SwapRouter.
+    pub by_dex: HashMap<String, Address>,
+}
 
 /// Halvings on the way to what would have worked: to a part in four million.
 const HALVINGS: usize = 22;
@@ -22,30 +34,68 @@ pub struct Ask {
     pub token_in: Address,
     pub token_out: Address,
     pub amount: Amount,
-    /// 1 to [`crate::domain::route::HOPS_MAX`].
-    pub hops_max: usize,
+    pub limits: Limits,
+    /// What gas costs, in wei; `None`: it is not counted.
+    pub gas_price_wei: Option<U256>,
     /// Only pools of these; of all where there are none.
     pub protocols: Vec<Protocol>,
 }
 
-/// The best way, with its pools in the same order.
+impl Ask {
+    /// The token whose amount is not given.
+    #[must_use]
+    pub fn other(&self) -> Address {
+        match self.amount {
+            Amount::In(_) => self.token_out,
+            Amount::Out(_) => self.token_in,
+        }
+    }
+}
+
+/// The best plan, with its pools.
 #[derive(Debug, Clone)]
 pub struct Quoted {
-    pub route: Route,
+    pub plan: Plan,
+    /// Each once.
     pub pools: Vec<Arc<PoolView>>,
+    /// About.
+    pub gas: u64,
+    /// What that costs in [`Ask::other`], raw units. `None`: no price of gas was given, or nothing says what one of the two is worth.
+    pub gas_cost: Option<U256>,
+    /// And in dollars.
+    pub gas_usd: Option<Usd>,
+}
+
+impl Quoted {
+    #[must_use]
+    pub fn pool(&self, id: &PoolId) -> Option<&Arc<PoolView>> {
+        self.pools.iter().find(|view| view.meta.id == *id)
+    }
 }
 
 impl Pin {
-    /// The best way at this epoch. Pools whose state is not of its block are left out.
+    /// The best plan at this epoch. Pools whose state is not of its block are left out.
     ///
     /// # Errors
     /// Where no way leads there, or none has room for the amount.
     pub fn quote(&self, ask: &Ask) -> Result<Quoted, NoRoute> {
         let views = self.venues(&ask.protocols);
-        let route = graph(&views).best(ask.token_in, ask.token_out, ask.amount, ask.hops_max)?;
-        let pool = |id| views.iter().find(|view| view.meta.id == id).cloned();
-        let pools = route.hops.iter().filter_map(|hop| pool(hop.pool)).collect();
-        Ok(Quoted { route, pools })
+        let in_token = self.gas_in(ask);
+        let cost = |route: &Route| in_token.map_or(U256::ZERO, |gas| gas.of(gas::of_leg(route)));
+        let plan = graph(&views).plan((ask.token_in, ask.token_out), ask.amount, ask.limits, cost)?;
+        let used = |view: &&Arc<PoolView>| plan.legs.iter().flat_map(|leg| &leg.hops).any(|hop| hop.pool == view.meta.id);
+        let pools = views.iter().filter(used).cloned().collect();
+        let gas = gas::of_plan(&plan.legs);
+        let wei = ask.gas_price_wei.map(|price| price.saturating_mul(U256::from(gas)));
+        let gas_usd = wei.and_then(|wei| self.with_prices(|prices| prices.price(&Address::ZERO)).flatten()?.value(wei));
+        Ok(Quoted { plan, pools, gas, gas_cost: in_token.map(|in_token| in_token.of(gas)), gas_usd })
+    }
+
+    fn gas_in(&self, ask: &Ask) -> Option<InToken> {
+        let price_wei = ask.gas_price_wei?;
+        let prices = self.with_prices(|prices| prices.price(&Address::ZERO).zip(prices.price(&ask.other())));
+        let (wei, unit) = prices.flatten()?;
+        Some(InToken { price_wei, wei: wei.raw(), unit: unit.raw() })
     }
 
     /// About how much would go where so much does not, raw units of the same token; 0 where nothing does. Some thirty quotes long.
@@ -53,7 +103,8 @@ impl Pin {
     pub fn most(&self, ask: &Ask) -> U256 {
         let views = self.venues(&ask.protocols);
         let graph = graph(&views);
-        most(ask.amount, |amount| graph.best(ask.token_in, ask.token_out, amount, ask.hops_max).is_ok())
+        let ends = (ask.token_in, ask.token_out);
+        most(ask.amount, |amount| graph.plan(ends, amount, ask.limits, |_| U256::ZERO).is_ok())
     }
 
     fn venues(&self, protocols: &[Protocol]) -> Vec<Arc<PoolView>> {

@@ -28,6 +28,9 @@ pub struct Setup {
     pub position_manager: Option<String>,
     /// Of every dex of V2.
     pub v4_position_manager: Option<String>,
+    /// Of the calldata of quotes: the Universal Router, and those of V2 and V3.
+    pub universal_router: Option<String>,
+    pub routers: [String; 2],
     pub lp_tokens: bool,
     pub extra_chain: String,
     /// Further lines of every dex.
@@ -56,6 +59,8 @@ impl Setup {
             chain_id: devnet.chain_id,
             dexes,
             position_manager: Some(d.nfpm.to_string()),
+            universal_router: d.v4.as_ref().map(|v4| v4.router.to_string()),
+            routers: [d.v2_router, d.v3_router].map(|router| router.to_string()),
             v4_position_manager: d.v4.as_ref().map(|v4| v4.positions.to_string()),
             lp_tokens: false,
             extra_chain: String::new(),
@@ -79,7 +84,9 @@ impl Setup {
     fn chain_toml(&self) -> String {
         let rpc: Vec<String> = self.rpc.iter().map(|url| format!("{url:?}")).collect();
         let (id, rpc, extra) = (self.chain_id, rpc.join(", "), &self.extra_chain);
-        let mut text = format!("[[chain]]\nid = {id}\nname = \"test\"\nrpc = [{rpc}]\n{extra}\n");
+        let universal =
+            self.universal_router.as_ref().map(|router| format!("universal_router = {router:?}\n")).unwrap_or_default();
+        let mut text = format!("[[chain]]\nid = {id}\nname = \"test\"\nrpc = [{rpc}]\n{universal}{extra}\n");
         for (i, (protocol, factory)) in self.dexes.iter().enumerate() {
             let manager = match protocol.as_str() {
                 "uniswap_v3" => self.position_manager.as_ref(),
@@ -88,7 +95,13 @@ impl Setup {
             };
             let manager = manager.map(|manager| format!("position_manager = {manager:?}\n")).unwrap_or_default();
             let shares = if self.lp_tokens && protocol == "uniswap_v2" { "lp_tokens = true\n" } else { "" };
-            let extra = &self.extra_dex;
+            let [v2, v3] = &self.routers;
+            let router = match protocol.as_str() {
+                "uniswap_v2" => format!("router = {v2:?}\n"),
+                "uniswap_v3" => format!("router = {v3:?}\n"),
+                _ => String::new(),
+            };
+            let extra = format!("{router}{}", self.extra_dex);
             text.push_str(&format!(
                 "[[chain.dex]]\nname = \"dex-{i}\"\nprotocol = {protocol:?}\nfactory = {factory:?}\n{manager}{shares}{extra}\n"
             ));

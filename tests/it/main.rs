@@ -36,6 +36,7 @@ mod prices;
 mod quoted;
 mod quotes;
 mod refuse;
+mod sent;
 mod shares;
 mod simulated;
 mod sources;

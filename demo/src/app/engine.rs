@@ -163,7 +163,7 @@ finality = 64
 stablecoins = [{}]
 wrapped_native = "{}"
 min_depth_usd = 1
-
+{}
 [[chain.dex]]
 name = "uniswap-v2"
 protocol = "uniswap_v2"
@@ -182,6 +182,7 @@ position_manager = "{}"
         d.start_block,
         stablecoins.join(", "),
         d.weth,
+        d.v4.as_ref().map(|v4| format!("universal_router = \"{}\"\n", v4.router)).unwrap_or_default(),
         d.v2_factory,
         d.v3_factory,
         d.nfpm,

@@ -164,7 +164,7 @@ macro_rules! event_where {
                     pool: given.pool.as_ref().map(pool_id).transpose()?,
                     token: given.token.map(|t| t.0),
                     origin: given.origin.map(|o| o.0),
-                    transaction: given.transaction.map(|t| t.0),
+                    transaction: given.transaction.map(|t| t.hash()),
                     time_from: given.timestamp_gte.map(|t| t.0),
                     time_to: given.timestamp_lt.map(|t| t.0),
                 })

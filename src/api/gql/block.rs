@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// A block of one chain. The hash names it; a number alone does not survive a reorg.
-#[derive(Debug, Clone, Copy, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject)]
 pub(crate) struct BlockRef {
     /// Height: blocks since genesis.
     number: u64,
@@ -26,9 +26,9 @@ impl From<block::BlockRef> for BlockRef {
         let unknown = block.parent_hash.is_zero() && block.number > 0;
         Self {
             number: block.number,
-            hash: Bytes(block.hash),
+            hash: block.hash.into(),
             timestamp: Timestamp(block.timestamp),
-            parent_hash: (!unknown).then_some(Bytes(block.parent_hash)),
+            parent_hash: (!unknown).then(|| block.parent_hash.into()),
         }
     }
 }

@@ -16,7 +16,7 @@ use super::{
 use crate::{domain::ChainId, store::Pin};
 
 /// One block. Give exactly one of the fields.
-#[derive(Debug, Clone, Copy, InputObject)]
+#[derive(Debug, Clone, InputObject)]
 pub(crate) struct BlockHeight {
     /// Exactly this height. State of older blocks is not kept.
     number: Option<u64>,
@@ -48,19 +48,19 @@ impl BlockHeight {
             )
         };
         let number = head.map_or(0, |b| b.number);
-        match (this.number, this.hash, this.number_gte) {
+        match (this.number, this.hash.as_ref().map(Bytes::hash), this.number_gte) {
             (Some(asked), None, None) if asked > number || head.is_none() => Err(ahead(asked)),
             (Some(asked), None, None) if asked < number => Err(pruned(format!("block {asked}"))),
             (None, None, Some(asked)) if asked > number || head.is_none() => Err(ahead(asked)),
             (Some(_), None, None) | (None, None, Some(_)) => Ok(()),
-            (None, Some(hash), None) if head.is_some_and(|b| b.hash == hash.0) => Ok(()),
+            (None, Some(hash), None) if head.is_some_and(|b| b.hash == hash) => Ok(()),
             (None, Some(hash), None) => {
-                let ours = pin.head().window.iter().any(|r| r.block.hash == hash.0);
-                if !ours && pin.live().record(&hash.0).is_some() {
-                    let text = format!("block {:#x} was taken back by a reorg; the newest is {at}", hash.0);
+                let ours = pin.head().window.iter().any(|r| r.block.hash == hash);
+                if !ours && pin.live().record(&hash).is_some() {
+                    let text = format!("block {:#x} was taken back by a reorg; the newest is {at}", hash);
                     return Err(ApiError::new(Code::Reorged, text));
                 }
-                Err(pruned(format!("block {:#x}", hash.0)))
+                Err(pruned(format!("block {:#x}", hash)))
             }
             _ => Err(ApiError::input("`block` takes exactly one of number, hash and number_gte")),
         }

@@ -113,7 +113,7 @@ impl Pool {
     async fn pool_id(&self) -> Option<Bytes> {
         match self.view.meta.id {
             PoolId::Address(_) => None,
-            PoolId::Id(id) => Some(Bytes(id)),
+            PoolId::Id(id) => Some(id.into()),
         }
     }
 

@@ -204,7 +204,7 @@ impl TokenPrice {
 
     /// The block of a price out of pools; of a feed's price the newest block when this was said, and the price itself is of `updatedAt`.
     async fn as_of(&self) -> Option<BlockRef> {
-        self.as_of
+        self.as_of.clone()
     }
 
     /// The time of the oldest price that `value` stands on.

@@ -2,24 +2,28 @@
 
 use std::sync::Arc;
 
-use alloy::primitives::{U256, U512};
-use async_graphql::{Context, Enum, InputObject, Object};
+use alloy::primitives::{U256, U512, keccak256};
+use async_graphql::{Context, Enum, ID, Object};
 
+pub(in crate::api) use super::quote_input::{QuoteInput, TradeType};
 use super::{
-    block::{BlockRef, Protocol},
+    block::BlockRef,
     core::core,
     error::{ApiError, Code},
     pins::pin,
     pool::Pool,
-    scalars::{AddressScalar, BigDecimal, BigInt},
+    quote_input::asked,
+    scalars::{AddressScalar, BigDecimal, BigInt, Bytes},
     token::decimals,
 };
 use crate::{
+    api::calls::{self, Terms, Transaction},
     domain::{
         block,
+        dollars::Which,
         pool::{depth::BPS, step::Amount},
         price::{Ratio, quotient, token1_per_token0},
-        route::{HOPS_MAX, Hop, NoRoute, Route},
+        route::{Hop, NoRoute, Route},
     },
     store::{
         Pin, ReadError,
@@ -31,41 +35,6 @@ use crate::{
 pub(super) const COST: usize = 2_000;
 /// Swaps of one question.
 const QUOTES_MAX: usize = 20;
-
-/// Which amount is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
-pub(crate) enum TradeType {
-    /// What is paid in, fees included.
-    ExactInput,
-    /// What comes out.
-    ExactOutput,
-}
-
-/// A swap that is thought of.
-#[derive(Debug, Clone, InputObject)]
-pub(crate) struct QuoteInput {
-    /// EIP-155 chain id; may be left out where one chain is configured.
-    pub(in crate::api) chain_id: Option<u64>,
-    /// What is paid with.
-    pub(in crate::api) token_in: AddressScalar,
-    /// What is bought.
-    pub(in crate::api) token_out: AddressScalar,
-    /// Raw units: of `tokenIn` for `EXACT_INPUT`, of `tokenOut` for `EXACT_OUTPUT`.
-    pub(in crate::api) amount: BigInt,
-    /// Which amount that is.
-    #[graphql(name = "type")]
-    pub(in crate::api) trade_type: TradeType,
-    /// Only pools of these protocols; of all where it is not said.
-    pub(in crate::api) protocols: Option<Vec<Protocol>>,
-    /// How many pools one after the other, 1 to 4.
-    #[graphql(default = 3)]
-    pub(in crate::api) max_hops: i32,
-    /// How much worse it may get until it is mined, in parts of 10,000: 0 to 5,000.
-    #[graphql(default = 50)]
-    pub(in crate::api) slippage_bps: i32,
-    /// Refuse where the newest block is older than so many milliseconds.
-    pub(in crate::api) max_state_age_ms: Option<u64>,
-}
 
 /// A swap in one pool, as its contract would do it.
 pub(crate) struct QuoteHop {
@@ -100,6 +69,11 @@ impl QuoteHop {
     async fn amount_out(&self) -> BigInt {
         self.hop.amount_out.into()
     }
+
+    /// Initialised ticks that are crossed: each takes some gas.
+    async fn ticks_crossed(&self) -> u32 {
+        self.hop.crossed
+    }
 }
 
 /// Pools, one after the other.
@@ -128,10 +102,23 @@ impl RouteLeg {
     }
 }
 
+/// What to know before sending it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub(crate) enum QuoteWarning {
+    /// It moves the price of a pool by more than about three per cent.
+    ThinPool,
+    /// One of the pools has a hook. It has no say in swaps, but in who has liquidity.
+    HookedPool,
+}
+
+/// Times what moves a price by one per cent.
+const THIN: u128 = 3;
+
 /// What a swap would pay, to the wei, if it were mined right after `block`.
 pub(crate) struct Quote {
     pub(in crate::api) pin: Arc<Pin>,
-    input: QuoteInput,
+    ask: Ask,
+    terms: Terms,
     pub(in crate::api) quoted: Quoted,
     /// The least that should come out of an exact input, the most that should be paid for an exact output.
     pub(in crate::api) bound: U256,
@@ -155,35 +142,77 @@ impl Quote {
 
     /// Before the swap, and as it is. `None` where a token has no decimals.
     fn prices(&self) -> Option<(Ratio, Ratio)> {
-        let unit = |token: &AddressScalar| decimals(&self.pin, &token.0);
-        let (unit_in, unit_out) = (unit(&self.input.token_in)?, unit(&self.input.token_out)?);
-        let route = &self.quoted.route;
-        let effective = quotient((route.amount_out(), unit_out), (route.amount_in(), unit_in))?;
+        let (unit_in, unit_out) = (decimals(&self.pin, &self.ask.token_in)?, decimals(&self.pin, &self.ask.token_out)?);
+        let plan = &self.quoted.plan;
+        let effective = quotient((plan.amount_out(), unit_out), (plan.amount_in(), unit_in))?;
+        if let [route] = plan.legs.as_slice() {
+            return Some((self.mid(route)?.in_units(unit_in, unit_out)?, effective));
+        }
+        // What the share of each way would be worth at its own price.
+        let worth = plan.legs.iter().try_fold(U256::ZERO, |sum, leg| sum.checked_add(self.mid(leg)?.of(leg.amount_in())?))?;
+        Some((quotient((worth, unit_out), (plan.amount_in(), unit_in))?, effective))
+    }
+
+    /// Of raw units, before the swap and without fees.
+    fn mid(&self, route: &Route) -> Option<Ratio> {
         let mut mid: Option<Ratio> = None;
-        for (hop, view) in route.hops.iter().zip(&self.quoted.pools) {
+        for hop in &route.hops {
+            let view = self.quoted.pool(&hop.pool)?;
             // Of raw units: those of the tokens in between fall out.
             let price = token1_per_token0(&view.image.state, 0, 0)?;
             let price = if hop.token_in == view.meta.token0 { price } else { price.inverse()? };
             mid = Some(mid.map_or(Some(price), |mid| mid.times(price))?);
         }
-        Some((mid?.in_units(unit_in, unit_out)?, effective))
+        mid
+    }
+
+    /// The amount less, or more, what the gas costs.
+    pub(in crate::api) fn gas_adjusted(&self) -> U256 {
+        let (plan, cost) = (&self.quoted.plan, self.quoted.gas_cost.unwrap_or_default());
+        match self.ask.amount {
+            Amount::In(_) => plan.amount_out().saturating_sub(cost),
+            Amount::Out(_) => plan.amount_in().saturating_add(cost),
+        }
+    }
+
+    pub(in crate::api) fn transaction(&self) -> Option<Transaction> {
+        calls::transaction(&self.quoted, &self.ask, self.terms, &self.pin.live().routers)
+    }
+
+    pub(in crate::api) fn warnings(&self) -> Vec<QuoteWarning> {
+        let moves = |hop: &Hop| {
+            let Some(view) = self.quoted.pool(&hop.pool) else { return false };
+            let which = if hop.token_in == view.meta.token0 { Which::Token0 } else { Which::Token1 };
+            hop.amount_in > U256::from(view.image.gauge.depth.token(which).saturating_mul(THIN))
+        };
+        let hops = || self.quoted.plan.legs.iter().flat_map(|leg| &leg.hops);
+        let is_thin = hops().any(moves).then_some(QuoteWarning::ThinPool);
+        let has_hook = self.quoted.pools.iter().any(|view| view.meta.hooks.is_some()).then_some(QuoteWarning::HookedPool);
+        is_thin.into_iter().chain(has_hook).collect()
     }
 }
 
 /// What a swap would pay, to the wei, if it were mined right after `block`. As of that block alone: no two are mixed.
 #[Object]
 impl Quote {
+    /// Of this plan for this question at this block.
+    async fn id(&self) -> ID {
+        let asked = format!("{:?} {:?}", self.ask, self.terms);
+        let hash = keccak256(asked);
+        ID(format!("{}:{:#x}:{}", self.pin.chain(), self.block.hash, alloy::primitives::hex::encode(&hash[..8])))
+    }
+
     /// Raw units, fees included.
     async fn amount_in(&self) -> BigInt {
-        self.quoted.route.amount_in().into()
+        self.quoted.plan.amount_in().into()
     }
 
     /// Raw units.
     async fn amount_out(&self) -> BigInt {
-        self.quoted.route.amount_out().into()
+        self.quoted.plan.amount_out().into()
     }
 
-    /// With `slippageBps`: the least that should come out of an exact input, the most that should be paid for an exact output.
+    /// With `slippageBps`: the least that comes out of an exact input, the most that is paid for an exact output, or `calldata` reverts.
     async fn amount_min_or_max(&self) -> BigInt {
         self.bound.into()
     }
@@ -203,6 +232,45 @@ impl Quote {
         self.worth().impact_bps.map(BigDecimal)
     }
 
+    /// What it costs in gas, about, if it is sent as `calldata` by somebody who has both tokens.
+    async fn gas_estimate(&self) -> BigInt {
+        U256::from(self.quoted.gas).into()
+    }
+
+    /// What that is worth. Null without `gasPriceWei`, and where nothing says what native currency costs.
+    #[graphql(name = "gasUSD")]
+    async fn gas_usd(&self) -> Option<BigDecimal> {
+        self.quoted.gas_usd.map(|usd| BigDecimal(usd.to_string()))
+    }
+
+    /// What comes out less what the gas costs, or what goes in and the gas; raw units. Without `gasPriceWei`, or where nothing says what one of the
+    /// two is worth, the gas is not counted.
+    async fn quote_gas_adjusted(&self) -> BigInt {
+        self.gas_adjusted().into()
+    }
+
+    /// What does it, sent to `to` with `value`: a call of the Universal Router, to which the sender has to have given his token by way of Permit2,
+    /// or of the exchange's own router. Null where no router that is configured does it.
+    async fn calldata(&self) -> Option<Bytes> {
+        self.transaction().map(|transaction| Bytes(transaction.data))
+    }
+
+    /// Whom to send it to.
+    async fn to(&self) -> Option<AddressScalar> {
+        self.transaction().map(|transaction| AddressScalar(transaction.to))
+    }
+
+    /// Wei to send along.
+    async fn value(&self) -> Option<BigInt> {
+        self.transaction().map(|transaction| transaction.value.into())
+    }
+
+    /// What to know before sending it.
+    #[graphql(name = "warnings")]
+    async fn all_warnings(&self) -> Vec<QuoteWarning> {
+        self.warnings()
+    }
+
     /// The block that it is true at.
     async fn block(&self) -> BlockRef {
         self.block.into()
@@ -213,10 +281,11 @@ impl Quote {
         self.age_ms
     }
 
-    /// The ways that the amount takes, side by side.
-    #[graphql(complexity = "child_complexity")]
+    /// The ways that the amount takes side by side, in the order of their swaps.
+    #[graphql(complexity = "4 * child_complexity")]
     async fn routes(&self) -> Vec<RouteLeg> {
-        vec![RouteLeg { pin: self.pin.clone(), route: self.quoted.route.clone() }]
+        let leg = |route: &Route| RouteLeg { pin: self.pin.clone(), route: route.clone() };
+        self.quoted.plan.legs.iter().map(leg).collect()
     }
 }
 
@@ -240,7 +309,7 @@ pub(super) async fn quotes(ctx: &Context<'_>, inputs: Vec<QuoteInput>) -> Result
 
 /// For GraphQL and REST, whose parameters have the same names.
 pub(in crate::api) async fn answer(pin: Arc<Pin>, now_ms: u64, input: QuoteInput) -> Result<Quote, ApiError> {
-    let (ask, slippage_bps) = asked(&input)?;
+    let (ask, terms) = asked(&input, now_ms)?;
     let block = pin.head().block.ok_or(ReadError::Starting)?;
     let age_ms = now_ms.saturating_sub(block.timestamp.saturating_mul(1_000));
     if let Some(most) = input.max_state_age_ms.filter(|most| age_ms > *most) {
@@ -252,8 +321,9 @@ pub(in crate::api) async fn answer(pin: Arc<Pin>, now_ms: u64, input: QuoteInput
     }
     match pin.quote(&ask) {
         Ok(quoted) => {
-            let bound = bound(&quoted, ask.amount, slippage_bps);
-            Ok(Quote { pin, input, quoted, bound, block, age_ms })
+            let bounds = quoted.plan.legs.iter().map(|leg| terms.bound(ask.amount, leg));
+            let bound = bounds.fold(U256::ZERO, U256::saturating_add);
+            Ok(Quote { pin, ask, terms, quoted, bound, block, age_ms })
         }
         Err(NoRoute::None) => {
             // Only now: what a token says of itself may be a moment later than its first pool.
@@ -264,7 +334,7 @@ pub(in crate::api) async fn answer(pin: Arc<Pin>, now_ms: u64, input: QuoteInput
                 }
             }
             let text =
-                format!("no pools lead from one token to the other in {} hops: allow more, or other protocols", ask.hops_max);
+                format!("no pools lead from one token to the other in {} hops: allow more, or other protocols", ask.limits.hops);
             Err(ApiError::new(Code::NoRoute, text))
         }
         Err(NoRoute::TooMuch) => {
@@ -281,45 +351,8 @@ pub(in crate::api) async fn answer(pin: Arc<Pin>, now_ms: u64, input: QuoteInput
     }
 }
 
-/// What is asked, and how much worse it may get.
-pub(super) fn asked(input: &QuoteInput) -> Result<(Ask, u32), ApiError> {
-    if input.token_in == input.token_out {
-        return Err(ApiError::input("`tokenIn` and `tokenOut` are the same token"));
-    }
-    let slippage_bps = u32::try_from(input.slippage_bps).ok().filter(|bps| *bps <= BPS / 2);
-    let slippage_bps =
-        slippage_bps.ok_or_else(|| ApiError::input(format!("`slippageBps` is 0 to 5000, not {}", input.slippage_bps)))?;
-    let hops_max = usize::try_from(input.max_hops).ok().filter(|hops| (1..=HOPS_MAX).contains(hops));
-    let hops_max = hops_max.ok_or_else(|| ApiError::input(format!("`maxHops` is 1 to {HOPS_MAX}, not {}", input.max_hops)))?;
-    let amount: Option<U256> = input.amount.0.parse().ok().filter(|amount: &U256| !amount.is_zero());
-    let amount = amount.ok_or_else(|| ApiError::input("`amount` is a whole number of raw units above 0 and below 2^256"))?;
-    let ask = Ask {
-        token_in: input.token_in.0,
-        token_out: input.token_out.0,
-        amount: match input.trade_type {
-            TradeType::ExactInput => Amount::In(amount),
-            TradeType::ExactOutput => Amount::Out(amount),
-        },
-        hops_max,
-        protocols: input.protocols.iter().flatten().map(|protocol| (*protocol).into()).collect(),
-    };
-    Ok((ask, slippage_bps))
-}
-
-/// The least that should come out, or the most that should go in: both rounded towards the quote.
-fn bound(quoted: &Quoted, amount: Amount, slippage_bps: u32) -> U256 {
-    let part = |amount: U256| {
-        let product: U512 = amount.widening_mul(U256::from(slippage_bps));
-        U256::saturating_from(product.checked_div(U512::from(BPS)).unwrap_or_default())
-    };
-    match amount {
-        Amount::In(_) => {
-            let out = quoted.route.amount_out();
-            out.saturating_sub(part(out))
-        }
-        Amount::Out(_) => {
-            let paid = quoted.route.amount_in();
-            paid.saturating_add(part(paid))
-        }
-    }
+/// So many parts of 10,000, rounded down.
+pub(in crate::api) fn part_of(amount: U256, bps: u32) -> U256 {
+    let product: U512 = amount.widening_mul(U256::from(bps));
+    U256::saturating_from(product.checked_div(U512::from(BPS)).unwrap_or_default())
 }

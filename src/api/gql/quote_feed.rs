@@ -13,6 +13,7 @@ use super::{
     error::{ApiError, Code},
     frame::FrameKind,
     quote::{self, Quote, QuoteInput, TradeType},
+    quote_input,
 };
 use crate::{
     domain::{block, pool::depth::BPS},
@@ -48,7 +49,8 @@ type Told = std::result::Result<U256, Code>;
 impl Wanted {
     /// Refuses what can never be answered.
     pub(super) fn new(input: QuoteInput, min_change_bps: i32) -> std::result::Result<Self, ApiError> {
-        quote::asked(&input)?;
+        // A deadline that is given is one of each quote.
+        quote_input::asked(&input, 0)?;
         let min_change_bps = u32::try_from(min_change_bps).ok().filter(|bps| *bps <= BPS).ok_or_else(|| {
             ApiError::input(format!("`minChangeBps` is 0 to {BPS}: parts of 10,000 by which the amount must have moved"))
         })?;
@@ -64,10 +66,10 @@ impl Wanted {
 
     fn told(&self, quote: &std::result::Result<Quote, ApiError>) -> Told {
         let quote = quote.as_ref().map_err(|error| error.code)?;
-        let route = &quote.quoted.route;
+        let plan = &quote.quoted.plan;
         Ok(match self.input.trade_type {
-            TradeType::ExactInput => route.amount_out(),
-            TradeType::ExactOutput => route.amount_in(),
+            TradeType::ExactInput => plan.amount_out(),
+            TradeType::ExactOutput => plan.amount_in(),
         })
     }
 

@@ -67,18 +67,31 @@ impl ScalarType for BigDecimal {
     }
 }
 
-/// Bytes as lowercase hex with `0x`: hashes and 32-byte ids. Any case is accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Bytes(pub(crate) B256);
+/// Bytes as lowercase hex with `0x`: hashes, 32-byte ids, calldata. As an argument a hash of 32 bytes, in any case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Bytes(pub(crate) alloy::primitives::Bytes);
 
-/// Bytes as lowercase hex with `0x`: hashes and 32-byte ids. Any case is accepted.
+impl From<B256> for Bytes {
+    fn from(hash: B256) -> Self {
+        Self(hash.0.into())
+    }
+}
+
+impl Bytes {
+    /// Of an argument.
+    pub(crate) fn hash(&self) -> B256 {
+        B256::try_from(self.0.as_ref()).unwrap_or_default()
+    }
+}
+
+/// Bytes as lowercase hex with `0x`: hashes, 32-byte ids, calldata. As an argument a hash of 32 bytes, in any case.
 #[Scalar]
 impl ScalarType for Bytes {
     fn parse(value: Value) -> InputValueResult<Self> {
         let Value::String(text) = &value else { return Err(InputValueError::expected_type(value)) };
         hex_text(text, 66)
             .and_then(|t| B256::from_str(&t).ok())
-            .map(Self)
+            .map(Self::from)
             .ok_or_else(|| InputValueError::custom(format!("`{}` is no 32-byte hash: give 0x and 64 hex digits", shown(text))))
     }
 

@@ -24,7 +24,7 @@ use crate::{
         router::Public,
     },
     domain::{pool, route},
-    store::{Pin, PoolView, history::DataSource},
+    store::{Pin, history::DataSource},
 };
 
 /// Whatever has so many digits is below 2^256.
@@ -68,7 +68,7 @@ pub(super) struct Swap {
     #[param(inline)]
     trade_type: TradeType,
     /// Only pools of these, separated by commas; of all where it is not said.
-    #[param(pattern = "^UNISWAP_V[23](,UNISWAP_V[23])?$", example = "UNISWAP_V3")]
+    #[param(pattern = "^UNISWAP_V[234](,UNISWAP_V[234]){0,2}$", example = "UNISWAP_V3")]
     protocols: Option<String>,
     /// How many pools one after the other.
     #[serde(default = "max_hops_default")]
@@ -109,7 +109,11 @@ impl Swap {
             protocols: protocols.transpose()?,
             max_hops: self.max_hops,
             slippage_bps: self.slippage_bps,
+            max_splits: 4,
             max_state_age_ms: self.max_state_age_ms,
+            gas_price_wei: None,
+            recipient: None,
+            deadline: None,
         })
     }
 }
@@ -161,37 +165,37 @@ pub(super) struct Quote {
 
 impl Quote {
     fn of(quote: &gql::Quote) -> Self {
-        let (route, worth) = (&quote.quoted.route, quote.worth());
-        let hops = route.hops.iter().zip(&quote.quoted.pools);
-        let hop = |(hop, view): (&route::Hop, &Arc<PoolView>)| QuoteHop {
+        let (plan, worth) = (&quote.quoted.plan, quote.worth());
+        let hop = |hop: &route::Hop| QuoteHop {
             pool: hop.pool.into(),
-            protocol: view.meta.protocol.into(),
-            fee_pips: view.meta.fee_pips,
+            protocol: hop.protocol.into(),
+            fee_pips: quote.quoted.pool(&hop.pool).map_or(0, |view| view.meta.fee_pips),
             token_in: hop.token_in.into(),
             token_out: hop.token_out.into(),
             amount_in_raw: hop.amount_in.into(),
             amount_out_raw: hop.amount_out.into(),
         };
-        Self {
+        let leg = |route: &route::Route| RouteLeg {
             amount_in_raw: route.amount_in().into(),
             amount_out_raw: route.amount_out().into(),
+            hops: route.hops.iter().map(hop).collect(),
+        };
+        Self {
+            amount_in_raw: plan.amount_in().into(),
+            amount_out_raw: plan.amount_out().into(),
             amount_min_or_max_raw: quote.bound.into(),
             mid_price: worth.mid.map(Decimal),
             effective_price: worth.effective.map(Decimal),
             price_impact_bps: worth.impact_bps.map(Decimal),
             block: quote.block.into(),
-            routes: vec![RouteLeg {
-                amount_in_raw: route.amount_in().into(),
-                amount_out_raw: route.amount_out().into(),
-                hops: hops.map(hop).collect(),
-            }],
+            routes: plan.legs.iter().map(leg).collect(),
         }
     }
 }
 
 /// What a swap would pay, to the wei: the best way of up to four pools one after the other, out of memory.
 ///
-/// All of it as of one block. Gas is not counted, and the amount is not split over several ways.
+/// All of it as of one block. The amount may take several ways side by side.
 #[utoipa::path(
     get, path = "/v1/{chainId}/quote", operation_id = "getQuote", tag = "quotes",
     params(OnChain, Swap),
