@@ -69,7 +69,8 @@ export function compare(a, b) {
 export const shortHash = (hash) => `${hash.slice(0, 6)}…${hash.slice(-4)}`;
 
 /** 3000 → "0.3%". */
-export const fee = (pips) => `${String(pips / 10_000)}%`;
+// A V4 pool may leave the fee to its hook, swap by swap.
+export const fee = (pips) => (pips > 1_000_000 ? "fee by swap" : `${String(pips / 10_000)}%`);
 
 export const blockNumber = (number) => group(String(number));
 

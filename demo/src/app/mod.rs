@@ -5,6 +5,7 @@
 
 mod args;
 mod engine;
+mod paid;
 mod play;
 mod screen;
 mod verdict;
@@ -68,7 +69,7 @@ async fn whole(args: &Args, workdir: &Workdir, screen: &mut Screen, mut stop: St
     let played = play::play(args, &mut devnet, &mut engine, screen, &mut stop).await;
     screen.end_table();
     let verdict = match played {
-        Ok(played) => verdict::verdict(&devnet, &mut engine, screen, &played).await,
+        Ok(played) => verdict::verdict(&mut devnet, &mut engine, screen, &played).await,
         Err(problem) => Err(problem),
     };
     // The engine goes first, so that it does not log a lost node.

@@ -199,8 +199,8 @@ fn pool_row(pool: &PoolLine, deployment: &Deployment) -> String {
     } else {
         pool.liquidity.map_or("?".to_owned(), |l| format!("L {l:.3e}"))
     };
-    let fee = format!("{} %", pool.fee_pips as f64 / 10_000.0);
-    format!("{:<14} {:<4} {fee:>7}  {price:>24}  {inside}", format!("{base}/{quote}"), if pool.v2 { "v2" } else { "v3" })
+    let fee = if pool.fee_pips > 1_000_000 { "by swap".to_owned() } else { format!("{} %", pool.fee_pips as f64 / 10_000.0) };
+    format!("{:<14} {:<4} {fee:>7}  {price:>24}  {inside}", format!("{base}/{quote}"), pool.protocol)
 }
 
 /// Six significant digits, grouped: `2,998.12`, `0.0000100231`.

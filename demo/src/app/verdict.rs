@@ -7,6 +7,7 @@ use swaptide_demo::{Devnet, rpc::at};
 use super::{
     Outcome,
     engine::{Audit, Engine},
+    paid,
     play::Played,
     screen::Screen,
     view::View,
@@ -16,7 +17,7 @@ use super::{
 const CATCH_UP: Duration = Duration::from_secs(30);
 
 /// Waits until the engine has the chain's head, audits it and prints the summary. An error when anything differs.
-pub(crate) async fn verdict(devnet: &Devnet, engine: &mut Engine, screen: &mut Screen, played: &Played) -> Outcome {
+pub(crate) async fn verdict(devnet: &mut Devnet, engine: &mut Engine, screen: &mut Screen, played: &Played) -> Outcome {
     let head = devnet.head().await.map_err(|e| e.to_string())?;
     let hash = head.hash.to_string();
     catch_up(engine, head.number, &hash).await?;
@@ -27,7 +28,11 @@ pub(crate) async fn verdict(devnet: &Devnet, engine: &mut Engine, screen: &mut S
     let view = View::read(engine).await?;
     let outcome = judge(&audit, head.number, &hash, devnet.trader.pool_count());
     screen.summary(played, &view, &outcome);
-    outcome.map(|_| ())
+    outcome?;
+    if let Some(paid) = paid::quote(devnet, engine).await? {
+        screen.say(&paid);
+    }
+    Ok(())
 }
 
 async fn catch_up(engine: &mut Engine, number: u64, hash: &str) -> Outcome {

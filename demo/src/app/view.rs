@@ -24,6 +24,8 @@ pub(crate) struct View {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PoolLine {
     pub(crate) v2: bool,
+    /// `v2`, `v3`, `v4`
+    pub(crate) protocol: String,
     pub(crate) fee_pips: u64,
     pub(crate) symbols: [String; 2],
     /// token0 per token1, and token1 per token0.
@@ -74,6 +76,7 @@ impl View {
 fn pool_line(node: &Value) -> PoolLine {
     PoolLine {
         v2: at(node, "/protocol") == "UNISWAP_V2",
+        protocol: at(node, "/protocol").as_str().unwrap_or_default().replace("UNISWAP_V", "v"),
         fee_pips: number(at(node, "/feeTier")).unwrap_or_default() as u64,
         symbols: [text(at(node, "/token0/symbol")), text(at(node, "/token1/symbol"))],
         prices: [number(at(node, "/token0Price")), number(at(node, "/token1Price"))],
