@@ -11,6 +11,7 @@ mod ci;
 mod demo;
 #[path = "../../demo/src/app/args.rs"]
 mod demo_args;
+mod fuzz;
 mod image;
 mod image_run;
 mod ops;
@@ -37,6 +38,7 @@ Commands:
   parts       fetches the pinned parts (anvil, contracts, npm clients, GraphiQL; mongod, Schemathesis) into the cache folder
   contracts   compiles our Solidity with the pinned solc
   ops         checks compose.yaml, the Helm chart and the dashboard
+  fuzz        gives the fuzz targets to libFuzzer for a minute each; needs cargo-fuzz
   image       builds the Dockerfile without a registry and runs the image; needs root and buildah
   help        this text; `cargo xtask <command> --help` says more
 
@@ -76,6 +78,8 @@ fn main() -> ExitCode {
         "contracts" => parts::contracts(rest),
         "ops" if wants_help => say(ops::HELP),
         "ops" => no_arguments(rest).and_then(|()| ops::ops()),
+        "fuzz" if wants_help => say(fuzz::HELP),
+        "fuzz" => fuzz::fuzz(rest),
         "image" if wants_help => say(image::HELP),
         "image" => no_arguments(rest).and_then(|()| image::image()),
         other => Err(format!("there is no command `{other}`: `cargo xtask help` lists them")),

@@ -123,7 +123,8 @@ impl V3State {
 /// Where a step of a swap ends at the latest: the next initialised tick, or the end of its word of the bitmap
 /// (`TickBitmap.nextInitializedTickWithinOneWord`). `None`: beyond the last price.
 pub(super) fn next_tick(ticks: &BTreeMap<i32, Tick>, tick: i32, spacing: i32, down: bool) -> Option<(i32, Option<&Tick>)> {
-    let at = tick.checked_div_euclid(spacing)?;
+    // A factory that is none of theirs may say anything, and between ticks that go backwards there is no next one.
+    let at = tick.checked_div_euclid(spacing).filter(|_| spacing > 0)?;
     let (word, found) = if down {
         let (word, from) = ((at & !255).checked_mul(spacing)?, at.checked_mul(spacing)?);
         (word.max(MAX_TICK.checked_neg()?), ticks.range(word..=from).next_back())
@@ -166,5 +167,10 @@ mod tests {
         assert_eq!(found(120, false), Some((255 * 60, false)), "the next one, on the way up");
         assert_eq!(found(119, false), Some((120, true)));
         assert_eq!(found(119, true), Some((0, false)));
+        for spacing in [0, -1, -60, i32::MIN] {
+            for down in [true, false] {
+                assert_eq!(next_tick(&one, 0, spacing, down), None, "spacing {spacing}, down: {down}");
+            }
+        }
     }
 }
