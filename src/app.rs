@@ -1,5 +1,6 @@
 //! The composition root: builds node, store, tree and server, starts them, and stops them in order.
 
+mod calls;
 mod feeds;
 mod store;
 
@@ -26,7 +27,7 @@ use crate::{
         dollars::{Anchors, Usd},
         pool::{PoolId, Protocol},
     },
-    store::{Live, Reader, keep::Keep, mongo::MongoConfig, prices::Prices, quote::Routers},
+    store::{Live, Reader, keep::Keep, mongo::MongoConfig, prices::Prices},
     telemetry::{Board, Metrics},
 };
 
@@ -104,12 +105,13 @@ async fn serve(
     let store::Opened { history, fence, stand_in } = opened;
     let Shared { metrics, board, nodes, prices, keep } = shared;
     let (fatal_tx, mut fatal) = mpsc::channel(1);
-    let live = |chain: &ChainConfig| {
+    let live = |chain: &ChainConfig, node: &Node| {
         let stall_timeout = Duration::from_millis(chain.stall_timeout_ms);
         let mut live = Live::new(chain.id, &chain.name, chain.confirmations, stall_timeout);
         live.stand_in = stand_in.is_some();
         live.price_with(anchors(chain));
-        live.routers = routers(chain);
+        live.routers = calls::routers(chain);
+        live.node = Some(Arc::new(calls::Calls(node.source.clone())));
         Arc::new(live)
     };
     let chains: Vec<Deps> = config
@@ -119,7 +121,7 @@ async fn serve(
         .map(|(chain, node)| Deps {
             chain: chain.id,
             source: node.source.clone(),
-            live: live(chain),
+            live: live(chain, node),
             history: history.clone(),
             metrics: metrics.clone(),
             board: board.clone(),
@@ -334,11 +336,6 @@ fn plan(chain: &ChainConfig, config: &Config) -> Plan {
         enrichment: chain.enrichment,
         progress_bar: std::io::IsTerminal::is_terminal(&std::io::stderr()),
     }
-}
-
-fn routers(chain: &ChainConfig) -> Routers {
-    let by_dex = chain.dex.iter().filter_map(|dex| Some((dex.name.clone(), dex.router?))).collect();
-    Routers { universal: chain.universal_router, by_dex }
 }
 
 fn anchors(chain: &ChainConfig) -> Anchors {

@@ -3,6 +3,7 @@
 //! The Universal Router does every plan; it spends by way of Permit2. Where it is not configured, a single way through pairs of one exchange is
 //! a call of its Router02, and one through V3 pools of one exchange a call of its SwapRouter. What is absent: approvals, signatures, sending.
 
+pub(crate) mod quoters;
 mod universal;
 
 use std::sync::Arc;

@@ -126,6 +126,12 @@ pub trait ChainSource: Send + Sync + 'static {
         max_return_bytes: usize,
     ) -> BoxFuture<'_, Result<Vec<CallOutcome>, ChainError>>;
 
+    /// Executes one call at the state of a block, also one that changes state, as quoters do and take back.
+    fn call(&self, at: B256, to: Address, data: Bytes) -> BoxFuture<'_, Result<CallOutcome, ChainError>> {
+        let _ = (at, to, data);
+        Box::pin(async { Err(ChainError::Refused("this chain executes no calls".to_owned())) })
+    }
+
     /// Who signed each of these transactions of a block, and what it paid. Those that the block does not have are left out.
     fn receipts(&self, block: B256, transactions: Vec<B256>) -> BoxFuture<'_, Result<Vec<(B256, Enrichment)>, ChainError>>;
 

@@ -19,6 +19,7 @@ use tokio::{sync::watch, time::Instant};
 use self::side::Outbox;
 pub use self::side::WindowHold;
 use super::{
+    node::Node,
     pin::Pin,
     positions::Index,
     quote::Routers,
@@ -65,6 +66,8 @@ pub struct Live {
     routes: RwLock<Arc<Routes>>,
     /// Set before it is shared.
     pub routers: Routers,
+    /// Set before it is shared, too. `None`: nobody can be asked.
+    pub node: Option<Arc<dyn Node>>,
     epoch_tx: watch::Sender<u64>,
     durable: watch::Sender<u64>,
 }
@@ -112,6 +115,7 @@ impl Live {
             topics: Topics::default(),
             touches: Touches::default(),
             routers: Routers::default(),
+            node: None,
             routes: RwLock::default(),
             epoch_tx: watch::channel(0).0,
             durable: watch::channel(0).0,

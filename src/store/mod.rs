@@ -10,6 +10,7 @@ pub mod inspect;
 pub mod keep;
 pub mod live;
 pub mod mongo;
+pub mod node;
 pub mod past;
 pub mod periods;
 pub mod pin;

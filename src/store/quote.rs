@@ -23,6 +23,8 @@ pub struct Routers {
     pub universal: Option<Address>,
     /// Of each exchange its own: of V2 a Router02, of V3 a SwapRouter.
     pub by_dex: HashMap<String, Address>,
+    /// Who says of each exchange what a swap comes to: of V3 a QuoterV2, of V4 a V4Quoter.
+    pub quoters: HashMap<String, Address>,
 }
 
 /// Halvings on the way to what would have worked: to a part in four million.
@@ -83,12 +85,19 @@ impl Pin {
         let in_token = self.gas_in(ask);
         let cost = |route: &Route| in_token.map_or(U256::ZERO, |gas| gas.of(gas::of_leg(route)));
         let plan = graph(&views).plan((ask.token_in, ask.token_out), ask.amount, ask.limits, cost)?;
+        Ok(self.quoted(plan, &views, ask))
+    }
+
+    /// A plan with what it costs; `views` have at least its pools.
+    #[must_use]
+    pub fn quoted(&self, plan: Plan, views: &[Arc<PoolView>], ask: &Ask) -> Quoted {
         let used = |view: &&Arc<PoolView>| plan.legs.iter().flat_map(|leg| &leg.hops).any(|hop| hop.pool == view.meta.id);
         let pools = views.iter().filter(used).cloned().collect();
         let gas = gas::of_plan(&plan.legs);
         let wei = ask.gas_price_wei.map(|price| price.saturating_mul(U256::from(gas)));
         let gas_usd = wei.and_then(|wei| self.with_prices(|prices| prices.price(&Address::ZERO)).flatten()?.value(wei));
-        Ok(Quoted { plan, pools, gas, gas_cost: in_token.map(|in_token| in_token.of(gas)), gas_usd })
+        let gas_cost = self.gas_in(ask).map(|in_token| in_token.of(gas));
+        Quoted { plan, pools, gas, gas_cost, gas_usd }
     }
 
     fn gas_in(&self, ask: &Ask) -> Option<InToken> {
@@ -105,6 +114,16 @@ impl Pin {
         let graph = graph(&views);
         let ends = (ask.token_in, ask.token_out);
         most(ask.amount, |amount| graph.plan(ends, amount, ask.limits, |_| U256::ZERO).is_ok())
+    }
+
+    /// Pools of these two tokens whose hooks have a say in swaps: only their contracts know what they pay.
+    #[must_use]
+    pub fn hooked(&self, ask: &Ask) -> Vec<Arc<PoolView>> {
+        let mut views = self.venues(&ask.protocols);
+        let ends = [ask.token_in.min(ask.token_out), ask.token_in.max(ask.token_out)];
+        views.retain(|view| view.meta.is_hooked() && [view.meta.token0, view.meta.token1] == ends);
+        views.sort_unstable_by_key(|view| view.meta.id);
+        views
     }
 
     fn venues(&self, protocols: &[Protocol]) -> Vec<Arc<PoolView>> {

@@ -31,6 +31,8 @@ pub struct Setup {
     /// Of the calldata of quotes: the Universal Router, and those of V2 and V3.
     pub universal_router: Option<String>,
     pub routers: [String; 2],
+    /// Who says what a swap comes to, of V3 and V4.
+    pub quoters: [Option<String>; 2],
     pub lp_tokens: bool,
     pub extra_chain: String,
     /// Further lines of every dex.
@@ -60,6 +62,7 @@ impl Setup {
             dexes,
             position_manager: Some(d.nfpm.to_string()),
             universal_router: d.v4.as_ref().map(|v4| v4.router.to_string()),
+            quoters: [Some(d.quoter.to_string()), d.v4.as_ref().map(|v4| v4.quoter.to_string())],
             routers: [d.v2_router, d.v3_router].map(|router| router.to_string()),
             v4_position_manager: d.v4.as_ref().map(|v4| v4.positions.to_string()),
             lp_tokens: false,
@@ -101,7 +104,14 @@ impl Setup {
                 "uniswap_v3" => format!("router = {v3:?}\n"),
                 _ => String::new(),
             };
-            let extra = format!("{router}{}", self.extra_dex);
+            let [v3, v4] = &self.quoters;
+            let quoter = match protocol.as_str() {
+                "uniswap_v3" => v3.as_ref(),
+                "uniswap_v4" => v4.as_ref(),
+                _ => None,
+            };
+            let quoter = quoter.map(|quoter| format!("quoter = {quoter:?}\n")).unwrap_or_default();
+            let extra = format!("{router}{quoter}{}", self.extra_dex);
             text.push_str(&format!(
                 "[[chain.dex]]\nname = \"dex-{i}\"\nprotocol = {protocol:?}\nfactory = {factory:?}\n{manager}{shares}{extra}\n"
             ));

@@ -114,7 +114,7 @@ async fn odd_pool(devnet: &mut Devnet, rng: &mut Rng, direct: &mut Direct, fee: 
 }
 
 /// What V4Quoter says: of an input what comes out, of an output what it takes. All of it or nothing.
-async fn quoter(devnet: &Devnet, at: B256, key: &PoolKey, order: &Order) -> Option<U256> {
+pub(super) async fn quoter(devnet: &Devnet, at: B256, key: &PoolKey, order: &Order) -> Option<U256> {
     let quoter = devnet.deployment.v4.as_ref().unwrap().quoter;
     let params = |amount: U256| V4Quoter::QuoteExactSingleParams {
         poolKey: key.parts().into(),

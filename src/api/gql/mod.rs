@@ -34,7 +34,7 @@ mod price_feed;
 mod query;
 pub(in crate::api) mod quote;
 mod quote_feed;
-mod quote_input;
+pub(in crate::api) mod quote_input;
 mod rows;
 pub(in crate::api) mod scalars;
 mod search;

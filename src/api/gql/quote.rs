@@ -12,18 +12,19 @@ use super::{
     error::{ApiError, Code},
     pins::pin,
     pool::Pool,
-    quote_input::asked,
+    quote_input::{QuoteVerify, asked},
     scalars::{AddressScalar, BigDecimal, BigInt, Bytes},
     token::decimals,
 };
 use crate::{
-    api::calls::{self, Terms, Transaction},
+    api::calls::{self, Terms, Transaction, quoters},
     domain::{
         block,
         dollars::Which,
         pool::{depth::BPS, step::Amount},
         price::{Ratio, quotient, token1_per_token0},
         route::{Hop, NoRoute, Route},
+        split::Plan,
     },
     store::{
         Pin, ReadError,
@@ -40,6 +41,7 @@ const QUOTES_MAX: usize = 20;
 pub(crate) struct QuoteHop {
     pin: Arc<Pin>,
     hop: Hop,
+    said: Option<U256>,
 }
 
 /// A swap in one pool, as its contract would do it.
@@ -70,6 +72,18 @@ impl QuoteHop {
         self.hop.amount_out.into()
     }
 
+    /// With `verify: CALL`: the amount that follows from the other, as Router02, QuoterV2 or V4Quoter say it at the same block. Null where none is
+    /// configured, where it does not answer, and where a way before goes through the same pool, which no call can see.
+    async fn node_amount(&self) -> Option<BigInt> {
+        self.said.map(Into::into)
+    }
+
+    /// Where the amounts are from: NODE where the pool's hook has a say.
+    async fn source(&self) -> QuoteSource {
+        let is_hooked = self.pin.pool(&self.hop.pool).is_some_and(|view| view.meta.is_hooked());
+        if is_hooked { QuoteSource::Node } else { QuoteSource::Memory }
+    }
+
     /// Initialised ticks that are crossed: each takes some gas.
     async fn ticks_crossed(&self) -> u32 {
         self.hop.crossed
@@ -80,6 +94,7 @@ impl QuoteHop {
 pub(crate) struct RouteLeg {
     pin: Arc<Pin>,
     route: Route,
+    said: Vec<Option<U256>>,
 }
 
 /// Pools, one after the other.
@@ -98,8 +113,18 @@ impl RouteLeg {
     /// In the order of the swap.
     #[graphql(complexity = "4 * child_complexity")]
     async fn hops(&self) -> Vec<QuoteHop> {
-        self.route.hops.iter().map(|hop| QuoteHop { pin: self.pin.clone(), hop: *hop }).collect()
+        let said = self.said.iter().copied().chain(std::iter::repeat(None));
+        self.route.hops.iter().zip(said).map(|(hop, said)| QuoteHop { pin: self.pin.clone(), hop: *hop, said }).collect()
     }
+}
+
+/// Where amounts are from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub(crate) enum QuoteSource {
+    /// Computed here, out of the pool's state.
+    Memory,
+    /// Asked of the node, at the same block.
+    Node,
 }
 
 /// What to know before sending it.
@@ -107,9 +132,12 @@ impl RouteLeg {
 pub(crate) enum QuoteWarning {
     /// It moves the price of a pool by more than about three per cent.
     ThinPool,
-    /// One of the pools has a hook. It has no say in swaps, but in who has liquidity.
+    /// One of the pools has a hook.
     HookedPool,
 }
+
+/// Pools with a say that are asked for one quote.
+const HOOKED_MAX: usize = 8;
 
 /// Times what moves a price by one per cent.
 const THIN: u128 = 3;
@@ -119,6 +147,8 @@ pub(crate) struct Quote {
     pub(in crate::api) pin: Arc<Pin>,
     ask: Ask,
     terms: Terms,
+    /// What the contracts say, by way and hop; empty where nobody asked them.
+    said: Vec<Vec<Option<U256>>>,
     pub(in crate::api) quoted: Quoted,
     /// The least that should come out of an exact input, the most that should be paid for an exact output.
     pub(in crate::api) bound: U256,
@@ -284,8 +314,9 @@ impl Quote {
     /// The ways that the amount takes side by side, in the order of their swaps.
     #[graphql(complexity = "4 * child_complexity")]
     async fn routes(&self) -> Vec<RouteLeg> {
-        let leg = |route: &Route| RouteLeg { pin: self.pin.clone(), route: route.clone() };
-        self.quoted.plan.legs.iter().map(leg).collect()
+        let said = self.said.iter().cloned().chain(std::iter::repeat(Vec::new()));
+        let leg = |(route, said): (&Route, Vec<_>)| RouteLeg { pin: self.pin.clone(), route: route.clone(), said };
+        self.quoted.plan.legs.iter().zip(said).map(leg).collect()
     }
 }
 
@@ -319,11 +350,24 @@ pub(in crate::api) async fn answer(pin: Arc<Pin>, now_ms: u64, input: QuoteInput
         );
         return Err(ApiError::new(Code::StateStale, text));
     }
-    match pin.quote(&ask) {
+    let mut found = pin.quote(&ask);
+    if input.hooked
+        && let Some(other) = hooked(&pin, &ask).await
+    {
+        let is_better = found.as_ref().map_or(true, |found| match ask.amount {
+            Amount::In(_) => other.plan.amount_out() > found.plan.amount_out(),
+            Amount::Out(_) => other.plan.amount_in() < found.plan.amount_in(),
+        });
+        if is_better {
+            found = Ok(other);
+        }
+    }
+    match found {
         Ok(quoted) => {
+            let said = if input.verify == QuoteVerify::Call { verified(&pin, &quoted, ask.amount).await } else { Vec::new() };
             let bounds = quoted.plan.legs.iter().map(|leg| terms.bound(ask.amount, leg));
             let bound = bounds.fold(U256::ZERO, U256::saturating_add);
-            Ok(Quote { pin, ask, terms, quoted, bound, block, age_ms })
+            Ok(Quote { pin, ask, terms, said, quoted, bound, block, age_ms })
         }
         Err(NoRoute::None) => {
             // Only now: what a token says of itself may be a moment later than its first pool.
@@ -349,6 +393,56 @@ pub(in crate::api) async fn answer(pin: Arc<Pin>, now_ms: u64, input: QuoteInput
             Err(ApiError::new(Code::InsufficientLiquidity, text))
         }
     }
+}
+
+/// The best of the pools whose hooks have a say, by the word of their contracts.
+async fn hooked(pin: &Pin, ask: &Ask) -> Option<Quoted> {
+    let (Amount::In(known) | Amount::Out(known)) = ask.amount;
+    let views = pin.hooked(ask);
+    let asked = views.iter().take(HOOKED_MAX).map(|view| async move {
+        let said = quoters::said(pin, &view.meta, ask.token_in, ask.amount).await.filter(|said| !said.is_zero())?;
+        let (amount_in, amount_out) = match ask.amount {
+            Amount::In(_) => (known, said),
+            Amount::Out(_) => (said, known),
+        };
+        let (pool, protocol) = (view.meta.id, view.meta.protocol);
+        let (token_in, token_out) = (ask.token_in, ask.token_out);
+        Some(Hop { pool, protocol, token_in, token_out, amount_in, amount_out, crossed: 0 })
+    });
+    let hops = futures_util::future::join_all(asked).await.into_iter().flatten();
+    let best = match ask.amount {
+        Amount::In(_) => hops.max_by_key(|hop| hop.amount_out),
+        Amount::Out(_) => hops.min_by_key(|hop| hop.amount_in),
+    };
+    Some(pin.quoted(Plan { legs: vec![Route { hops: vec![best?] }] }, &views, ask))
+}
+
+/// What the contracts say of each hop, as far as they can see it.
+async fn verified(pin: &Pin, quoted: &Quoted, amount: Amount) -> Vec<Vec<Option<U256>>> {
+    let mut seen = Vec::new();
+    let mut all = Vec::with_capacity(quoted.plan.legs.len());
+    for leg in &quoted.plan.legs {
+        let mut said = Vec::with_capacity(leg.hops.len());
+        for hop in &leg.hops {
+            let asked = match amount {
+                Amount::In(_) => Amount::In(hop.amount_in),
+                Amount::Out(_) => Amount::Out(hop.amount_out),
+            };
+            let view = quoted.pool(&hop.pool).filter(|_| !seen.contains(&hop.pool));
+            let answer = match view {
+                Some(view) => quoters::said(pin, &view.meta, hop.token_in, asked).await,
+                None => None,
+            };
+            let ours = if matches!(amount, Amount::In(_)) { hop.amount_out } else { hop.amount_in };
+            if answer.is_some_and(|answer| answer != ours) {
+                tracing::error!(pool = %hop.pool, %ours, theirs = ?answer, "a quote differs from what the contract says at the same block");
+            }
+            said.push(answer);
+        }
+        seen.extend(leg.hops.iter().map(|hop| hop.pool));
+        all.push(said);
+    }
+    all
 }
 
 /// So many parts of 10,000, rounded down.

@@ -30,6 +30,16 @@ pub(crate) enum TradeType {
     ExactOutput,
 }
 
+/// Whether the node is asked, too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Enum)]
+pub(crate) enum QuoteVerify {
+    /// Out of memory alone.
+    #[default]
+    None,
+    /// Beside each amount stands what the contracts' own quoter says.
+    Call,
+}
+
 /// A swap that is thought of.
 #[derive(Debug, Clone, InputObject)]
 pub(crate) struct QuoteInput {
@@ -57,6 +67,12 @@ pub(crate) struct QuoteInput {
     pub(in crate::api) max_splits: i32,
     /// Refuse where the newest block is older than so many milliseconds.
     pub(in crate::api) max_state_age_ms: Option<u64>,
+    /// CALL: the contracts' own quoters are asked, too, at the same block.
+    #[graphql(default_with = "QuoteVerify::None")]
+    pub(in crate::api) verify: QuoteVerify,
+    /// Also pools of just these two tokens whose hooks have a say in swaps: what they pay is asked of the node, by V4Quoter.
+    #[graphql(default)]
+    pub(in crate::api) hooked: bool,
     /// What gas costs, in wei. With it a plan that takes more gas has to be worth that; without, gas is not counted.
     pub(in crate::api) gas_price_wei: Option<BigInt>,
     /// Who gets what is bought; whoever sends the transaction where it is not said.

@@ -19,6 +19,7 @@ use crate::{
     api::{
         gql::{
             quote::{self as gql, QuoteInput},
+            quote_input::QuoteVerify,
             scalars::{AddressScalar, BigInt},
         },
         router::Public,
@@ -112,6 +113,8 @@ impl Swap {
             max_splits: 4,
             max_state_age_ms: self.max_state_age_ms,
             gas_price_wei: None,
+            verify: QuoteVerify::None,
+            hooked: false,
             recipient: None,
             deadline: None,
         })

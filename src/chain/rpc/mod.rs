@@ -355,6 +355,23 @@ impl ChainSource for RpcSource {
         .boxed()
     }
 
+    fn call(&self, at: B256, to: Address, data: Bytes) -> BoxFuture<'_, Result<CallOutcome, ChainError>> {
+        async move {
+            let request = &Request::new("eth_call", &json!([{ "to": to, "data": data }, BlockId::from(at)]));
+            let asked = self.inner.attempt(Order::Preferred, Some(at), |endpoint| async move {
+                let Data(answer) = endpoint.request(request).await?.ok_or(Failure::UnknownBlock)?;
+                Ok(answer)
+            });
+            match asked.await {
+                Ok(answer) => Ok(CallOutcome::Returned(answer)),
+                // Every node says it in its own words, and all of them with this one.
+                Err(ChainError::Refused(reason)) if reason.contains("revert") => Ok(CallOutcome::Failed),
+                Err(error) => Err(error),
+            }
+        }
+        .boxed()
+    }
+
     fn receipts(&self, block: B256, transactions: Vec<B256>) -> BoxFuture<'_, Result<Vec<(B256, Enrichment)>, ChainError>> {
         async move { receipts::of_block(&self.inner, block, &transactions).await }.boxed()
     }
