@@ -225,15 +225,22 @@ pub(super) async fn quote(ctx: &Context<'_>, input: QuoteInput) -> Result<Quote,
     answer(pin, (core(ctx)?.now_unix_ms)(), input).await
 }
 
-/// In the order that they are asked for.
 pub(super) async fn quotes(ctx: &Context<'_>, inputs: Vec<QuoteInput>) -> Result<Vec<Quote>, ApiError> {
+    each(inputs, |input| quote(ctx, input)).await
+}
+
+/// For GraphQL and REST: in the order that they are asked for, or which of them has no answer.
+pub(in crate::api) async fn each<F: Future<Output = Result<Quote, ApiError>>>(
+    inputs: Vec<QuoteInput>,
+    one: impl Fn(QuoteInput) -> F,
+) -> Result<Vec<Quote>, ApiError> {
     if inputs.len() > QUOTES_MAX {
         return Err(ApiError::input(format!("`inputs` are at most {QUOTES_MAX} swaps, these are {}", inputs.len())));
     }
     let mut all = Vec::with_capacity(inputs.len());
     for (at, input) in inputs.into_iter().enumerate() {
         let named = |error: ApiError| ApiError::new(error.code, format!("`inputs[{at}]`: {}", error.message));
-        all.push(quote(ctx, input).await.map_err(named)?);
+        all.push(one(input).await.map_err(named)?);
     }
     Ok(all)
 }
