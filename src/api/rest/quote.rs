@@ -1,4 +1,6 @@
-//! `/v1/{chainId}/quote`: what a swap would pay.
+//! `/v1/{chainId}/quote`: what a swap would pay. By POST, and of several swaps: [`post`].
+
+pub(super) mod post;
 
 use std::sync::Arc;
 
@@ -10,7 +12,7 @@ use super::{
     answer::Answer,
     document::QuoteRefusals,
     model::Block,
-    params::{InPath, InQuery, OnChain, address, pin},
+    params::{InPath, InQuery, OnChain, address, pin, whole},
     problem::Problem,
     text::{Address, Decimal, PoolKey, Unsigned},
     words::Protocol,
@@ -19,7 +21,7 @@ use crate::{
     api::{
         gql::{
             quote::{self as gql, QuoteInput},
-            scalars::{AddressScalar, BigInt},
+            scalars::AddressScalar,
         },
         router::Public,
     },
@@ -27,18 +29,24 @@ use crate::{
     store::{Pin, PoolView, history::DataSource},
 };
 
-/// Whatever has so many digits is below 2^256.
-const DIGITS_MAX: usize = 77;
-
 /// Which amount is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-enum TradeType {
+pub(super) enum TradeType {
     /// What is paid in, fees included.
     #[default]
     ExactInput,
     /// What comes out.
     ExactOutput,
+}
+
+impl From<TradeType> for gql::TradeType {
+    fn from(known: TradeType) -> Self {
+        match known {
+            TradeType::ExactInput => Self::ExactInput,
+            TradeType::ExactOutput => Self::ExactOutput,
+        }
+    }
 }
 
 const fn max_hops_default() -> i32 {
@@ -85,10 +93,6 @@ pub(super) struct Swap {
 
 impl Swap {
     fn input(&self) -> Result<QuoteInput, Problem> {
-        let is_whole = !self.amount.starts_with('0') && self.amount.bytes().all(|byte| byte.is_ascii_digit());
-        if !is_whole || !(1..=DIGITS_MAX).contains(&self.amount.len()) {
-            return Err(Problem::bad(format!("`amount` is a whole number of raw units above 0, of at most {DIGITS_MAX} digits")));
-        }
         let protocol = |word: &str| pool::Protocol::ALL.map(Protocol::from).into_iter().find(|known| known.word() == word);
         let protocols = self.protocols.as_ref().map(|words| {
             let known = |word| {
@@ -101,11 +105,8 @@ impl Swap {
             chain_id: None,
             token_in: AddressScalar(address("tokenIn", &self.token_in)?),
             token_out: AddressScalar(address("tokenOut", &self.token_out)?),
-            amount: BigInt(self.amount.clone()),
-            trade_type: match self.trade_type {
-                TradeType::ExactInput => gql::TradeType::ExactInput,
-                TradeType::ExactOutput => gql::TradeType::ExactOutput,
-            },
+            amount: whole("amount", &self.amount)?,
+            trade_type: self.trade_type.into(),
             protocols: protocols.transpose()?,
             max_hops: self.max_hops,
             slippage_bps: self.slippage_bps,
