@@ -18,15 +18,18 @@ async function samples() {
   const chainId = Number(meta.data._meta.chainId);
   const [pools, swaps] = await Promise.all(['pools', 'swaps'].map((list) => json(`/v1/${chainId}/${list}?limit=1`)));
   const [pool, swap] = [pools.data[0], swaps.data[0]];
-  return { chainId, id: swap?.pool ?? pool?.id, token: pool?.token0.address, account: swap?.origin ?? swap?.recipient, hash: swap?.transactionHash };
+  const body = { pool: pool?.id, tokenIn: pool?.token0.address, tokenOut: pool?.token1.address };
+  return { chainId, id: swap?.pool ?? pool?.id, token: pool?.token0.address, account: swap?.origin ?? swap?.recipient, hash: swap?.transactionHash, body };
 }
 
 const [spec, names] = await Promise.all([json('/openapi.json'), samples().catch(() => ({}))]);
-for (const [path, { get }] of Object.entries(spec.paths)) {
+for (const [path, { get, post }] of Object.entries(spec.paths)) {
   const address = path.includes('/accounts/') ? names.account : names.token;
-  for (const parameter of (get?.parameters ?? []).filter((one) => one.in === 'path')) {
+  for (const parameter of [get, post].flatMap((one) => one?.parameters ?? []).filter((one) => one.in === 'path')) {
     parameter.example = { ...names, address }[parameter.name] ?? parameter.example;
   }
+  const content = post?.requestBody.content['application/json'];
+  if (content) content.example = JSON.parse(JSON.stringify(content.example), (name, value) => names.body?.[name] ?? value);
 }
 
 globalThis.SwaggerUIBundle({
@@ -39,5 +42,5 @@ globalThis.SwaggerUIBundle({
   displayRequestDuration: true,
   defaultModelsExpandDepth: 0,
   defaultModelExpandDepth: 2,
-  supportedSubmitMethods: ['get'],
+  supportedSubmitMethods: ['get', 'post'],
 });

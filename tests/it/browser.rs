@@ -357,6 +357,8 @@ async fn the_live_page_graphiql_and_the_reference_show_what_the_api_says_through
         assert!(page["status"].as_str().unwrap().starts_with("200"), "{page}");
         let pool: Value = serde_json::from_str(page["body"].as_str().unwrap()).unwrap_or_else(|e| panic!("{e}: {page}"));
         assert!(list(&truth_now["pools"]["nodes"]).iter().any(|known| known["id"] == pool["id"]), "{page}");
+        let (status, posted) = (page["posted"]["status"].as_str().unwrap(), page["posted"]["body"].as_str().unwrap());
+        assert!(status.starts_with("200") && posted.contains("amountOutRaw"), "{page}");
         assert!(page["layout"]["scrollWidth"].as_f64() <= page["layout"]["width"].as_f64(), "{page}");
     }
     assert_ne!(browser.docs[0]["layout"]["background"], browser.docs[1]["layout"]["background"], "in the dark it is dark");

@@ -33,6 +33,12 @@ async fn samples(engine: &Engine, chain: u64) -> Value {
     let at = |rest: &str| format!("/v1/{chain}{rest}");
     let (pools, tokens) = (get(engine, &at("/pools")).await, get(engine, &at("/tokens")).await);
     let swaps = get(engine, &at("/swaps")).await;
+    // A step of a simulation pays with a token of its pool.
+    let sides = pools["data"].as_array().unwrap().iter().map(|pool| {
+        let id = pool["id"].as_str().unwrap().to_owned();
+        (id, json!([pool["token0"]["address"], pool["token1"]["address"]]))
+    });
+    let sides = Value::Object(sides.collect());
     let (pools, tokens) = (each(&pools, "id"), each(&tokens, "address"));
     let (transactions, origins) = (each(&swaps, "transactionHash"), each(&swaps, "recipient"));
     let chain_id = json!([chain]);
@@ -75,6 +81,7 @@ async fn samples(engine: &Engine, chain: u64) -> Value {
             ("/_meta", "", &none), ("/pools", "", &none), ("/tokens", "", &none), ("/swaps", "", &none), ("/mints", "", &none),
             ("/burns", "", &none), ("/pools/{id}", "id", &pools), ("/pools/{id}/overview", "id", &pools), ("/pools/{id}/swaps", "id", &pools),
             ("/pools/{id}/candles", "id", &pools), ("/pools/{id}/stats", "id", &pools), ("/pools/{id}/depth", "id", &pools), ("/prices", "", &none), ("/quote", "", &none), ("/positions", "", &none),
+            ("/quotes", "", &none), ("/simulate", "", &none),
             ("/stats/volume", "", &none), ("/stats/liquidity", "", &none),
             ("/tokens/{address}/price", "address", &tokens), ("/pools/{id}/ticks", "id", &pools), ("/tokens/{address}", "address", &tokens), ("/tokens/{address}/pools", "address", &tokens),
             ("/transactions/{hash}", "hash", &transactions), ("/accounts/{address}/activity", "address", &origins),
@@ -82,6 +89,7 @@ async fn samples(engine: &Engine, chain: u64) -> Value {
         "filters": { "pool": pools, "token": tokens, "origin": origins, "owner": owners, "token_id": ["1", "2"],
                      "tokenIn": tokens, "tokenOut": tokens, "amount": ["1000", "1000000", "1000000000000000000"] },
         "cursors": cursors,
+        "sides": sides,
     })
 }
 
@@ -136,10 +144,15 @@ async fn schemathesis_finds_no_answer_that_the_document_does_not_describe() {
     let document = get(&engine, "/openapi.json").await;
     let total: u64 =
         seen.as_object().unwrap().values().flat_map(|of| of.as_object().unwrap().values()).filter_map(Value::as_u64).sum();
-    println!("{total} requests by GET: {seen}");
-    for path in document["paths"].as_object().unwrap().keys().filter(|path| *path != STREAM) {
-        for status in ["200", "400", "404"] {
-            assert!(seen[path][status].as_u64().is_some_and(|times| times > 0), "{path} was never {status}: {}", seen[path]);
+    println!("{total} requests by a method of the document: {seen}");
+    for (path, item) in document["paths"].as_object().unwrap().iter().filter(|(path, _)| *path != STREAM) {
+        for method in item.as_object().unwrap().keys() {
+            let operation = format!("{} {path}", method.to_uppercase());
+            let more: &[&str] = if method == "post" { &["415"] } else { &[] };
+            for status in ["200", "400", "404"].iter().chain(more) {
+                let times = seen[&operation][*status].as_u64().unwrap_or_default();
+                assert!(times > 0, "{operation} was never {status}: {}", seen[&operation]);
+            }
         }
     }
     engine.at_head(&devnet).await;

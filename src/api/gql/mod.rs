@@ -35,6 +35,7 @@ mod query;
 pub(in crate::api) mod quote;
 mod quote_feed;
 pub(in crate::api) mod quote_input;
+mod quote_node;
 mod rows;
 pub(in crate::api) mod scalars;
 mod search;

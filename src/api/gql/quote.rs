@@ -13,21 +13,21 @@ use super::{
     pins::pin,
     pool::Pool,
     quote_input::{QuoteVerify, asked},
+    quote_node::{hooked, verified},
     scalars::{AddressScalar, BigDecimal, BigInt, Bytes},
     token::decimals,
 };
 use crate::{
-    api::calls::{self, Terms, Transaction, quoters},
+    api::calls::{self, Terms, Transaction},
     domain::{
         block,
         dollars::Which,
         pool::{depth::BPS, step::Amount},
         price::{Ratio, quotient, token1_per_token0},
         route::{Hop, NoRoute, Route},
-        split::Plan,
     },
     store::{
-        Pin, ReadError,
+        Pin, PoolView, ReadError,
         quote::{Ask, Quoted},
     },
 };
@@ -80,8 +80,7 @@ impl QuoteHop {
 
     /// Where the amounts are from: NODE where the pool's hook has a say.
     async fn source(&self) -> QuoteSource {
-        let is_hooked = self.pin.pool(&self.hop.pool).is_some_and(|view| view.meta.is_hooked());
-        if is_hooked { QuoteSource::Node } else { QuoteSource::Memory }
+        source(self.pin.pool(&self.hop.pool).as_deref())
     }
 
     /// Initialised ticks that are crossed: each takes some gas.
@@ -135,9 +134,6 @@ pub(crate) enum QuoteWarning {
     /// One of the pools has a hook.
     HookedPool,
 }
-
-/// Pools with a say that are asked for one quote.
-const HOOKED_MAX: usize = 8;
 
 /// Times what moves a price by one per cent.
 const THIN: u128 = 3;
@@ -203,6 +199,15 @@ impl Quote {
             Amount::In(_) => plan.amount_out().saturating_sub(cost),
             Amount::Out(_) => plan.amount_in().saturating_add(cost),
         }
+    }
+
+    /// What the contracts say of a hop of a way.
+    pub(in crate::api) fn said(&self, leg: usize, hop: usize) -> Option<U256> {
+        self.said.get(leg)?.get(hop).copied()?
+    }
+
+    pub(in crate::api) fn source(&self, hop: &Hop) -> QuoteSource {
+        source(self.quoted.pool(&hop.pool).map(std::sync::Arc::as_ref))
     }
 
     pub(in crate::api) fn transaction(&self) -> Option<Transaction> {
@@ -325,15 +330,22 @@ pub(super) async fn quote(ctx: &Context<'_>, input: QuoteInput) -> Result<Quote,
     answer(pin, (core(ctx)?.now_unix_ms)(), input).await
 }
 
-/// In the order that they are asked for.
 pub(super) async fn quotes(ctx: &Context<'_>, inputs: Vec<QuoteInput>) -> Result<Vec<Quote>, ApiError> {
+    each(inputs, |input| quote(ctx, input)).await
+}
+
+/// For GraphQL and REST: in the order that they are asked for, or which of them has no answer.
+pub(in crate::api) async fn each<F: Future<Output = Result<Quote, ApiError>>>(
+    inputs: Vec<QuoteInput>,
+    one: impl Fn(QuoteInput) -> F,
+) -> Result<Vec<Quote>, ApiError> {
     if inputs.len() > QUOTES_MAX {
         return Err(ApiError::input(format!("`inputs` are at most {QUOTES_MAX} swaps, these are {}", inputs.len())));
     }
     let mut all = Vec::with_capacity(inputs.len());
     for (at, input) in inputs.into_iter().enumerate() {
         let named = |error: ApiError| ApiError::new(error.code, format!("`inputs[{at}]`: {}", error.message));
-        all.push(quote(ctx, input).await.map_err(named)?);
+        all.push(one(input).await.map_err(named)?);
     }
     Ok(all)
 }
@@ -395,54 +407,8 @@ pub(in crate::api) async fn answer(pin: Arc<Pin>, now_ms: u64, input: QuoteInput
     }
 }
 
-/// The best of the pools whose hooks have a say, by the word of their contracts.
-async fn hooked(pin: &Pin, ask: &Ask) -> Option<Quoted> {
-    let (Amount::In(known) | Amount::Out(known)) = ask.amount;
-    let views = pin.hooked(ask);
-    let asked = views.iter().take(HOOKED_MAX).map(|view| async move {
-        let said = quoters::said(pin, &view.meta, ask.token_in, ask.amount).await.filter(|said| !said.is_zero())?;
-        let (amount_in, amount_out) = match ask.amount {
-            Amount::In(_) => (known, said),
-            Amount::Out(_) => (said, known),
-        };
-        let (pool, protocol) = (view.meta.id, view.meta.protocol);
-        let (token_in, token_out) = (ask.token_in, ask.token_out);
-        Some(Hop { pool, protocol, token_in, token_out, amount_in, amount_out, crossed: 0 })
-    });
-    let hops = futures_util::future::join_all(asked).await.into_iter().flatten();
-    let best = match ask.amount {
-        Amount::In(_) => hops.max_by_key(|hop| hop.amount_out),
-        Amount::Out(_) => hops.min_by_key(|hop| hop.amount_in),
-    };
-    Some(pin.quoted(Plan { legs: vec![Route { hops: vec![best?] }] }, &views, ask))
-}
-
-/// What the contracts say of each hop, as far as they can see it.
-async fn verified(pin: &Pin, quoted: &Quoted, amount: Amount) -> Vec<Vec<Option<U256>>> {
-    let mut seen = Vec::new();
-    let mut all = Vec::with_capacity(quoted.plan.legs.len());
-    for leg in &quoted.plan.legs {
-        let mut said = Vec::with_capacity(leg.hops.len());
-        for hop in &leg.hops {
-            let asked = match amount {
-                Amount::In(_) => Amount::In(hop.amount_in),
-                Amount::Out(_) => Amount::Out(hop.amount_out),
-            };
-            let view = quoted.pool(&hop.pool).filter(|_| !seen.contains(&hop.pool));
-            let answer = match view {
-                Some(view) => quoters::said(pin, &view.meta, hop.token_in, asked).await,
-                None => None,
-            };
-            let ours = if matches!(amount, Amount::In(_)) { hop.amount_out } else { hop.amount_in };
-            if answer.is_some_and(|answer| answer != ours) {
-                tracing::error!(pool = %hop.pool, %ours, theirs = ?answer, "a quote differs from what the contract says at the same block");
-            }
-            said.push(answer);
-        }
-        seen.extend(leg.hops.iter().map(|hop| hop.pool));
-        all.push(said);
-    }
-    all
+fn source(pool: Option<&PoolView>) -> QuoteSource {
+    if pool.is_some_and(|view| view.meta.is_hooked()) { QuoteSource::Node } else { QuoteSource::Memory }
 }
 
 /// So many parts of 10,000, rounded down.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use alloy::primitives::U256;
+use alloy::primitives::{Address, U256};
 use async_graphql::{Context, ID, InputObject, Object};
 
 use super::{
@@ -70,8 +70,7 @@ impl SimulatedSwap {
 
     /// What is bought.
     async fn token_out(&self) -> AddressScalar {
-        let meta = &self.done.view.meta;
-        AddressScalar(if self.done.step.token_in == meta.token0 { meta.token1 } else { meta.token0 })
+        AddressScalar(self.bought())
     }
 
     /// Raw units, the fee included.
@@ -136,6 +135,12 @@ impl SimulatedSwap {
 }
 
 impl SimulatedSwap {
+    /// The other one of the two.
+    pub(in crate::api) fn bought(&self) -> Address {
+        let meta = &self.done.view.meta;
+        if self.done.step.token_in == meta.token0 { meta.token1 } else { meta.token0 }
+    }
+
     /// token0 per token1 and token1 per token0 afterwards.
     pub(in crate::api) fn prices(&self) -> (Option<String>, Option<String>) {
         prices(&self.pin, &self.done.view, &self.done.traded.after)

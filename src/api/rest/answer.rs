@@ -1,4 +1,5 @@
-//! An answer: data in the body, the block it is true at in the headers, and an ETag over the data alone.
+//! An answer: data in the body, the block it is true at in the headers, and an ETag over the data alone. To a question with a body
+//! there is none: nobody keeps what a POST was answered.
 
 use std::hash::{DefaultHasher, Hasher};
 
@@ -30,6 +31,8 @@ pub(super) struct Answer {
     next: Option<String>,
     /// What the client has already, from `If-None-Match`.
     known: Option<HeaderValue>,
+    /// Whether a client may keep it, and ask whether it changed.
+    is_kept: bool,
 }
 
 impl Answer {
@@ -41,7 +44,12 @@ impl Answer {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "UPSTREAM_DOWN", "the answer could not be written: try again")
         })?;
         let known = request.get(header::IF_NONE_MATCH).cloned();
-        Ok(Self { body, as_of, freshness: pin.freshness(), source, next: None, known })
+        Ok(Self { body, as_of, freshness: pin.freshness(), source, next: None, known, is_kept: true })
+    }
+
+    /// To a question with a body: true at the pin's block, and for this once.
+    pub(super) fn once(pin: &Pin, source: DataSource, data: &impl Serialize) -> Result<Self, Problem> {
+        Ok(Self { is_kept: false, ..Self::new(pin, &HeaderMap::new(), source, data)? })
     }
 
     /// True at an older block: a pool that is being rebuilt.
@@ -56,21 +64,23 @@ impl Answer {
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
-        let tag = etag(&self.body);
-        let unchanged = self.known.as_ref().and_then(|known| known.to_str().ok()).is_some_and(|known| matches(known, &tag));
+        let tag = self.is_kept.then(|| etag(&self.body));
+        let known = self.known.as_ref().and_then(|known| known.to_str().ok());
+        let unchanged = known.zip(tag.as_deref()).is_some_and(|(known, tag)| matches(known, tag));
         let mut response = if unchanged { StatusCode::NOT_MODIFIED.into_response() } else { self.body.into_response() };
         let headers = response.headers_mut();
         if !unchanged {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        // Kept, and asked about every time.
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        // Kept, and asked about every time; or not at all.
+        let control = if self.is_kept { "no-cache" } else { "no-store" };
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(control));
         headers.insert(AS_OF_BLOCK, HeaderValue::from(self.as_of.number));
         headers.insert(AS_OF_TIME, HeaderValue::from(self.as_of.timestamp));
         headers.insert(FRESHNESS, HeaderValue::from_static(freshness(self.freshness)));
         headers.insert(DATA_SOURCE, HeaderValue::from_static(source(self.source)));
         let texts = [
-            (header::ETAG, Some(tag)),
+            (header::ETAG, tag),
             (AS_OF_HASH, Some(format!("{:#x}", self.as_of.hash))),
             (header::LINK, self.next.map(|next| format!("<{next}>; rel=\"next\""))),
         ];

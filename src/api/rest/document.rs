@@ -1,9 +1,9 @@
 //! The OpenAPI document: what the handlers say of themselves, and what is true of every answer and is therefore said once, here.
 //!
 //! Objects are closed and their fields required, because every field is always written and no other is: a test holds each answer to
-//! that. What is absent: servers (the document is served by the one it is about) and security (everything here is public).
+//! that. Bodies of requests are closed as well, and may leave out what has a default. What is absent: servers (the document is served by the one it is about) and security (everything here is public).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 use utoipa::{
@@ -26,7 +26,9 @@ use super::{
                        and not the block: send it back as `If-None-Match`, and an unchanged answer is a 304 with fresh as-of headers. \
                        Amounts are decimal strings: `…Raw` in raw units, all others in the token's own unit.\n\nA poller asks for `since` \
                        and passes the `cursor` of each answer with the next request; `rollbackTo` says what a reorg took back. `HEAD` is \
-                       answered wherever `GET` is.",
+                       answered wherever `GET` is.\n\nWhat is \
+                       too long for a query string is asked by `POST`, with a JSON body of at most 64 KiB; names that are not known are refused \
+                       there, too. Such an answer has the same headers without an `ETag`, and nobody keeps it.",
         license(name = "MIT OR Apache-2.0")
     ),
     tags(
@@ -56,6 +58,15 @@ pub(super) struct QuoteRefusals;
 impl IntoResponses for QuoteRefusals {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         references(&["304", "400", "404", "422", "429", "503"])
+    }
+}
+
+/// Of a question with a body.
+pub(super) struct BodyRefusals;
+
+impl IntoResponses for BodyRefusals {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        references(&["400", "404", "413", "415", "422", "429", "503"])
     }
 }
 
@@ -92,7 +103,7 @@ struct Shared {
     example: Option<(&'static str, &'static str, &'static str)>,
 }
 
-const SHARED: [Shared; 7] = [
+const SHARED: [Shared; 9] = [
     Shared {
         status: "304",
         name: "NotModified",
@@ -120,6 +131,24 @@ const SHARED: [Shared; 7] = [
         description: "A reorg took back the block of the cursor: read again from a page before it, or use `since`",
         headers: &[],
         example: Some(("Gone", "REORGED", "the block of this cursor is not on the chain any more")),
+    },
+    Shared {
+        status: "413",
+        name: "PayloadTooLarge",
+        description: "The body has more than 64 KiB: ask for less at a time",
+        headers: &[],
+        example: Some(("Payload Too Large", "BAD_USER_INPUT", "the body is larger than 64 KiB: ask for less at a time")),
+    },
+    Shared {
+        status: "415",
+        name: "UnsupportedMediaType",
+        description: "The body is not said to be JSON",
+        headers: &[],
+        example: Some((
+            "Unsupported Media Type",
+            "BAD_USER_INPUT",
+            "send the body as JSON, with `content-type: application/json`",
+        )),
     },
     Shared {
         status: "422",
@@ -186,7 +215,8 @@ pub(super) fn complete(described: &utoipa::openapi::OpenApi) -> Value {
     let components = document.get_mut("components").and_then(|components| components.get_mut("schemas"));
     let objects = components.and_then(Value::as_object_mut).map(std::mem::take).unwrap_or_default();
     let (texts, mut schemas): (Map<_, _>, Map<_, _>) = objects.into_iter().partition(|(_, schema)| is_text(schema));
-    schemas.values_mut().for_each(close);
+    let asked = asked(&Value::Object(document.clone()), &schemas);
+    schemas.iter_mut().for_each(|(name, schema)| close(schema, asked.contains(name)));
     let responses = SHARED.iter().map(|shared| {
         let content = shared.example.map_or_else(Map::new, |(title, code, detail)| {
             let status: u16 = shared.status.parse().unwrap_or_default();
@@ -208,8 +238,9 @@ pub(super) fn complete(described: &utoipa::openapi::OpenApi) -> Value {
     });
     document.insert("components".to_owned(), components);
     let paths = document.get_mut("paths").and_then(Value::as_object_mut);
-    for operation in paths.into_iter().flat_map(Map::values_mut).filter_map(|item| item.get_mut("get")) {
-        finish_operation(operation);
+    for item in paths.into_iter().flat_map(Map::values_mut) {
+        item.get_mut("get").into_iter().for_each(finish_get);
+        item.get_mut("post").into_iter().for_each(finish_post);
     }
     let mut document = Value::Object(document);
     inline(&mut document, &texts);
@@ -221,8 +252,16 @@ fn header_refs(names: &[&str]) -> Value {
     Value::Object(refs.collect())
 }
 
+/// Its answer is not kept.
+fn finish_post(operation: &mut Value) {
+    if let Some(ok) = operation.pointer_mut("/responses/200") {
+        let names: Vec<&str> = AS_OF.into_iter().filter(|name| *name != "ETag").collect();
+        ok["headers"] = header_refs(&names);
+    }
+}
+
 /// The headers of its data, and the one that a client may send.
-fn finish_operation(operation: &mut Value) {
+fn finish_get(operation: &mut Value) {
     let Some(ok) = operation.pointer_mut("/responses/200") else { return };
     let Some(schema) = ok.pointer("/content/application~1json/schema/$ref").and_then(Value::as_str) else { return };
     let pages = schema.contains("/Page_") || schema.ends_with("/Events");
@@ -239,11 +278,34 @@ fn is_text(schema: &Value) -> bool {
     schema["type"] == "string" && schema.get("pattern").is_some()
 }
 
-/// Every field is written, and no other.
-fn close(schema: &mut Value) {
+/// The schemas of what clients write: of bodies, and of what these refer to.
+fn asked(document: &Value, schemas: &Map<String, Value>) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let paths = document["paths"].as_object().into_iter().flat_map(Map::values).filter_map(Value::as_object);
+    let mut open: Vec<&Value> = paths.flat_map(Map::values).filter_map(|operation| operation.get("requestBody")).collect();
+    while let Some(value) = open.pop() {
+        match value {
+            Value::Array(items) => open.extend(items),
+            Value::Object(fields) => {
+                let name = fields.get("$ref").and_then(Value::as_str).and_then(|at| at.strip_prefix("#/components/schemas/"));
+                if let Some(name) = name.filter(|name| names.insert((*name).to_owned())) {
+                    open.extend(schemas.get(name));
+                }
+                open.extend(fields.values());
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+/// Every field is written, and no other. Of what a client writes it is known which fields it may leave out.
+fn close(schema: &mut Value, is_asked: bool) {
     let Some(properties) = schema["properties"].as_object() else { return };
     let names: Vec<String> = properties.keys().cloned().collect();
-    schema["required"] = json!(names);
+    if !is_asked {
+        schema["required"] = json!(names);
+    }
     schema["additionalProperties"] = json!(false);
 }
 

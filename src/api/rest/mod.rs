@@ -1,4 +1,4 @@
-//! REST under `/v1`: what bots poll and scripts read. `/openapi.json` describes it, and is generated from the same code.
+//! REST under `/v1`: what bots poll and scripts read, and by POST what is too long for a query string. `/openapi.json` describes it, and is generated from the same code.
 //!
 //! An answer's body is data alone; the block that it is true at is in the headers ([`answer`]). So the ETag of what did not change
 //! stays the same while blocks arrive, and a poller gets 304 with a fresh as-of. Errors are problem details ([`mod@problem`]). What is
@@ -6,6 +6,7 @@
 
 mod activity;
 mod answer;
+mod body;
 mod candles;
 mod depth;
 mod document;
@@ -23,6 +24,7 @@ mod prices;
 mod problem;
 mod quote;
 mod search;
+mod simulate;
 mod stream;
 mod text;
 mod tokens;
@@ -33,7 +35,8 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    http::{StatusCode, header},
+    extract::DefaultBodyLimit,
+    http::{Method, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -74,6 +77,9 @@ fn parts() -> (Router<Arc<Public>>, utoipa::openapi::OpenApi) {
         .routes(routes!(prices::list))
         .routes(routes!(prices::one))
         .routes(routes!(quote::quote))
+        .routes(routes!(quote::post::one))
+        .routes(routes!(quote::post::several))
+        .routes(routes!(simulate::simulate))
         .routes(routes!(events::swaps))
         .routes(routes!(events::mints))
         .routes(routes!(events::burns))
@@ -92,12 +98,17 @@ pub fn openapi() -> String {
 pub(super) fn router() -> Router<Arc<Public>> {
     let (routes, described) = parts();
     let document: Arc<str> = document::complete(&described).to_string().into();
-    routes.route("/openapi.json", get(move || document_as_json(document.clone()))).method_not_allowed_fallback(wrong_method)
+    routes
+        .route("/openapi.json", get(move || document_as_json(document.clone())))
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(body::MAX_BYTES))
 }
 
 /// The router adds `Allow`.
-async fn wrong_method() -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "everything here is read: ask with GET or HEAD")
+async fn wrong_method(method: Method) -> Problem {
+    let method = super::gql::scalars::shown(method.as_str());
+    let text = format!("this is not asked with {method}: the header `Allow` names the methods that it is asked with");
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", text)
 }
 
 async fn document_as_json(document: Arc<str>) -> Response {

@@ -12,13 +12,18 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::problem::Problem;
 use crate::{
-    api::{gql::scalars::shown, router::Public},
+    api::{
+        gql::scalars::{BigInt, shown},
+        router::Public,
+    },
     domain::{ChainId, pool::PoolId},
     store::{Pin, reader::ReadError},
 };
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1_000;
+/// Whatever has so many digits is below 2^256.
+const DIGITS_MAX: usize = 77;
 
 /// The parts of a path.
 pub(super) struct InPath<T>(pub(super) T);
@@ -172,6 +177,18 @@ pub(super) fn pool_id(text: &str) -> Result<PoolId, Problem> {
 pub(super) fn address(name: &str, text: &str) -> Result<Address, Problem> {
     let wrong = || Problem::bad(format!("`{name}`: `{}` is no address: write 0x and 40 hexadecimal digits", shown(text)));
     if !text.starts_with("0x") { Err(wrong()) } else { text.to_ascii_lowercase().parse().map_err(|_| wrong()) }
+}
+
+/// Above 0.
+pub(super) fn whole(name: &str, text: &str) -> Result<BigInt, Problem> {
+    let is_whole = !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_whole && (1..=DIGITS_MAX).contains(&text.len()) {
+        Ok(BigInt(text.to_owned()))
+    } else {
+        Err(Problem::bad(format!(
+            "`{name}` is a whole number above 0, of at most {DIGITS_MAX} digits, without a point or a sign"
+        )))
+    }
 }
 
 pub(super) fn hash(name: &str, text: &str) -> Result<B256, Problem> {

@@ -62,6 +62,11 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, Code::BadUserInput.as_str(), detail)
     }
 
+    /// Of one of several: which of them.
+    pub(super) fn within(self, place: &str) -> Self {
+        Self { detail: format!("`{place}`: {}", self.detail), ..self }
+    }
+
     pub(super) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", detail)
     }

@@ -1,4 +1,6 @@
-//! `/v1/{chainId}/quote`: what a swap would pay.
+//! `/v1/{chainId}/quote`: what a swap would pay. By POST, and of several swaps: [`post`].
+
+pub(super) mod post;
 
 use std::sync::Arc;
 
@@ -10,17 +12,17 @@ use super::{
     answer::Answer,
     document::QuoteRefusals,
     model::Block,
-    params::{InPath, InQuery, OnChain, address, pin},
+    params::{InPath, InQuery, OnChain, address, pin, whole},
     problem::Problem,
-    text::{Address, Decimal, PoolKey, Unsigned},
-    words::Protocol,
+    text::{Address, Calldata, Decimal, PoolKey, Unsigned},
+    words::{Protocol, QuoteSource, QuoteWarning},
 };
 use crate::{
     api::{
         gql::{
             quote::{self as gql, QuoteInput},
             quote_input::QuoteVerify,
-            scalars::{AddressScalar, BigInt},
+            scalars::{AddressScalar, Timestamp},
         },
         router::Public,
     },
@@ -28,13 +30,10 @@ use crate::{
     store::{Pin, history::DataSource},
 };
 
-/// Whatever has so many digits is below 2^256.
-const DIGITS_MAX: usize = 77;
-
 /// Which amount is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-enum TradeType {
+pub(super) enum TradeType {
     /// What is paid in, fees included.
     #[default]
     ExactInput,
@@ -42,8 +41,33 @@ enum TradeType {
     ExactOutput,
 }
 
+impl From<TradeType> for gql::TradeType {
+    fn from(known: TradeType) -> Self {
+        match known {
+            TradeType::ExactInput => Self::ExactInput,
+            TradeType::ExactOutput => Self::ExactOutput,
+        }
+    }
+}
+
 const fn max_hops_default() -> i32 {
     3
+}
+
+const fn max_splits_default() -> i32 {
+    4
+}
+
+/// Whether the node is asked, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum Verify {
+    /// Out of memory alone.
+    #[default]
+    None,
+    /// Beside each amount stands what the contracts' own quoter says.
+    #[serde(alias = "call")]
+    Call,
 }
 
 const fn slippage_default() -> i32 {
@@ -79,17 +103,33 @@ pub(super) struct Swap {
     #[serde(default = "slippage_default")]
     #[param(minimum = 0, maximum = 5_000, default = 50)]
     slippage_bps: i32,
+    /// Over how many ways side by side.
+    #[serde(default = "max_splits_default")]
+    #[param(minimum = 1, maximum = 4, default = 4)]
+    max_splits: i32,
     /// Refuse where the newest block is older than so many milliseconds.
     #[param(maximum = 9_223_372_036_854_775_807_i64)]
     max_state_age_ms: Option<u64>,
+    /// What gas costs, in wei. With it a plan that takes more gas has to be worth that.
+    #[param(pattern = "^[1-9][0-9]{0,18}$", example = "20000000000")]
+    gas_price_wei: Option<String>,
+    /// Who gets what is bought; whoever sends the transaction where it is not said.
+    #[param(pattern = "^0x[0-9a-fA-F]{40}$")]
+    recipient: Option<String>,
+    /// Until when the transaction counts, seconds since 1970; 20 minutes from now where it is not said.
+    #[param(maximum = 9_223_372_036_854_775_807_i64)]
+    deadline: Option<u64>,
+    /// CALL: the contracts' own quoters are asked, too, at the same block.
+    #[serde(default)]
+    #[param(inline)]
+    verify: Verify,
+    /// Also pools of just these two tokens whose hooks have a say in swaps, by V4Quoter's word.
+    #[serde(default)]
+    hooked: bool,
 }
 
 impl Swap {
     fn input(&self) -> Result<QuoteInput, Problem> {
-        let is_whole = !self.amount.starts_with('0') && self.amount.bytes().all(|byte| byte.is_ascii_digit());
-        if !is_whole || !(1..=DIGITS_MAX).contains(&self.amount.len()) {
-            return Err(Problem::bad(format!("`amount` is a whole number of raw units above 0, of at most {DIGITS_MAX} digits")));
-        }
         let protocol = |word: &str| pool::Protocol::ALL.map(Protocol::from).into_iter().find(|known| known.word() == word);
         let protocols = self.protocols.as_ref().map(|words| {
             let known = |word| {
@@ -102,21 +142,21 @@ impl Swap {
             chain_id: None,
             token_in: AddressScalar(address("tokenIn", &self.token_in)?),
             token_out: AddressScalar(address("tokenOut", &self.token_out)?),
-            amount: BigInt(self.amount.clone()),
-            trade_type: match self.trade_type {
-                TradeType::ExactInput => gql::TradeType::ExactInput,
-                TradeType::ExactOutput => gql::TradeType::ExactOutput,
-            },
+            amount: whole("amount", &self.amount)?,
+            trade_type: self.trade_type.into(),
             protocols: protocols.transpose()?,
             max_hops: self.max_hops,
             slippage_bps: self.slippage_bps,
-            max_splits: 4,
+            max_splits: self.max_splits,
             max_state_age_ms: self.max_state_age_ms,
-            gas_price_wei: None,
-            verify: QuoteVerify::None,
-            hooked: false,
-            recipient: None,
-            deadline: None,
+            gas_price_wei: self.gas_price_wei.as_deref().map(|price| whole("gasPriceWei", price)).transpose()?,
+            verify: match self.verify {
+                Verify::None => QuoteVerify::None,
+                Verify::Call => QuoteVerify::Call,
+            },
+            hooked: self.hooked,
+            recipient: self.recipient.as_deref().map(|to| address("recipient", to).map(AddressScalar)).transpose()?,
+            deadline: self.deadline.map(Timestamp),
         })
     }
 }
@@ -133,6 +173,12 @@ struct QuoteHop {
     /// The fee included.
     amount_in_raw: Unsigned,
     amount_out_raw: Unsigned,
+    /// With verify=CALL: the amount that follows from the other by the word of Router02, QuoterV2 or V4Quoter at the same block. Null where none is
+    /// configured, where it does not answer, and where a way before goes through the same pool.
+    node_amount_raw: Option<Unsigned>,
+    source: QuoteSource,
+    /// Initialised ticks that are crossed: each takes some gas.
+    ticks_crossed: u32,
 }
 
 /// Pools, one after the other.
@@ -160,6 +206,20 @@ pub(super) struct Quote {
     effective_price: Option<Decimal>,
     /// By how much that is worse than `midPrice`, fees included, in parts of 10,000.
     price_impact_bps: Option<Decimal>,
+    /// What it costs in gas, about, if it is sent as `calldata` by somebody who has both tokens.
+    gas_estimate: Unsigned,
+    /// What that is worth; null without `gasPriceWei`, and where nothing says what native currency costs.
+    #[serde(rename = "gasUSD")]
+    gas_usd: Option<Decimal>,
+    /// What comes out less what the gas costs, or what goes in and the gas. Without `gasPriceWei` the gas is not counted.
+    quote_gas_adjusted_raw: Unsigned,
+    /// What does it, sent to `to` with `value`. Null where no router that is configured does it.
+    calldata: Option<Calldata>,
+    to: Option<Address>,
+    /// Wei.
+    value: Option<Unsigned>,
+    /// What to know before sending it.
+    warnings: Vec<QuoteWarning>,
     block: Block,
     /// The ways that the amount takes, side by side.
     #[schema(min_items = 1, max_items = 4)]
@@ -169,7 +229,11 @@ pub(super) struct Quote {
 impl Quote {
     fn of(quote: &gql::Quote) -> Self {
         let (plan, worth) = (&quote.quoted.plan, quote.worth());
-        let hop = |hop: &route::Hop| QuoteHop {
+        let transaction = quote.transaction();
+        let hop = |leg: usize, (at, hop): (usize, &route::Hop)| QuoteHop {
+            node_amount_raw: quote.said(leg, at).map(Into::into),
+            source: quote.source(hop).into(),
+            ticks_crossed: hop.crossed,
             pool: hop.pool.into(),
             protocol: hop.protocol.into(),
             fee_pips: quote.quoted.pool(&hop.pool).map_or(0, |view| view.meta.fee_pips),
@@ -178,10 +242,10 @@ impl Quote {
             amount_in_raw: hop.amount_in.into(),
             amount_out_raw: hop.amount_out.into(),
         };
-        let leg = |route: &route::Route| RouteLeg {
+        let leg = |(at, route): (usize, &route::Route)| RouteLeg {
             amount_in_raw: route.amount_in().into(),
             amount_out_raw: route.amount_out().into(),
-            hops: route.hops.iter().map(hop).collect(),
+            hops: route.hops.iter().enumerate().map(|one| hop(at, one)).collect(),
         };
         Self {
             amount_in_raw: plan.amount_in().into(),
@@ -190,15 +254,22 @@ impl Quote {
             mid_price: worth.mid.map(Decimal),
             effective_price: worth.effective.map(Decimal),
             price_impact_bps: worth.impact_bps.map(Decimal),
+            gas_estimate: quote.quoted.gas.into(),
+            gas_usd: quote.quoted.gas_usd.map(|usd| Decimal(usd.to_string())),
+            quote_gas_adjusted_raw: quote.gas_adjusted().into(),
+            calldata: transaction.as_ref().map(|transaction| Calldata::from(&transaction.data)),
+            to: transaction.as_ref().map(|transaction| transaction.to.into()),
+            value: transaction.as_ref().map(|transaction| transaction.value.into()),
+            warnings: quote.warnings().into_iter().map(Into::into).collect(),
             block: quote.block.into(),
-            routes: plan.legs.iter().map(leg).collect(),
+            routes: plan.legs.iter().enumerate().map(leg).collect(),
         }
     }
 }
 
-/// What a swap would pay, to the wei: the best way of up to four pools one after the other, out of memory.
+/// What a swap would pay, to the wei, out of memory: up to four ways side by side, each of up to four pools one after the other.
 ///
-/// All of it as of one block. The amount may take several ways side by side.
+/// All of it as of one block, with the transaction that does it.
 #[utoipa::path(
     get, path = "/v1/{chainId}/quote", operation_id = "getQuote", tag = "quotes",
     params(OnChain, Swap),

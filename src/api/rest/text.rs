@@ -59,6 +59,17 @@ impl From<String> for PositionKey {
     }
 }
 
+/// Bytes of a transaction, hexadecimal.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(pattern = "^0x([0-9a-f]{2})*$", example = "0x3593564c")]
+pub(super) struct Calldata(String);
+
+impl From<&alloy::primitives::Bytes> for Calldata {
+    fn from(data: &alloy::primitives::Bytes) -> Self {
+        Self(data.to_string())
+    }
+}
+
 /// `chainId:blockHash:logIndex`: a transaction that is mined again after a reorg gets a new one.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(

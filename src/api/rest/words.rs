@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
+    api::gql::quote,
     domain::{block, event::EventKind, feed, market, pool, token},
     store,
 };
@@ -102,6 +103,16 @@ impl Protocol {
             Self::UniswapV4 => "UNISWAP_V4",
         }
     }
+}
+
+words! {
+    /// MEMORY: computed here, out of the pool's state. NODE: its hook has a say, and V4Quoter was asked at the same block.
+    QuoteSource of quote::QuoteSource { Memory, Node }
+}
+
+words! {
+    /// THIN_POOL: it moves the price of a pool by more than about three per cent. HOOKED_POOL: one of the pools has a hook.
+    QuoteWarning of quote::QuoteWarning { ThinPool, HookedPool }
 }
 
 /// What happened.

@@ -14,6 +14,7 @@ mod nested_mongo;
 mod openapi;
 mod paging;
 mod periods;
+mod posts;
 mod prices;
 mod queries;
 mod quotes;

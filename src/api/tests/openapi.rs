@@ -49,7 +49,7 @@ pub(super) fn check(document: &Value, answer: &Answer<'_>) -> Result<(), Vec<Str
     let method = answer.method.to_ascii_lowercase();
     // Whoever answers GET answers HEAD; a method that is not in the document is refused.
     let Some(operation) = item.get(if method == "head" { "get" } else { &method }) else {
-        return problem(document, answer, StatusCode::METHOD_NOT_ALLOWED);
+        return refusal(document, answer, StatusCode::METHOD_NOT_ALLOWED);
     };
     let Some(response) = operation["responses"].get(answer.status.as_str()) else {
         return Err(vec![format!("status {} is not in it", answer.status)]);
@@ -78,8 +78,12 @@ fn fits(template: &str, path: &str) -> bool {
 }
 
 /// A refusal that is not a response of any operation.
-fn problem(document: &Value, answer: &Answer<'_>, expected: StatusCode) -> Result<(), Vec<String>> {
-    let mut problems = against(document, &document["components"]["schemas"]["Problem"], answer.body);
+fn refusal(document: &Value, answer: &Answer<'_>, expected: StatusCode) -> Result<(), Vec<String>> {
+    // Whoever asks with HEAD gets no body, and the same status and headers.
+    let mut problems = match (answer.method, answer.body) {
+        ("HEAD", Value::Null) => Vec::new(),
+        (_, body) => against(document, &document["components"]["schemas"]["Problem"], body),
+    };
     if answer.status != expected {
         problems.push(format!("{} instead of {expected}", answer.status));
     }
@@ -127,6 +131,34 @@ pub(super) fn against(document: &Value, schema: &Value, value: &Value) -> Vec<St
     validator.iter_errors(value).map(|error| format!("{} {error}", error.instance_path())).collect()
 }
 
+/// What is wrong with what a client writes to a path.
+pub(super) fn asked(path: &str, body: &Value) -> Vec<String> {
+    let document = served();
+    let paths = document["paths"].as_object().unwrap();
+    let (_, item) = paths.iter().find(|(template, _)| fits(template, path)).unwrap();
+    against(document, &item["post"]["requestBody"]["content"]["application/json"]["schema"], body)
+}
+
+/// Path, method and what is said of it.
+fn operations(document: &Value) -> impl Iterator<Item = (&String, &String, &Value)> {
+    let paths = document["paths"].as_object().unwrap();
+    paths.iter().flat_map(|(path, item)| item.as_object().unwrap().iter().map(move |(method, said)| (path, method, said)))
+}
+
+/// Names of schemas that these values refer to, and that those refer to.
+fn reached<'a>(document: &'a Value, from: impl Iterator<Item = &'a Value>) -> BTreeSet<&'a str> {
+    let (mut open, mut names) = (from.collect::<Vec<_>>(), BTreeSet::new());
+    while let Some(value) = open.pop() {
+        if let Some(reference) = value["$ref"].as_str() {
+            let is_new = reference.strip_prefix("#/components/schemas/").is_none_or(|name| names.insert(name));
+            open.extend(is_new.then(|| follow(document, value)));
+        }
+        open.extend(value.as_object().into_iter().flat_map(|fields| fields.values()));
+        open.extend(value.as_array().into_iter().flatten());
+    }
+    names
+}
+
 #[test]
 fn the_document_is_openapi_3_1_and_every_operation_explains_itself() {
     let document = served();
@@ -135,8 +167,8 @@ fn the_document_is_openapi_3_1_and_every_operation_explains_itself() {
     assert!(paths.len() >= 14, "{:?}", paths.keys());
     let tags: Vec<&str> = document["tags"].as_array().unwrap().iter().map(|tag| tag["name"].as_str().unwrap()).collect();
     let mut ids = BTreeSet::new();
-    for (path, item) in paths {
-        let operation = &item["get"];
+    for (path, method, operation) in operations(document) {
+        assert!(["get", "post"].contains(&method.as_str()), "{method} {path}");
         for text in ["summary", "description", "operationId"] {
             assert!(operation[text].as_str().is_some_and(|text| text.len() > 3), "{path} has no {text}");
         }
@@ -150,6 +182,18 @@ fn the_document_is_openapi_3_1_and_every_operation_explains_itself() {
                 assert!(!example.is_null(), "{path}: {parameter}");
             }
         }
+        // What is written is described, and shown; what is read has no body.
+        let body = &operation["requestBody"];
+        assert_eq!(body.is_null(), method == "get", "{method} {path}");
+        if method == "post" {
+            assert!(body["required"] == true && body["description"].is_string(), "{path}: {body}");
+            let contents = body["content"].as_object().unwrap();
+            assert_eq!(contents.keys().collect::<Vec<_>>(), ["application/json"], "{path}");
+            let content = &contents["application/json"];
+            assert!(content["schema"]["$ref"].is_string(), "{path}: {content}");
+            assert_eq!(against(document, &content["schema"], &content["example"]), Vec::<String>::new(), "{path}");
+            assert!(["400", "413", "415"].iter().all(|status| !operation["responses"][status].is_null()), "{path}");
+        }
     }
 }
 
@@ -159,11 +203,25 @@ fn every_object_is_closed_says_what_its_fields_are_and_its_examples_fit() {
     // Generators make a string of this that may be null, and no class of its own.
     let liquidity = &document["components"]["schemas"]["Pool"]["properties"]["liquidity"];
     assert_eq!((&liquidity["type"], liquidity["pattern"].is_string()), (&json!(["string", "null"]), true), "{liquidity}");
+    let written = reached(document, operations(document).map(|(.., said)| &said["requestBody"]));
+    let read = reached(document, operations(document).map(|(.., said)| &said["responses"]));
+    assert!(["QuoteRequest", "QuotesRequest", "StepRequest", "SimulationRequest"].iter().all(|name| written.contains(name)));
     for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
         assert!(schema["description"].is_string() || name.starts_with("Page_"), "{name} has no description");
         let Some(properties) = schema["properties"].as_object() else { continue };
         assert_eq!(schema["additionalProperties"], false, "{name}");
-        assert_eq!(schema["required"].as_array().unwrap().len(), properties.len(), "{name}");
+        let required: BTreeSet<_> = schema["required"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+        if written.contains(name.as_str()) {
+            // No object is both: one that may leave out a field is no answer.
+            assert!(!read.contains(name.as_str()), "{name}");
+            for (field, property) in properties {
+                // Whatever may be left out may be null, and nothing else may.
+                let nullable = against(document, property, &Value::Null).is_empty();
+                assert_eq!(required.contains(field.as_str()), !nullable, "{name}.{field}");
+            }
+        } else {
+            assert_eq!(required, properties.keys().map(String::as_str).collect(), "{name}");
+        }
         for (field, property) in properties {
             if let Some(example) = property.get("example") {
                 assert_eq!(against(document, property, example), Vec::<String>::new(), "{name}.{field}");

@@ -12,17 +12,17 @@ use serde_json::{Value, json};
 use super::{rest::get, world::*};
 use crate::domain::event::EventBody;
 
-fn reserves(pair: Address, reserve0: u128, reserve1: u128) -> Step {
+pub(super) fn reserves(pair: Address, reserve0: u128, reserve1: u128) -> Step {
     Step::Log(pair, EventBody::V2Sync { reserve0, reserve1 })
 }
 
 /// `UniswapV2Library.getAmountOut`.
-fn amount_out(amount: u128, reserve_in: u128, reserve_out: u128) -> u128 {
+pub(super) fn amount_out(amount: u128, reserve_in: u128, reserve_out: u128) -> u128 {
     let paid = U256::from(amount) * U256::from(997);
     (paid * U256::from(reserve_out) / (U256::from(reserve_in) * U256::from(1_000) + paid)).to()
 }
 
-fn ask(token_in: Address, token_out: Address, amount: &str, more: &str) -> String {
+pub(super) fn ask(token_in: Address, token_out: Address, amount: &str, more: &str) -> String {
     format!(
         "{{ quote(input: {{ tokenIn: \"{token_in}\", tokenOut: \"{token_out}\", amount: \"{amount}\", {more} }}) {{
             amountIn amountOut amountMinOrMax midPrice effectivePrice priceImpactBps stateAgeMs block {{ number hash }}
@@ -31,14 +31,14 @@ fn ask(token_in: Address, token_out: Address, amount: &str, more: &str) -> Strin
 }
 
 /// USDC has 6 decimals, WETH 18: a WETH costs 2,000 USDC, and one ODD unit a thousandth of it.
-fn traded() -> World {
+pub(super) fn traded() -> World {
     let mut world = World::new();
     world
         .mine(vec![reserves(PAIR, 4_000_000_000, 2_000_000_000_000_000_000), reserves(ODD_PAIR, 10u128.pow(18), 10u128.pow(21))]);
     world
 }
 
-async fn refused(world: &World, query: &str) -> (String, String) {
+pub(super) async fn refused(world: &World, query: &str) -> (String, String) {
     let answer = world.schema.execute(query).await;
     let error = serde_json::to_value(answer.errors.first().unwrap_or_else(|| panic!("{query}: {:?}", answer.data))).unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -236,12 +236,12 @@ async fn a_quote_is_never_of_two_blocks() {
     assert!(asking.await.unwrap() > 10, "too few blocks were caught");
 }
 
-fn simulation(steps: &[String]) -> String {
+pub(super) fn simulation(steps: &[String]) -> String {
     let fields = "tokenOut amountIn amountOut amountLeft ticksCrossed token0PriceAfter token1PriceAfter reserve0After reserve1After sqrtPriceX96After tickAfter";
     format!("{{ simulate(steps: [{}]) {{ block {{ number }} steps {{ pool {{ reserve0 }} {fields} }} }} }}", steps.join(", "))
 }
 
-fn step(pool: Address, token_in: Address, amount: &str, more: &str) -> String {
+pub(super) fn step(pool: Address, token_in: Address, amount: &str, more: &str) -> String {
     format!("{{ pool: \"{pool}\", tokenIn: \"{token_in}\", amount: \"{amount}\", {more} }}")
 }
 

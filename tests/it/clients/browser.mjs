@@ -1,7 +1,7 @@
 // The live page in a real browser: node browser.mjs CHROMIUM URL FOLDER [OUTAGES]. One JSON line per event; browser.rs says what must be true.
 //   page      what a page shows, whenever that changes (three of them: desk, phone, dark)
 //   graphiql  what GraphiQL shows: the first answer of its first tab, then every new answer of the subscription's tab
-//   docs      what the REST reference lists, on a desk and on a phone, and what it shows of a call that it made
+//   docs      what the REST reference lists, on a desk and on a phone, and what it shows of a GET and a POST that it made
 //   console, pageerror, foreign   must not happen (console: only while the server is away)
 // It ends by itself when the server has gone for the second time, or as often as OUTAGES says.
 import { openBrowser } from './browser_open.mjs';
@@ -174,14 +174,18 @@ say({ event: 'graphiql', tab: 'SwapsLive', running: true });
 for (const [name, options] of [['desk', { viewport: { width: 1280, height: 900 }, colorScheme: 'light' }], ['phone', { viewport: { width: 390, height: 844 }, colorScheme: 'dark', isMobile: true }]]) {
   const docs = await openPage('docs', options);
   await docs.goto(`${base}docs`);
-  const operation = docs.locator('#operations-pools-getPool');
-  await operation.locator('.opblock-summary-control').click();
-  await operation.locator('.execute').click();
-  const answer = operation.locator('.live-responses-table');
-  const body = await answer.locator('.response-col_description code, .response-col_description pre').first().textContent();
+  const call = async (id) => {
+    const operation = docs.locator(id);
+    await operation.locator('.opblock-summary-control').click();
+    await operation.locator('.execute').click();
+    const answer = operation.locator('.live-responses-table');
+    const body = await answer.locator('.response-col_description code, .response-col_description pre').first().textContent();
+    return { status: await answer.locator('.response-col_status').last().innerText(), body };
+  };
+  const [{ status, body }, posted] = [await call('#operations-pools-getPool'), await call('#operations-quotes-simulate')];
   const paths = await docs.locator('.opblock-summary-path').allInnerTexts();
   const layout = await docs.evaluate(() => ({ width: innerWidth, scrollWidth: document.documentElement.scrollWidth, background: getComputedStyle(document.body).backgroundColor }));
-  say({ event: 'docs', name, paths: paths.map((path) => path.replace(/[\u200b\s]/g, '')), status: await answer.locator('.response-col_status').last().innerText(), body, layout });
+  say({ event: 'docs', name, paths: paths.map((path) => path.replace(/[\u200b\s]/g, '')), status, body, posted, layout });
 }
 
 await end;

@@ -22,7 +22,8 @@ def map_case(context, case):
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return case
     path, query = case.path_parameters or {}, case.query or {}
-    seed = json.dumps([path, query], default=str)
+    body = case.body if isinstance(case.body, dict) else {}
+    seed = json.dumps([path, query, body], default=str)
     if sum(map(ord, seed)) % 4 == 0:
         return case
     for name, value in list(path.items()):
@@ -33,14 +34,33 @@ def map_case(context, case):
         known = SAMPLES["cursors"].get(case.operation.path) if name in ("cursor", "since") else SAMPLES["filters"].get(name)
         if known:
             query[name] = pick(known, value)
+    for part in parts(body):
+        fill(part)
     return case
+
+
+def parts(body):
+    """The swaps of a body: itself, or those in its list."""
+    return [part for part in body.get("inputs", body.get("steps", [body])) if isinstance(part, dict)]
+
+
+def fill(swap):
+    """With what is there; of a step, with a token of its pool."""
+    for name, value in list(swap.items()):
+        known = list(SAMPLES["sides"]) if name == "pool" else SAMPLES["filters"].get(name)
+        if known and name != "tokenIn":
+            swap[name] = pick(known, value)
+    if "tokenIn" in swap:
+        sides = SAMPLES["sides"].get(swap.get("pool"), SAMPLES["filters"]["tokenIn"])
+        swap["tokenIn"] = pick(sides, swap["tokenIn"])
 
 
 @schemathesis.hook
 def filter_failure(context, failure, case, response):
     """OpenAPI cannot say which parameters exclude each other or which of two is larger, nor that a cursor has to come from this server. Only a 400 that says
     exactly this is let pass; and a 503 where the client asked for a state that is newer than there is."""
-    if response.status_code == 503 and "maxStateAgeMs" in (case.query or {}):
+    swaps = parts(case.body) if isinstance(case.body, dict) else []
+    if response.status_code == 503 and any("maxStateAgeMs" in part for part in [case.query or {}, *swaps]):
         return response.json()["code"] != "STATE_STALE"
     if type(failure).__name__ != "RejectedPositiveData" or response.status_code != 400:
         return True
@@ -54,8 +74,11 @@ def filter_failure(context, failure, case, response):
     ticks = {"from_tick", "to_tick"} <= query.keys() and int(query["from_tick"]) >= int(query["to_tick"]) and "must be below" in says
     nobody = not {"owner", "pool", "token_id"} & query.keys() and "say whose or which" in says
     moments = {"block", "time"} <= query.keys() and "two ways to say a moment" in says
-    same = str(query.get("tokenIn")).lower() == str(query.get("tokenOut")).lower() and "are the same token" in says
-    return not (alone or since or foreign or inverted or ticks or nobody or moments or same)
+    same = any(str(part.get("tokenIn")).lower() == str(part.get("tokenOut")).lower() for part in [query, *swaps]) and "are the same token" in says
+    steps = "steps" in (case.body if isinstance(case.body, dict) else {}) and any(
+        reason in says for reason in ("does not trade that token", "for so little nothing comes out", "`sqrtPriceLimitX96` is of V3", "beyond what the contract computes with")
+    )
+    return not (alone or since or foreign or inverted or ticks or nobody or moments or same or steps)
 
 
 SEEN = collections.defaultdict(collections.Counter)
@@ -63,8 +86,8 @@ SEEN = collections.defaultdict(collections.Counter)
 
 @schemathesis.hook
 def after_call(context, case, response):
-    if response.request.method == "GET":
-        SEEN[case.operation.path][str(response.status_code)] += 1
+    if response.request.method in ("GET", "POST"):
+        SEEN[f"{response.request.method} {case.operation.path}"][str(response.status_code)] += 1
 
 
 @atexit.register
