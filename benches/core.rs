@@ -4,8 +4,12 @@
     missing_docs,
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "criterion makes the functions; a bench may panic"
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    reason = "criterion makes the functions; a bench may print and panic"
 )]
+
+mod quote;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -29,12 +33,8 @@ use swaptide::{
         event::{EventBody, RawLog},
         image::{Held, PoolImage},
         market::{Market, RawPrice, Trade, Window},
-        pool::{
-            CreatedAt, PoolId, PoolMeta, PoolState, Protocol, Tick, V2State, V3State, exchange::Order, fees::Fees, step::Amount,
-            swap::Terms,
-        },
+        pool::{CreatedAt, PoolId, PoolMeta, PoolState, Protocol, Tick, V2State, V3State, fees::Fees, swap::Terms},
         reconcile::{Advice, Reconciler},
-        route::{Venue, Venues},
     },
 };
 
@@ -210,69 +210,5 @@ fn dollars(c: &mut Criterion) {
     });
 }
 
-fn of_pair(reserve0: u128, reserve1: u128) -> PoolState {
-    PoolState::V2(V2State { reserve0, reserve1 })
-}
-
-/// At a price of one, a position on each side of every spacing for forty of them.
-fn of_ticks() -> V3State {
-    let tick = |n: i32, net: i128| (60 * n, Tick { liquidity_gross: 1 << 70, liquidity_net: net });
-    let ticks = (-20..0).map(|n| tick(n, 1 << 70)).chain((1..=20).map(|n| tick(n, -(1 << 70)))).collect();
-    V3State { sqrt_price_x96: U256::ONE << 96, liquidity: 20 << 70, ticks: Arc::new(ticks), ..V3State::default() }
-}
-
-/// Swaps of an amount, and the best way over a thousand pools: three tokens that everything trades with, and one market in two of V3.
-fn quotes(c: &mut Criterion) {
-    let mut group = c.benchmark_group("quotes");
-    let PoolState::V2(pair) = of_pair(1 << 90, 3 << 89) else { return };
-    group.bench_function("a pair, exact input", |b| {
-        b.iter(|| black_box(&pair).exchange(3_000, true, Amount::In(black_box(U256::from(1_u64 << 60)))).unwrap());
-    });
-    let (pool, terms) = (of_ticks(), Terms { fee_pips: 3_000, tick_spacing: 60 });
-    for amount in [1_u128 << 60, 1 << 67, 1 << 69] {
-        let order = Order { down: true, amount: Amount::In(U256::from(amount)), limit: None };
-        let swap = pool.exchange(terms, order).unwrap();
-        assert!(swap.left.is_zero(), "{swap:?}");
-        let name = format!("ticks, exact input, {} crossed", swap.crossed);
-        group.bench_function(name, |b| b.iter(|| black_box(&pool).exchange(terms, black_box(order)).unwrap()));
-    }
-    let token = |n: u64| Address::left_padding_from(&n.to_be_bytes());
-    let pools: Vec<_> = (0..1_000_u64)
-        .map(|n| {
-            let (a, b) = match n {
-                0..3 => (n, (n + 1) % 3),
-                _ => (n % 3, 3 + n / 3),
-            };
-            let is_v3 = n % 2 == 1;
-            let block = BlockRef { number: 1, hash: B256::ZERO, parent_hash: B256::ZERO, timestamp: 0 };
-            let meta = PoolMeta {
-                chain: 1,
-                id: PoolId::from(token(1_000_000 + n)),
-                protocol: if is_v3 { Protocol::UniswapV3 } else { Protocol::UniswapV2 },
-                dex: String::new(),
-                factory: Address::ZERO,
-                token0: token(a.min(b)),
-                token1: token(a.max(b)),
-                fee_pips: 3_000,
-                tick_spacing: is_v3.then_some(60),
-                created: CreatedAt { block, tx_hash: None, log_index: n },
-                hooks: None,
-                origin: None,
-            };
-            let state = if is_v3 { PoolState::V3(of_ticks()) } else { of_pair((1 << 90) + u128::from(n), 1 << 90) };
-            (meta, state)
-        })
-        .collect();
-    let venues = || Venues::new(pools.iter().map(|(meta, state)| Venue { meta, state }));
-    group.bench_function("the graph of 1,000 pools", |b| b.iter(|| black_box(venues())));
-    let all = venues();
-    for hops in [2, 3, 4] {
-        group.bench_function(format!("the best way over 1,000 pools, {hops} hops"), |b| {
-            b.iter(|| all.best(token(40), token(300), Amount::In(U256::from(1_u64 << 60)), hops).unwrap());
-        });
-    }
-    group.finish();
-}
-
-criterion_group!(benches, core, market, dollars, quotes);
+criterion_group!(benches, core, market, dollars, quote::bench::quotes);
 criterion_main!(benches);

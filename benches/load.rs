@@ -15,12 +15,12 @@
     reason = "a bench prints, and ends with a panic where it cannot go on"
 )]
 
+mod http;
+
 use std::{
-    error::Error,
     io::{BufRead, BufReader},
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    process::{Command, Stdio},
+    time::Duration,
 };
 
 use axum::{
@@ -31,18 +31,13 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use swaptide_demo::{Devnet, DevnetConfig, Mongod, http::HttpClient, pools::Protocol};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
 
-type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+use http::{Figures, Killed, Result, Target, drive, engine, get_request, median, post_request, ready};
 
 const SERVE: &str = "--serve-bare";
 /// More than the window of memory holds: finality is 64 blocks behind the head.
 const BLOCKS: u64 = 200;
 const TXS_PER_BLOCK: usize = 40;
-const READY: Duration = Duration::from_secs(120);
 /// What Ponder 0.16.10 answers of the latest 100 swaps, on the same kind of machine.
 const PONDER_LATEST_100: f64 = 183.0;
 
@@ -136,48 +131,6 @@ async fn serve() -> Result<()> {
     Ok(())
 }
 
-/// A process that ends with this one.
-struct Killed(Child);
-
-impl Killed {
-    fn cpu(&self) -> Result<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
-        let words = stat.rsplit(')').next().unwrap_or("").split_whitespace();
-        let ticks: u64 = words.skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
-        Ok(Duration::from_millis(ticks * 10))
-    }
-}
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// One kind of request.
-struct Target<'a> {
-    name: &'static str,
-    server: &'a Killed,
-    port: u16,
-    request: Vec<u8>,
-    /// The bare one that it is held against, and at what ratio it should be.
-    bare: Option<(&'static str, f64)>,
-}
-
-fn get_request(path: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").into_bytes()
-}
-
-fn post_request(path: &str, body: &Value) -> Vec<u8> {
-    let body = body.to_string();
-    format!(
-        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .into_bytes()
-}
-
 fn run(args: &Args) -> Result<()> {
     let everything = runtime()?;
     let mut bare = Command::new(std::env::current_exe()?).arg(SERVE).stdout(Stdio::piped()).spawn()?;
@@ -203,12 +156,24 @@ fn run(args: &Args) -> Result<()> {
     let id = format!("{:#x}", pool.address);
 
     let graphql = |query: &str, variables: Value| post_request("/graphql", &json!({ "query": query, "variables": variables }));
-    let target = |name, request, bare| Target { name, server: &ours, port: our_port, request, bare };
+    let target = |name, request, bare| Target { name, server: Some(&ours), port: our_port, request, bare };
     let pool_asked = json!({ "query": POOL, "variables": { "id": id } });
     let targets = [
-        Target { name: "bare GET", server: &bare, port: bare_port, request: get_request(&format!("/pool/{id}")), bare: None },
+        Target {
+            name: "bare GET",
+            server: Some(&bare),
+            port: bare_port,
+            request: get_request(&format!("/pool/{id}")),
+            bare: None,
+        },
         target("REST pool", get_request(&format!("/v1/{}/pools/{id}", devnet.chain_id)), Some(("bare GET", 0.60))),
-        Target { name: "bare POST", server: &bare, port: bare_port, request: post_request("/pool", &pool_asked), bare: None },
+        Target {
+            name: "bare POST",
+            server: Some(&bare),
+            port: bare_port,
+            request: post_request("/pool", &pool_asked),
+            bare: None,
+        },
         target("GraphQL pool", post_request("/graphql", &pool_asked), Some(("bare POST", 0.35))),
         target("latest 100, memory", graphql(SWAPS, json!({})), None),
         target("100 swaps, store", graphql(SWAPS, json!({ "after": old })), None),
@@ -228,39 +193,6 @@ fn run(args: &Args) -> Result<()> {
     }
     print(&targets, &rounds, args);
     Ok(())
-}
-
-/// Starts it over the devnet.
-fn engine(devnet: &Devnet, folder: &Path, mongod: Option<&Mongod>) -> Result<(Killed, u16)> {
-    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    let store = mongod.map_or_else(|| format!("sqlite:{}", folder.join("bench.db").display()), |m| m.uri("bench"));
-    let d = &devnet.deployment;
-    let toml = format!(
-        "[api]\nrequests_per_second = 0\nlisten = \"127.0.0.1:{port}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[store]\nurl = {store:?}\n[[chain]]\nid = {}\nname = \"bench\"\nrpc = [{:?}, {:?}]\n\
-         [[chain.dex]]\nname = \"v2\"\nprotocol = \"uniswap_v2\"\nfactory = \"{}\"\n[[chain.dex]]\nname = \"v3\"\nprotocol = \"uniswap_v3\"\nfactory = \"{}\"\n",
-        devnet.chain_id, devnet.ws_url, devnet.http_url, d.v2_factory, d.v3_factory
-    );
-    let config = folder.join("bench.toml");
-    std::fs::write(&config, toml)?;
-    let child = Command::new(env!("CARGO_BIN_EXE_swaptide")).args(["run", "-c"]).arg(&config).stderr(Stdio::null()).spawn()?;
-    Ok((Killed(child), port))
-}
-
-/// Until every block is served and stored.
-async fn ready(api: &HttpClient, head: u64) -> Result<()> {
-    let began = Instant::now();
-    let query = json!({ "query": "{ _meta { durableBlock } }" }).to_string();
-    while began.elapsed() < READY {
-        if let Ok(answer) = api.post_json("/graphql", &query).await {
-            let answer: Value = serde_json::from_slice(&answer.body)?;
-            let durable = &answer["data"]["_meta"]["durableBlock"];
-            if durable.as_u64().or_else(|| durable.as_str()?.parse().ok()).is_some_and(|n| n >= head) {
-                return Ok(());
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    Err("the engine is not ready".into())
 }
 
 /// A cursor half-way back, older than memory.
@@ -284,87 +216,7 @@ async fn old_cursor(api: &HttpClient) -> Result<String> {
     }
 }
 
-/// Of one target in one round.
-#[derive(Clone, Copy)]
-struct Figures {
-    per_second: f64,
-    p50_ms: f64,
-    p99_ms: f64,
-    cpu_us: f64,
-}
-
-/// Asks as fast as answers come, one request at a time on each connection.
-fn drive(target: &Target<'_>, connections: usize, time: Duration) -> Result<Figures> {
-    // One thread: the other core is the server's.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let cpu = target.server.cpu()?;
-    let began = Instant::now();
-    let mut times: Vec<Duration> = Vec::new();
-    runtime.block_on(async {
-        let local = tokio::task::LocalSet::new();
-        let clients: Vec<_> =
-            (0..connections).map(|_| local.spawn_local(client(target.port, target.request.clone(), began + time))).collect();
-        local.await;
-        for client in clients {
-            times.extend(client.await??);
-        }
-        Ok::<_, Box<dyn Error + Send + Sync>>(())
-    })?;
-    let (elapsed, cpu) = (began.elapsed(), target.server.cpu()? - cpu);
-    times.sort_unstable();
-    let ms = |permille: usize| times[(times.len() - 1) * permille / 1_000].as_secs_f64() * 1e3;
-    let requests = times.len() as f64;
-    Ok(Figures {
-        per_second: requests / elapsed.as_secs_f64(),
-        p50_ms: ms(500),
-        p99_ms: ms(990),
-        cpu_us: cpu.as_secs_f64() * 1e6 / requests,
-    })
-}
-
-async fn client(port: u16, request: Vec<u8>, until: Instant) -> Result<Vec<Duration>> {
-    let mut socket = TcpStream::connect(("127.0.0.1", port)).await?;
-    socket.set_nodelay(true)?;
-    let (mut times, mut buffer) = (Vec::with_capacity(1 << 16), Vec::with_capacity(1 << 17));
-    loop {
-        let began = Instant::now();
-        if began >= until {
-            return Ok(times);
-        }
-        socket.write_all(&request).await?;
-        buffer.clear();
-        let mut whole = None;
-        while whole.is_none_or(|whole| buffer.len() < whole) {
-            if socket.read_buf(&mut buffer).await? == 0 {
-                return Err("the server closed a connection".into());
-            }
-            if whole.is_none() {
-                whole = length(&buffer)?;
-            }
-        }
-        times.push(began.elapsed());
-    }
-}
-
-/// Of a whole answer, as soon as its headers are there.
-fn length(answer: &[u8]) -> Result<Option<usize>> {
-    let Some(end) = answer.windows(4).position(|w| w == b"\r\n\r\n") else { return Ok(None) };
-    let head = std::str::from_utf8(&answer[..end])?;
-    if !head.starts_with("HTTP/1.1 200 ") {
-        return Err(format!("not an answer: {}", String::from_utf8_lossy(answer)).into());
-    }
-    let length = head.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
-    });
-    Ok(Some(end + 4 + length.ok_or("an answer without a length")?))
-}
-
 fn print(targets: &[Target<'_>], rounds: &[Vec<Figures>], args: &Args) {
-    let median = |mut values: Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-    };
     println!(
         "{} connections, {} rounds of {} s each, store {}; medians",
         args.connections,

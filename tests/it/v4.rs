@@ -7,10 +7,11 @@ use alloy::{
     },
     sol_types::{SolCall, SolValue},
 };
+use serde_json::json;
 use swaptide::domain::pool::{PoolId, PoolState};
 use swaptide_demo::{
     Contract, Devnet, DevnetConfig, Tx, V4, V4Pool,
-    contracts::{Token, V4Direct, V4Manager},
+    contracts::{Token, V4Direct, V4Manager, V4Positions},
 };
 
 use super::{
@@ -198,4 +199,57 @@ async fn positions_with_salts_donations_and_protocol_fees_equal_the_pool_manager
         let ours: u128 = ours.filter(|(token, _)| *token == currency).map(|(_, fee)| fee).sum();
         assert_eq!(U256::from(ours), chain, "{currency}");
     }
+}
+
+/// Of pools that are older than what is read nobody but their creation's log says what they are; then their state is the PoolManager's.
+#[tokio::test(flavor = "multi_thread")]
+async fn pools_that_are_older_than_the_start_are_found_by_their_creation_and_read_from_the_pool_manager() {
+    let mut devnet = Devnet::start(config(6)).await.unwrap();
+    devnet.fill(8, 30).await.unwrap();
+    let head = devnet.head().await.unwrap().number;
+    let id = devnet.deployment.v4.clone().unwrap().pools[0].id;
+    for (pools, expected) in [("older_pools = true".to_owned(), 6), (format!("pools = [\"{id}\"]"), 1)] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut setup = Setup::of(&devnet, folder.path());
+        setup.extra_chain = format!("start_block = {}\nfinality = 2", head - 1);
+        setup.extra_dex = format!("{pools}\n");
+        if expected == 1 {
+            setup.dexes.retain(|(protocol, _)| protocol == "uniswap_v4");
+        }
+        let engine = Engine::start(&setup, folder.path()).await;
+        for _ in 0..3 {
+            devnet.trader.push_random(30).await.unwrap();
+            devnet.mine().await.unwrap();
+            engine.at_head(&devnet).await;
+            assert_eq!(compare(&engine, &devnet).await.compared, expected);
+        }
+    }
+}
+
+/// A token that is given away takes its position with it, and comes back with a reorg.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_token_that_changes_hands_is_its_new_owners_until_a_reorg_takes_that_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut devnet = Devnet::start(config(8)).await.unwrap();
+    devnet.fill(3, 20).await.unwrap();
+    let engine = Engine::start(&Setup::of(&devnet, folder.path()), folder.path()).await;
+    let v4 = devnet.deployment.v4.clone().unwrap();
+    let (from, to) = (devnet.deployment.deployer(), Address::repeat_byte(0x77));
+    let transfer = V4Positions::transferFromCall { from, to, id: U256::ONE };
+    devnet.push_tx(v4.positions, transfer.abi_encode().into(), 200_000).await.unwrap();
+    devnet.mine_all_ok().await.unwrap();
+    engine.at_head(&devnet).await;
+    compare(&engine, &devnet).await;
+    let owner = |state: swaptide::audit::StateAt| {
+        let tokens = state.pools.into_iter().filter(|pool| matches!(pool.meta.id, PoolId::Id(_))).flat_map(|pool| pool.tokens);
+        tokens.filter(|(id, _)| *id == U256::ONE).map(|(_, token)| token.owner).collect::<Vec<_>>()
+    };
+    assert_eq!(owner(engine.state().await), [to]);
+    let held = "query($owner: Address!) { positions(owner: $owner) { nodes { owner liquidity tickLower } } }";
+    let answer = engine.query(held, json!({ "owner": to })).await;
+    assert_eq!(answer["positions"]["nodes"].as_array().unwrap().len(), 1, "{answer:#}");
+    devnet.reorg(1).await.unwrap();
+    engine.at_head(&devnet).await;
+    compare(&engine, &devnet).await;
+    assert_eq!(owner(engine.state().await), [from]);
 }

@@ -9,7 +9,7 @@ use alloy::primitives::U256;
 
 use super::{
     Tick, V2State, V3State,
-    math::{MAX_SQRT_RATIO, MIN_SQRT_RATIO, PIPS, sqrt_ratio_at_tick, tick_at_sqrt_ratio},
+    math::{MAX_SQRT_RATIO, MIN_SQRT_RATIO, PIPS, product, sqrt_ratio_at_tick, tick_at_sqrt_ratio},
     step::{Amount, Moved, step, step_v4},
     swap::{Terms, next_tick},
 };
@@ -83,42 +83,48 @@ impl V2State {
     ///
     /// # Errors
     /// Where the router or the pair reverts.
+    #[inline]
     pub fn exchange(&self, fee_pips: u32, down: bool, amount: Amount) -> Result<PairSwap, NoSwap> {
         let (reserve_in, reserve_out) = if down { (self.reserve0, self.reserve1) } else { (self.reserve1, self.reserve0) };
         if reserve_in == 0 || reserve_out == 0 {
             return Err(NoSwap::Empty);
         }
-        let (all_in, all_out) = (U256::from(reserve_in), U256::from(reserve_out));
-        let kept = U256::from(PIPS.checked_sub(fee_pips).ok_or(NoSwap::Overflow)?);
-        let whole = U256::from(PIPS);
+        let kept = u128::from(PIPS.checked_sub(fee_pips).ok_or(NoSwap::Overflow)?);
+        let narrow = |amount: U256| u128::try_from(amount).map_err(|_| NoSwap::Overflow);
+        // 112 bits, 20 of the fee, 112 of the reserve: no product here needs more than 244.
+        let with_pips = |product: U256, pips: u128| product.wrapping_mul(U256::from(pips));
         let (amount_in, amount_out) = match amount {
             Amount::In(amount) | Amount::Out(amount) if amount.is_zero() => return Err(NoSwap::Nothing),
             Amount::In(amount) => {
-                if amount.bit_len() > RESERVE_BITS {
+                let amount = narrow(amount)?;
+                if amount > RESERVE_MAX {
                     return Err(NoSwap::Overflow);
                 }
-                // 112 bits, 20 of the fee, 112 of the reserve: no product here needs more than 244.
-                let paid = amount.wrapping_mul(kept);
-                let out = paid.wrapping_mul(all_out).checked_div(all_in.wrapping_mul(whole).wrapping_add(paid));
-                (amount, out.ok_or(NoSwap::Overflow)?)
+                let whole = product(reserve_in, PIPS.into()).wrapping_add(product(amount, kept));
+                let out = with_pips(product(amount, reserve_out), kept).checked_div(whole);
+                (amount, narrow(out.ok_or(NoSwap::Overflow)?)?)
             }
             Amount::Out(amount) => {
-                if amount >= all_out {
-                    return Err(NoSwap::TooMuch { most: all_out.saturating_sub(U256::ONE) });
+                if amount >= U256::from(reserve_out) {
+                    return Err(NoSwap::TooMuch { most: U256::from(reserve_out.saturating_sub(1)) });
                 }
-                let paid = all_in.wrapping_mul(amount).wrapping_mul(whole);
-                let needed = paid.checked_div(all_out.wrapping_sub(amount).wrapping_mul(kept)).ok_or(NoSwap::Overflow)?;
-                (needed.saturating_add(U256::ONE), amount)
+                let amount = narrow(amount)?;
+                let rest = product(reserve_out.saturating_sub(amount), kept);
+                let needed = with_pips(product(reserve_in, amount), PIPS.into()).checked_div(rest);
+                (narrow(needed.ok_or(NoSwap::Overflow)?)?.saturating_add(1), amount)
             }
         };
-        let reserve_in = all_in.saturating_add(amount_in);
-        if reserve_in.bit_len() > RESERVE_BITS {
+        let reserve_in = reserve_in.saturating_add(amount_in);
+        if reserve_in > RESERVE_MAX {
             return Err(NoSwap::Overflow);
         }
-        let reserve = |value: U256| u128::try_from(value).map_err(|_| NoSwap::Overflow);
-        let (reserve_in, reserve_out) = (reserve(reserve_in)?, reserve(all_out.saturating_sub(amount_out))?);
+        let reserve_out = reserve_out.saturating_sub(amount_out);
         let (reserve0, reserve1) = if down { (reserve_in, reserve_out) } else { (reserve_out, reserve_in) };
-        Ok(PairSwap { amount_in, amount_out, after: V2State { reserve0, reserve1 } })
+        Ok(PairSwap {
+            amount_in: U256::from(amount_in),
+            amount_out: U256::from(amount_out),
+            after: V2State { reserve0, reserve1 },
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 //! Prices are roots, Q64.96 (`sqrt(token1 / token0) * 2^96`, raw units). `None` is where the contract reverts. What is absent: the
 //! state of a pool, and floats.
 
-use alloy::primitives::{I256, U256, U512};
+use alloy::primitives::{U128, U256, U512};
 
 /// `TickMath.MAX_TICK`; the least is its negative.
 pub const MAX_TICK: i32 = 887_272;
@@ -54,13 +54,16 @@ pub fn sqrt_ratio_at_tick(tick: i32) -> Option<U256> {
     if steps > MAX_TICK.unsigned_abs() {
         return None;
     }
-    let mut ratio = U256::ONE.wrapping_shl(128);
-    for (i, power) in POWERS.iter().enumerate() {
-        if steps.wrapping_shr(u32::try_from(i).ok()?) & 1 == 1 {
-            // Both are 2^128 at most, so the product fits.
-            ratio = ratio.wrapping_mul(U256::from(*power)).wrapping_shr(128);
+    // Of the powers that are in it; `None` is 1, which has a bit more than they.
+    let mut ratio: Option<u128> = None;
+    let mut rest = steps;
+    for power in &POWERS {
+        if rest & 1 == 1 {
+            ratio = Some(ratio.map_or(*power, |ratio| high(product(ratio, *power))));
         }
+        rest = rest.wrapping_shr(1);
     }
+    let mut ratio = ratio.map_or(U256::ONE.wrapping_shl(128), U256::from);
     if tick > 0 {
         ratio = U256::MAX.checked_div(ratio)?;
     }
@@ -76,31 +79,39 @@ pub fn tick_at_sqrt_ratio(sqrt_price_x96: U256) -> Option<i32> {
         return None;
     }
     // log2 of the price, with 14 binary places: a digit for each time that the square passes 2.
-    let high = i32::try_from(sqrt_price_x96.bit_len()).ok()?.checked_sub(1)?;
-    let mut r = if high >= 127 {
-        sqrt_price_x96.wrapping_shr(usize::try_from(high.checked_sub(127)?).ok()?)
-    } else {
-        sqrt_price_x96.wrapping_shl(usize::try_from(127_i32.checked_sub(high)?).ok()?)
-    };
-    let mut log2 = i128::from(high.checked_sub(96)?).wrapping_shl(64);
-    for place in (50..64).rev() {
-        r = r.wrapping_mul(r).wrapping_shr(127);
-        let digit = usize::from(r.bit(128));
-        log2 |= i128::try_from(digit).ok()?.wrapping_shl(place);
-        r = r.wrapping_shr(digit);
+    let mut log2 = i128::try_from(sqrt_price_x96.bit_len()).ok()?.checked_sub(97)?;
+    // The 128 highest bits of it: between 1 and 2, Q127.
+    let mut r = high(sqrt_price_x96.wrapping_shl(sqrt_price_x96.leading_zeros()));
+    for _ in 0..14 {
+        let square = product(r, r);
+        let is_two = square.bit(255);
+        log2 = log2.wrapping_shl(1) | i128::from(is_two);
+        r = high(if is_two { square } else { square.wrapping_shl(1) });
     }
-    // In ticks, Q128, with what the places that are missing may come to.
-    let log = I256::try_from(log2).ok()?.wrapping_mul(LOG2_TO_TICKS);
-    let floor = |value: I256| -> Option<i32> { i32::try_from(value.asr(128)).ok() };
-    let (low, high) = (floor(log.wrapping_sub(ERROR_BELOW))?, floor(log.wrapping_add(ERROR_ABOVE))?);
+    // In ticks, Q78, with what the places that are missing may come to.
+    let ticks = log2.checked_mul(LOG2_TO_TICKS)?;
+    let floor = |value: i128| i32::try_from(value.wrapping_shr(78)).ok();
+    let (low, high) = (floor(ticks.checked_sub(ERROR_BELOW)?)?, floor(ticks.checked_add(ERROR_ABOVE)?)?);
     if low == high || sqrt_ratio_at_tick(high)? > sqrt_price_x96 { Some(low) } else { Some(high) }
 }
 
 /// 1 / log2(sqrt(1.0001)), Q64.
-const LOG2_TO_TICKS: I256 = I256::from_raw(U256::from_limbs([0xa301_d710_5577_4c85, 0x3627, 0x0, 0x0]));
-/// How far the logarithm may be above and below the truth, Q128: the constants of `TickMath`.
-const ERROR_BELOW: I256 = I256::from_raw(U256::from_limbs([0x5af0_12a1_9d00_3aaa, 0x28f_6481_ab7f_045a, 0x0, 0x0]));
-const ERROR_ABOVE: I256 = I256::from_raw(U256::from_limbs([0x455e_2607_99a0_632f, 0xdb2d_f09e_8195_9a81, 0x0, 0x0]));
+const LOG2_TO_TICKS: i128 = 0x3627_a301_d710_5577_4c85;
+/// How far the logarithm may be above and below the truth: the constants of `TickMath`, which are Q128. The logarithm's last 50 bits are 0
+/// there, so that Q78 decides the same, with what is taken off rounded up.
+const ERROR_BELOW: i128 = (0x028f_6481_ab7f_045a_5af0_12a1_9d00_3aaa >> 50) + 1;
+const ERROR_ABOVE: i128 = (0xdb2d_f09e_8195_9a81_455e_2607_99a0_632f_u128 >> 50).cast_signed();
+
+/// Of two numbers of 128 bits, whole.
+pub(super) fn product(a: u128, b: u128) -> U256 {
+    U128::from(a).widening_mul(U128::from(b))
+}
+
+/// The upper half.
+fn high(value: U256) -> u128 {
+    let [_, _, low, high] = value.into_limbs();
+    u128::from(high).wrapping_shl(64) | u128::from(low)
+}
 
 /// `a * b / divisor` without losing a bit on the way: `FullMath.mulDiv` and `mulDivRoundingUp`.
 #[must_use]
@@ -108,13 +119,21 @@ pub fn mul_div(a: U256, b: U256, divisor: U256, round: Round) -> Option<U256> {
     if divisor.is_zero() {
         return None;
     }
-    let (quotient, rest) = if a.bit_len().saturating_add(b.bit_len()) <= 256 {
-        a.wrapping_mul(b).div_rem(divisor)
-    } else {
-        let product: U512 = a.widening_mul(b);
-        let (quotient, rest) = product.div_rem(U512::from(divisor));
-        (U256::checked_from_limbs_slice(quotient.as_limbs())?, rest.wrapping_to::<U256>())
-    };
+    if a.bit_len().saturating_add(b.bit_len()) <= 256 {
+        return div(a.wrapping_mul(b), divisor, round);
+    }
+    let product: U512 = a.widening_mul(b);
+    let (quotient, rest) = product.div_rem(U512::from(divisor));
+    let quotient = U256::checked_from_limbs_slice(quotient.as_limbs())?;
+    if round == Round::Up && !rest.is_zero() { quotient.checked_add(U256::ONE) } else { Some(quotient) }
+}
+
+/// `UnsafeMath.divRoundingUp`, and down.
+pub(super) fn div(value: U256, by: U256, round: Round) -> Option<U256> {
+    if by.is_zero() {
+        return None;
+    }
+    let (quotient, rest) = value.div_rem(by);
     if round == Round::Up && !rest.is_zero() { quotient.checked_add(U256::ONE) } else { Some(quotient) }
 }
 
@@ -127,13 +146,20 @@ pub fn amount0_between(a: U256, b: U256, liquidity: u128, round: Round) -> Optio
     }
     let scaled = U256::from(liquidity).wrapping_shl(96);
     let over_upper = mul_div(scaled, upper.checked_sub(lower)?, upper, round)?;
-    mul_div(over_upper, U256::ONE, lower, round)
+    div(over_upper, lower, round)
 }
 
 /// What this liquidity takes of token1 between two prices, in any order: `SqrtPriceMath.getAmount1Delta`.
 #[must_use]
 pub fn amount1_between(a: U256, b: U256, liquidity: u128, round: Round) -> Option<U256> {
-    mul_div(U256::from(liquidity), a.abs_diff(b), U256::ONE.wrapping_shl(96), round)
+    let (liquidity, between) = (U256::from(liquidity), a.abs_diff(b));
+    if liquidity.bit_len().saturating_add(between.bit_len()) > 256 {
+        return mul_div(liquidity, between, U256::ONE.wrapping_shl(96), round);
+    }
+    let product = liquidity.wrapping_mul(between);
+    let is_whole = product.trailing_zeros() >= 96;
+    let down = product.wrapping_shr(96);
+    Some(if round == Round::Up && !is_whole { down.wrapping_add(U256::ONE) } else { down })
 }
 
 /// The fee on top of an input that is known without it: `SwapMath.computeSwapStep`. V4 admits a fee of everything; then it is as much again.

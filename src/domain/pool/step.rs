@@ -3,7 +3,7 @@
 
 use alloy::primitives::U256;
 
-use super::math::{PIPS, Round, amount0_between, amount1_between, fee_on_top, mul_div};
+use super::math::{PIPS, Round, amount0_between, amount1_between, div, fee_on_top, mul_div};
 
 /// How much is to be swapped: what comes in with its fee, or what goes out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -111,7 +111,7 @@ fn by_amount0(from: U256, liquidity: u128, amount: U256, comes: bool) -> Option<
     if comes {
         return match product.and_then(|product| scaled.checked_add(product)) {
             Some(all) => price(mul_div(scaled, from, all, Round::Up)?),
-            None => price(divided_up(scaled, scaled.checked_div(from)?.checked_add(amount)?)?),
+            None => price(div(scaled, scaled.checked_div(from)?.checked_add(amount)?, Round::Up)?),
         };
     }
     let rest = scaled.checked_sub(product?).filter(|rest| !rest.is_zero())?;
@@ -123,10 +123,6 @@ fn by_amount1(from: U256, liquidity: u128, amount: U256, comes: bool) -> Option<
     let round = if comes { Round::Down } else { Round::Up };
     let by = mul_div(amount, U256::ONE.wrapping_shl(X96), U256::from(liquidity), round)?;
     if comes { price(from.checked_add(by)?) } else { from.checked_sub(by).filter(|to| !to.is_zero()) }
-}
-
-fn divided_up(value: U256, by: U256) -> Option<U256> {
-    mul_div(value, U256::ONE, by, Round::Up)
 }
 
 /// `toUint160`.

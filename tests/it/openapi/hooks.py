@@ -78,7 +78,10 @@ def filter_failure(context, failure, case, response):
     steps = "steps" in (case.body if isinstance(case.body, dict) else {}) and any(
         reason in says for reason in ("does not trade that token", "for so little nothing comes out", "`sqrtPriceLimitX96` is of V3", "beyond what the contract computes with")
     )
-    return not (alone or since or foreign or inverted or ticks or nobody or moments or same or steps)
+    asked = [query, *swaps]
+    late = any("deadline" in part for part in asked) and "is over: it is" in says
+    lost = any(int(str(part.get("recipient") or 1), 0) == 0 for part in asked) and "would be lost" in says
+    return not (alone or since or foreign or inverted or ticks or nobody or moments or same or steps or late or lost)
 
 
 SEEN = collections.defaultdict(collections.Counter)

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use alloy::primitives::U512;
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -280,6 +281,34 @@ proptest! {
             let bought = pair.exchange(fee, down, Amount::In(swap.amount_in)).unwrap();
             prop_assert!(bought.amount_out >= U256::from(a));
         }
+    }
+
+    /// The formulas of `UniswapV2Library` as they are written, in integers that nothing here can fill; up to the last reserve.
+    #[test]
+    fn pairs_pay_what_the_plain_formula_says(
+        r0 in 0_u128..=RESERVE_MAX, r1 in 0_u128..=RESERVE_MAX, a in 0_u128..=RESERVE_MAX,
+        shifts in [0_u32..112, 0_u32..112, 0_u32..112],
+        fee in prop_oneof![Just(3_000_u32), Just(2_500), Just(0), Just(1_000_000), 0_u32..1_000_001],
+    ) {
+        let [r0, r1, a] = [r0 >> shifts[0], r1 >> shifts[1], a >> shifts[2]];
+        let pair = V2State { reserve0: r0, reserve1: r1 };
+        let [x, y, amount, all, kept] = [r0, r1, a, 1_000_000, 1_000_000 - u128::from(fee)].map(U512::from);
+        let most = U512::from(RESERVE_MAX);
+        let moved = |found: Result<PairSwap, NoSwap>| found.ok().map(|s| [s.amount_in, s.amount_out].map(U512::from));
+        let after = |found: Result<PairSwap, NoSwap>| found.ok().map(|s| [s.after.reserve0, s.after.reserve1].map(U512::from));
+        let is_empty = r0 == 0 || r1 == 0 || a == 0;
+
+        let found = pair.exchange(fee, true, Amount::In(U256::from(a)));
+        let paid = (!is_empty && x + amount <= most).then(|| [amount, amount * kept * y / (x * all + amount * kept)]);
+        prop_assert_eq!(moved(found), paid);
+        prop_assert_eq!(after(found), paid.map(|[paid, got]| [x + paid, y - got]));
+
+        let found = pair.exchange(fee, true, Amount::Out(U256::from(a)));
+        let paid = (!is_empty && amount < y && !kept.is_zero())
+            .then(|| [x * amount * all / ((y - amount) * kept) + U512::ONE, amount])
+            .filter(|[paid, _]| x + *paid <= most);
+        prop_assert_eq!(moved(found), paid);
+        prop_assert_eq!(after(found), paid.map(|[paid, got]| [x + paid, y - got]));
     }
 
     /// Liquidity of anybody anywhere: no wei is made out of nothing, in whatever direction and whichever way it is asked.
