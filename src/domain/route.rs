@@ -106,6 +106,9 @@ pub struct Venues<'a> {
     by_token: HashMap<Address, Vec<usize>>,
 }
 
+/// A way by the places of its pools, and its hops.
+pub(super) type Placed = (Vec<usize>, Vec<Hop>);
+
 /// A way that is under construction, from the end whose amount is known.
 #[derive(Clone)]
 struct Way {
@@ -157,7 +160,7 @@ impl<'a> Venues<'a> {
         amount: Amount,
         hops_max: usize,
         keep: usize,
-    ) -> Result<Vec<(Vec<usize>, Vec<Hop>)>, NoRoute> {
+    ) -> Result<Vec<Placed>, NoRoute> {
         // From the end whose amount is known to the other.
         let (start, end, known) = match amount {
             Amount::In(known) => (from, to, known),

@@ -37,7 +37,7 @@ async fn the_contracts_own_word_stands_beside_ours_and_hooks_are_asked_never_gue
         for _ in 0..3 {
             let (token_in, token_out, is_in) = (pick(&mut rng), pick(&mut rng), rng.below(2) == 0);
             let kind = if is_in { "EXACT_INPUT" } else { "EXACT_OUTPUT" };
-            let amount = rng.amount(50).to_string();
+            let amount = rng.amount(36).to_string();
             let input = json!({ "tokenIn": token_in, "tokenOut": token_out, "amount": amount, "type": kind, "verify": "CALL" });
             let answer = engine.raw_query(QUOTE, json!({ "q": input })).await;
             for hop in

@@ -245,7 +245,7 @@ async fn a_position_token_that_changes_hands_is_its_new_owners_until_a_reorg_tak
         tokens.filter(|(id, _)| *id == U256::ONE).map(|(_, token)| token.owner).collect::<Vec<_>>()
     };
     assert_eq!(owner(engine.state().await), [to]);
-    let held = "query($owner: Address!) { positions(owner: $owner) { nodes { owner liquidity tickLower } } }";
+    let held = "query($owner: Address!) { positions(where: { owner: $owner }) { nodes { owner liquidity tickLower } } }";
     let answer = engine.query(held, json!({ "owner": to })).await;
     assert_eq!(answer["positions"]["nodes"].as_array().unwrap().len(), 1, "{answer:#}");
     devnet.reorg(1).await.unwrap();

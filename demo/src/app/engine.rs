@@ -175,6 +175,7 @@ name = "uniswap-v3"
 protocol = "uniswap_v3"
 factory = "{}"
 position_manager = "{}"
+quoter = "{}"
 "#,
         devnet.chain_id,
         devnet.ws_url,
@@ -186,11 +187,12 @@ position_manager = "{}"
         d.v2_factory,
         d.v3_factory,
         d.nfpm,
+        d.quoter,
     );
     if let Some(v4) = &d.v4 {
         text += &format!(
-            "\n[[chain.dex]]\nname = \"uniswap-v4\"\nprotocol = \"uniswap_v4\"\nfactory = \"{}\"\nposition_manager = \"{}\"\n",
-            v4.manager, v4.positions
+            "\n[[chain.dex]]\nname = \"uniswap-v4\"\nprotocol = \"uniswap_v4\"\nfactory = \"{}\"\nposition_manager = \"{}\"\nquoter = \"{}\"\n",
+            v4.manager, v4.positions, v4.quoter
         );
     }
     text

@@ -233,8 +233,8 @@ impl Quote {
     /// Of this plan for this question at this block.
     async fn id(&self) -> ID {
         let asked = format!("{:?} {:?}", self.ask, self.terms);
-        let hash = keccak256(asked);
-        ID(format!("{}:{:#x}:{}", self.pin.chain(), self.block.hash, alloy::primitives::hex::encode(&hash[..8])))
+        let hash: [u8; 8] = keccak256(asked).0.first_chunk().copied().unwrap_or_default();
+        ID(format!("{}:{:#x}:{}", self.pin.chain(), self.block.hash, alloy::primitives::hex::encode(hash)))
     }
 
     /// Raw units, fees included.

@@ -163,6 +163,7 @@ fn brute<C: Fn(&Route) -> U256>(task: &Task<'_, C>, hops: usize, legs: usize) ->
     best
 }
 
+#[expect(clippy::disallowed_methods, reason = "how many graphs a test looks at")]
 fn graphs() -> u64 {
     std::env::var("SWAPTIDE_GRAPHS").ok().and_then(|text| text.parse().ok()).unwrap_or(500)
 }
