@@ -162,7 +162,7 @@ async fn asks(devnet: &Devnet, api: &HttpClient) -> Result<Asks> {
 
     let all = || pools.iter().flat_map(|pool| [&pool.token0, &pool.token1]);
     for (from, to) in all().flat_map(|from| all().map(move |to| (from, to))).filter(|(from, to)| from.address != to.address) {
-        let three_hops = path(devnet, (from.address, to.address), from.amount_raw(USD_MICRO), "maxHops=3");
+        let three_hops = path(devnet, (from.address, to.address), from.amount_raw(USD_MICRO), "maxHops=3&maxSplits=1");
         let answer = json_of(api, &three_hops).await?;
         if answer["routes"][0]["hops"].as_array().is_some_and(|hops| hops.len() == 3) {
             println!("one pool: {}; three hops: {} to {}, of {} pools", pool.label(), from.symbol, to.symbol, pools.len());

@@ -111,7 +111,7 @@ async fn serve(
         live.stand_in = stand_in.is_some();
         live.price_with(anchors(chain));
         live.routers = calls::routers(chain);
-        live.node = Some(Arc::new(calls::Calls(node.source.clone())));
+        live.node = Some(Arc::new(calls::Calls::new(node.source.clone())));
         Arc::new(live)
     };
     let chains: Vec<Deps> = config

@@ -7,6 +7,7 @@ use criterion::{Criterion, Throughput};
 use swaptide::domain::{
     pool::{V3State, exchange::Order, step::Amount},
     route::{Venue, Venues},
+    split::Limits,
 };
 
 use super::{
@@ -46,6 +47,13 @@ pub(crate) fn quotes(c: &mut Criterion) {
     for hops in [2, 3, 4] {
         group.bench_function(format!("the best way over 1,000 pools, {hops} hops"), |b| {
             b.iter(|| all.best(token(40), token(300), Amount::In(U256::from(1_u64 << 60)), hops).unwrap());
+        });
+    }
+    // So much that one way alone is a bad one.
+    let much = Amount::In(U256::from(1_u128 << 86));
+    for hops in [2, 3, 4] {
+        group.bench_function(format!("the best plan of 4 ways over 1,000 pools, {hops} hops (bar 2 ms)"), |b| {
+            b.iter(|| all.plan((token(40), token(300)), much, Limits { hops, legs: 4 }, |_| U256::ZERO).unwrap());
         });
     }
     group.finish();

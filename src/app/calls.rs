@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use alloy::primitives::{Address, B256, Bytes};
 use futures_util::future::BoxFuture;
+use tokio::sync::Semaphore;
 
 use crate::{
     chain::{CallOutcome, ChainSource},
@@ -19,12 +20,27 @@ pub(super) fn routers(chain: &ChainConfig) -> Routers {
 }
 
 /// The node, for whoever answers requests.
-pub(super) struct Calls(pub(super) Arc<dyn ChainSource>);
+pub(super) struct Calls {
+    source: Arc<dyn ChainSource>,
+    places: Semaphore,
+}
+
+/// Questions of clients that are under way at once: what follows the chain must not wait for them.
+const CALLS_MAX: usize = 8;
+
+impl Calls {
+    pub(super) fn new(source: Arc<dyn ChainSource>) -> Self {
+        Self { source, places: Semaphore::new(CALLS_MAX) }
+    }
+}
 
 impl Node for Calls {
     fn call(&self, at: B256, to: Address, data: Bytes) -> BoxFuture<'_, Result<Option<Bytes>, String>> {
         Box::pin(async move {
-            match self.0.call(at, to, data).await {
+            let Ok(_place) = self.places.try_acquire() else {
+                return Err(format!("{CALLS_MAX} questions of clients are under way"));
+            };
+            match self.source.call(at, to, data).await {
                 Ok(CallOutcome::Returned(answer)) => Ok(Some(answer)),
                 Ok(CallOutcome::Failed) => Ok(None),
                 Err(error) => Err(error.to_string()),

@@ -126,7 +126,7 @@ impl Venues<'_> {
         let mut best = alone.max_by_key(|worth| worth.net);
         if limits.legs > 1 {
             let paths = task.paths(limits.hops, single.into_iter().map(|(via, _)| via));
-            let split = task.split(&paths, limits.legs.min(LEGS_MAX));
+            let split = if paths.len() > 1 { task.split(&paths, limits.legs.min(LEGS_MAX)) } else { None };
             best = best.into_iter().chain(split).max_by_key(|worth| worth.net);
         }
         best.map(|worth| Plan { legs: worth.legs }).ok_or(NoRoute::TooMuch)

@@ -46,3 +46,4 @@ mod stream;
 mod tradingview;
 mod v4;
 mod v4_quotes;
+mod v4_simulated;
