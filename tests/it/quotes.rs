@@ -71,6 +71,23 @@ impl Rng {
         self.next() % limit
     }
 
+    /// The n-th of ten ranges, in steps of the spacing: everywhere, some near `at`, the rest anywhere.
+    pub(super) fn range(&mut self, n: u64, at: i32, edge: i32) -> (i32, i32) {
+        match n {
+            0 => (-edge, edge),
+            1..6 => {
+                let wide = i32::try_from(1 + self.below(60)).unwrap();
+                let lower = (at - i32::try_from(self.below(60)).unwrap()).clamp(-edge, edge - 1);
+                (lower, (lower + wide).min(edge))
+            }
+            _ => {
+                let mut place = || i32::try_from(self.below(u64::try_from(2 * edge).unwrap())).unwrap() - edge;
+                let (a, b) = (place(), place());
+                (a.min(b), a.max(b).max(a.min(b) + 1))
+            }
+        }
+    }
+
     /// Of every size up to so many bits.
     pub(super) fn amount(&mut self, bits: u64) -> U256 {
         let all = U256::from_limbs([self.next(), self.next(), self.next(), self.next()]);
@@ -176,21 +193,7 @@ async fn odd_pool(devnet: &mut Devnet, rng: &mut Rng, tokens: [Address; 2], fee:
     devnet.push_tx(d.nfpm, create.abi_encode().into(), 6_000_000).await.unwrap();
     devnet.mine_all_ok().await.unwrap();
     for n in 0..10_u64 {
-        // Near the price, anywhere, or everywhere.
-        let edge = MAX_TICK / spacing;
-        let (lower, upper) = match n {
-            0 => (-edge, edge),
-            1..6 => {
-                let (at, wide) = (start / spacing, i32::try_from(1 + rng.below(60)).unwrap());
-                let lower = (at - i32::try_from(rng.below(60)).unwrap()).clamp(-edge, edge - 1);
-                (lower, (lower + wide).min(edge))
-            }
-            _ => {
-                let place = |rng: &mut Rng| i32::try_from(rng.below(u64::try_from(2 * edge).unwrap())).unwrap() - edge;
-                let (a, b) = (place(rng), place(rng));
-                (a.min(b), a.max(b).max(a.min(b) + 1))
-            }
-        };
+        let (lower, upper) = rng.range(n, start / spacing, MAX_TICK / spacing);
         let params = Positions::Mint {
             token0: tokens[0],
             token1: tokens[1],

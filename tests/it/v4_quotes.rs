@@ -89,21 +89,8 @@ async fn odd_pool(devnet: &mut Devnet, rng: &mut Rng, direct: &mut Direct, fee: 
         let fee = part(rng) | part(rng) << 12;
         direct.set_protocol_fee(devnet, index, fee).await;
     }
-    let edge = MAX_TICK / spacing;
     for n in 0..10_u64 {
-        let (lower, upper) = match n {
-            0 => (-edge, edge),
-            1..6 => {
-                let (at, wide) = (start / spacing, i32::try_from(1 + rng.below(60)).unwrap());
-                let lower = (at - i32::try_from(rng.below(60)).unwrap()).clamp(-edge, edge - 1);
-                (lower, (lower + wide).min(edge))
-            }
-            _ => {
-                let place = |rng: &mut Rng| i32::try_from(rng.below(u64::try_from(2 * edge).unwrap())).unwrap() - edge;
-                let (a, b) = (place(rng), place(rng));
-                (a.min(b), a.max(b).max(a.min(b) + 1))
-            }
-        };
+        let (lower, upper) = rng.range(n, start / spacing, MAX_TICK / spacing);
         let liquidity: u128 = rng.amount(if n < 8 { 80 } else { 104 }).to();
         let call = direct.modify(index, (lower * spacing, upper * spacing), i128::try_from(liquidity).unwrap(), 0);
         devnet.push_tx(direct.address, call.into(), 2_000_000).await.unwrap();

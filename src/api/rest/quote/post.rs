@@ -122,7 +122,7 @@ pub(in crate::api::rest) struct Quotes {
 
 /// What a swap would pay, asked with a body.
 ///
-/// As by GET: the best way of up to four pools one after the other, to the wei, as of one block.
+/// As by GET: to the wei, as of one block, with the transaction that does it.
 #[utoipa::path(
     post, path = "/v1/{chainId}/quote", operation_id = "askQuote", tag = "quotes",
     params(OnChain),

@@ -37,6 +37,21 @@ pub(super) struct Minting {
 }
 
 impl Token {
+    /// Just made: nothing is behind it yet. `key` is of its manager's position.
+    fn new(key: PositionKey, owner: Address) -> Self {
+        Self {
+            manager: key.owner,
+            owner,
+            tick_lower: key.tick_lower,
+            tick_upper: key.tick_upper,
+            salt: key.salt,
+            position: Position::default(),
+            deposited: Both::default(),
+            withdrawn: Both::default(),
+            collected: Both::default(),
+        }
+    }
+
     /// The manager's position in the pool that it is a share of.
     #[must_use]
     pub fn key(&self) -> PositionKey {
@@ -99,19 +114,7 @@ impl Fees {
         let token_id = U256::from_be_bytes(key.salt.0);
         let known = self.tokens.get(&token_id).filter(|token| token.key() == key).copied();
         let minted = || self.minting.filter(|minting| minting.token_id == token_id && minting.manager == key.owner);
-        let made = || {
-            minted().map(|minting| Token {
-                manager: key.owner,
-                owner: minting.owner,
-                tick_lower: key.tick_lower,
-                tick_upper: key.tick_upper,
-                salt: key.salt,
-                position: Position::default(),
-                deposited: Both::default(),
-                withdrawn: Both::default(),
-                collected: Both::default(),
-            })
-        };
+        let made = || minted().map(|minting| Token::new(key, minting.owner));
         let Some(mut token) = known.or_else(made) else { return Some(()) };
         add(&mut token.collected, token.position.modify(delta, inside)?)?;
         add(if delta < 0 { &mut token.withdrawn } else { &mut token.deposited }, moved)?;
@@ -124,17 +127,7 @@ impl Fees {
         let made = match event {
             EventBody::V3TransferPosition { from, to, .. } if from.is_zero() => {
                 let (key, _) = self.touched?;
-                Some(Token {
-                    manager: key.owner,
-                    owner: *to,
-                    tick_lower: key.tick_lower,
-                    tick_upper: key.tick_upper,
-                    salt: key.salt,
-                    position: Position::default(),
-                    deposited: Both::default(),
-                    withdrawn: Both::default(),
-                    collected: Both::default(),
-                })
+                Some(Token::new(key, *to))
             }
             _ => None,
         };
