@@ -78,7 +78,8 @@ impl Crowd {
                 log_index: i as u64,
             })
             .collect();
-        let header = Header { block, logs_bloom: Box::new(verify::bloom(&logs)), has_no_receipts: logs.is_empty() };
+        let header =
+            Header { block, logs_bloom: Box::new(verify::bloom(&logs)), has_no_receipts: logs.is_empty(), base_fee_wei: None };
         blocks.push((header.clone(), logs));
         header
     }
@@ -209,6 +210,7 @@ async fn bench(pools: usize, touched: usize, rounds: usize) {
             orphan_retention_s: 86_400,
             journal_rows_max: 200_000,
             enrichment: false,
+            token_probe: None,
             progress_bar: false,
         },
         joined: Default::default(),

@@ -334,6 +334,7 @@ fn plan(chain: &ChainConfig, config: &Config) -> Plan {
         orphan_retention_s: config.store.orphan_retention,
         journal_rows_max: JOURNAL_ROWS_MAX,
         enrichment: chain.enrichment,
+        token_probe: (chain.token_probe_seconds > 0).then(|| Duration::from_secs(chain.token_probe_seconds)),
         progress_bar: std::io::IsTerminal::is_terminal(&std::io::stderr()),
     }
 }

@@ -103,6 +103,7 @@ async fn deps(sim: &Sim, history: Arc<dyn History>, rows: usize, start: StartBlo
                 orphan_retention_s: 60,
                 journal_rows_max: rows,
                 enrichment: true,
+                token_probe: None,
                 progress_bar: false,
             },
             joined: Default::default(),

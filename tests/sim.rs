@@ -279,6 +279,7 @@ impl Engine {
                 orphan_retention_s: 86_400,
                 journal_rows_max: 200_000,
                 enrichment: true,
+                token_probe: None,
                 progress_bar: false,
             },
             joined: Default::default(),

@@ -180,3 +180,20 @@ fn nothing_is_switched_off() {
         .collect();
     assert!(found.is_empty(), "{found:?}");
 }
+
+/// What a merge leaves where two sides changed the same lines, in whatever is read by people.
+#[test]
+fn no_merge_is_left_half_done() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let of = |folder: &str| fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+    let texts = [".", "docs", "docs/adr"].into_iter().flat_map(of).filter(|path| path.extension().is_some_and(|end| end == "md"));
+    let mut read = 0;
+    for path in texts {
+        read += 1;
+        let text = fs::read_to_string(&path).unwrap();
+        let marks = [concat!("<<<<", "<<< "), concat!(">>>>", ">>> "), concat!("====", "===\n")];
+        let left = text.split_inclusive('\n').find(|line| marks.iter().any(|mark| line.starts_with(mark)));
+        assert!(left.is_none(), "{}: {}", path.display(), left.unwrap_or_default());
+    }
+    assert!(read > 20, "only {read} texts were found");
+}

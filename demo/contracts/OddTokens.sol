@@ -68,3 +68,89 @@ contract GasBurnerToken {
 contract MarkupSymbolToken is DemoToken {
     constructor() DemoToken("Visit \x1b[31m<script>alert(1)</script>", "<b>\x00\xe2\x80\xae$", 18) {}
 }
+
+/// Keeps a part of what pools send and get, as its owner likes it: so do tokens with a "tax".
+contract FeeToken {
+    string public constant name = "Keeps A Part";
+    string public constant symbol = "FEE";
+    uint8 public constant decimals = 18;
+    uint256 public totalSupply;
+    mapping(address => uint256) public balanceOf;
+    mapping(address => mapping(address => uint256)) public allowance;
+    mapping(address => bool) public isPool;
+    uint256 public buyFeeBps;
+    uint256 public sellFeeBps;
+
+    event Transfer(address indexed from, address indexed to, uint256 value);
+
+    function mint(address to, uint256 value) external {
+        totalSupply += value;
+        balanceOf[to] += value;
+        emit Transfer(address(0), to, value);
+    }
+
+    /// More than 10,000: it cannot be sent at all.
+    function set(address[] calldata pools, uint256 buyFeeBps_, uint256 sellFeeBps_) external {
+        for (uint256 i = 0; i < pools.length; i++) isPool[pools[i]] = true;
+        (buyFeeBps, sellFeeBps) = (buyFeeBps_, sellFeeBps_);
+    }
+
+    function approve(address spender, uint256 value) external returns (bool) {
+        allowance[msg.sender][spender] = value;
+        return true;
+    }
+
+    /// Answers with nothing, as Tether does.
+    function transfer(address to, uint256 value) external {
+        _move(msg.sender, to, value);
+    }
+
+    function transferFrom(address from, address to, uint256 value) external {
+        allowance[from][msg.sender] -= value;
+        _move(from, to, value);
+    }
+
+    function _move(address from, address to, uint256 value) private {
+        uint256 bps = (isPool[from] ? buyFeeBps : 0) + (isPool[to] ? sellFeeBps : 0);
+        uint256 fee = (value * bps) / 10000;
+        require(fee <= value, "not for sale");
+        balanceOf[from] -= value;
+        balanceOf[to] += value - fee;
+        totalSupply -= fee;
+        emit Transfer(from, to, value - fee);
+        if (fee > 0) emit Transfer(from, address(0), fee);
+    }
+}
+
+/// Balances are shares of a pot: when the pot grows or shrinks, so do all balances, and nobody says so.
+contract ShareToken {
+    string public constant name = "Share Of A Pot";
+    string public constant symbol = "POT";
+    uint8 public constant decimals = 18;
+    uint256 public permille = 1000;
+    mapping(address => uint256) private shares;
+
+    event Transfer(address indexed from, address indexed to, uint256 value);
+
+    function balanceOf(address owner) public view returns (uint256) {
+        return (shares[owner] * permille) / 1000;
+    }
+
+    function mint(address to, uint256 value) external {
+        shares[to] += (value * 1000) / permille;
+        emit Transfer(address(0), to, value);
+    }
+
+    function rebase(uint256 permille_) external {
+        permille = permille_;
+    }
+
+    function transfer(address to, uint256 value) external returns (bool) {
+        // Rounded up: what arrives may be a little less than is said.
+        uint256 moved = (value * 1000 + permille - 1) / permille;
+        shares[msg.sender] -= moved;
+        shares[to] += moved;
+        emit Transfer(msg.sender, to, value);
+        return true;
+    }
+}

@@ -86,9 +86,10 @@ impl Follower {
         quiet: bool,
     ) {
         let update = ChainUpdate { extend: blocks.iter().map(|b| b.block).collect(), ..ChainUpdate::default() };
-        let at_head = false;
-        let finalized_number = head.number;
-        self.advance(Step { update, blocks, created, head, finalized_number, keep_undo: false, at_head, quiet, gap: true }).await;
+        let (at_head, keep_undo, gap) = (false, false, true);
+        let (finalized_number, base_fee_wei) = (head.number, None);
+        self.advance(Step { update, blocks, created, head, base_fee_wei, finalized_number, keep_undo, at_head, quiet, gap })
+            .await;
     }
 
     /// The store sets the pace of a backfill.

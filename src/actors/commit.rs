@@ -41,6 +41,8 @@ pub(super) struct Step {
     pub(super) created: Vec<Vec<Arc<PoolMeta>>>,
     /// The block that the chain ends in after the step.
     pub(super) head: BlockRef,
+    /// What gas costs in it at least, wei.
+    pub(super) base_fee_wei: Option<u64>,
     pub(super) finalized_number: u64,
     /// Keep pre-images: the blocks can still be taken back.
     pub(super) keep_undo: bool,
@@ -97,6 +99,7 @@ impl Follower {
             tokens,
             book: Some(Arc::new(self.table.borrow().books.book.clone())),
             head: Some(step.head),
+            base_fee_wei: step.base_fee_wei,
             finalized_number: step.finalized_number,
             at_head: step.at_head,
             amended: Vec::new(),

@@ -136,8 +136,8 @@ impl Follower {
         // Back and on again in one step; only what goes far beyond (we were away) follows in pieces.
         let rest = wanted.split_off(wanted.len().min(COMMIT_BLOCKS_MAX.max(update.revert.len().saturating_add(1))));
         let logs: Vec<Vec<RawLog>> = self.ask(self.fetch(wanted.clone()).try_collect()).await?;
-        let blocks: Vec<(BlockRef, Vec<RawLog>)> = wanted.iter().map(|h| h.block).zip(logs).collect();
-        let update = ChainUpdate { extend: blocks.iter().map(|(b, _)| *b).collect(), ..update };
+        let blocks: Vec<(Header, Vec<RawLog>)> = wanted.into_iter().zip(logs).collect();
+        let update = ChainUpdate { extend: blocks.iter().map(|(header, _)| header.block).collect(), ..update };
         self.apply(update, blocks, rest.is_empty(), heard).await;
         self.extend(rest, head.block, heard).await
     }
@@ -163,14 +163,15 @@ impl Follower {
     /// Commits a pure extension piece by piece while the next logs are on their way.
     async fn extend(&mut self, headers: Vec<Header>, head: BlockRef, heard: Instant) -> Result<(), FollowError> {
         let mut fetched = self.fetch(headers.clone());
-        let queue = headers.into_iter().map(|h| h.block);
-        let mut piece: Vec<(BlockRef, Vec<RawLog>)> = Vec::new();
-        for block in queue {
+        let mut piece: Vec<(Header, Vec<RawLog>)> = Vec::new();
+        for header in headers {
+            let block = header.block;
             let logs = self.ask(fetched.try_next()).await?;
-            piece.push((block, logs.unwrap_or_default()));
+            piece.push((header, logs.unwrap_or_default()));
             if piece.len() >= COMMIT_BLOCKS_MAX || block.hash == head.hash {
                 let blocks = std::mem::take(&mut piece);
-                let update = ChainUpdate { extend: blocks.iter().map(|(b, _)| *b).collect(), ..ChainUpdate::default() };
+                let extend = blocks.iter().map(|(header, _)| header.block).collect();
+                let update = ChainUpdate { extend, ..ChainUpdate::default() };
                 self.apply(update, blocks, block.hash == head.hash, heard).await;
                 if self.deps.stop.is_cancelled() {
                     break;
@@ -181,13 +182,7 @@ impl Follower {
     }
 
     /// The rest of a step that can no longer fail: registry, barrier, commit, and the reorg machine last.
-    pub(super) async fn apply(
-        &mut self,
-        update: ChainUpdate,
-        blocks: Vec<(BlockRef, Vec<RawLog>)>,
-        at_head: bool,
-        heard: Instant,
-    ) {
+    pub(super) async fn apply(&mut self, update: ChainUpdate, blocks: Vec<(Header, Vec<RawLog>)>, at_head: bool, heard: Instant) {
         let deps = self.deps.clone();
         let depth = match deps.plan.finality {
             Finality::Depth(depth) => depth,
@@ -208,7 +203,8 @@ impl Follower {
         let announced: BTreeSet<Address> = announced.collect();
         let mut decoded = Vec::with_capacity(blocks.len());
         let mut created = Vec::with_capacity(blocks.len());
-        for (block, logs) in blocks {
+        let base_fee_wei = blocks.last().and_then(|(header, _)| header.base_fee_wei);
+        for (Header { block, .. }, logs) in blocks {
             let selected = self.registry.select(deps.chain, block, logs);
             self.count_malformed(selected.malformed, block);
             decoded.push(DecodedBlock { block, events: selected.events });
@@ -218,7 +214,8 @@ impl Follower {
         let finalized_number = self.reconciler.anchor().number;
         let moved = update.finalize;
         let quiet = !deps.live.head().at_head && !at_head;
-        let step = Step { update, blocks: decoded, created, head, finalized_number, keep_undo: true, at_head, quiet, gap: false };
+        let (blocks, keep_undo, gap) = (decoded, true, false);
+        let step = Step { update, blocks, created, head, base_fee_wei, finalized_number, keep_undo, at_head, quiet, gap };
         self.advance(step).await;
         // Asked after the commit: whoever began to wait meanwhile has read the block before.
         if reverted || deps.live.touches.any(announced.iter()) {

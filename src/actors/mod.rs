@@ -23,6 +23,7 @@ mod mend;
 pub mod oracle;
 pub mod persist;
 pub mod pool;
+mod probe;
 mod ranges;
 pub mod recorder;
 mod refill;
@@ -82,6 +83,8 @@ pub struct Plan {
     pub journal_rows_max: usize,
     /// Fill in who signed each transaction, from receipts.
     pub enrichment: bool,
+    /// Try how tokens behave when they are moved, each again after so long. `None`: never.
+    pub token_probe: Option<std::time::Duration>,
     /// Show a progress bar while catching up (a terminal is attached).
     pub progress_bar: bool,
 }

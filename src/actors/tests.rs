@@ -94,6 +94,7 @@ impl Rig {
                 orphan_retention_s: 60,
                 journal_rows_max,
                 enrichment: true,
+                token_probe: None,
                 progress_bar: false,
             },
             joined: Default::default(),

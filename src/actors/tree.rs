@@ -10,6 +10,7 @@ use super::{
     enrich::Enrich,
     ingest::Ingest,
     persist::Persist,
+    probe::Probe,
     supervise::{Restart, Spec, supervise},
     table::Table,
 };
@@ -27,6 +28,7 @@ pub struct ChainTree {
     _ingest: actix::Addr<Ingest>,
     _persist: actix::Addr<Persist>,
     _enrich: Option<actix::Addr<Enrich>>,
+    _probe: Option<actix::Addr<Probe>>,
     _table: Rc<RefCell<Table>>,
 }
 
@@ -42,12 +44,18 @@ impl ChainTree {
         let ingest = supervise(spec(&deps, "ingest"), |_| ingest);
         let persist = Persist::new(deps.clone(), flush.clone(), persist_tx);
         let persist = supervise(spec(&deps, "persist"), |_| persist);
+        // Without these two rows lack what they lack, and quotes a warning: everything else goes on.
+        let spare = |kind| Spec { on_give_up: Box::new(|_| ()), ..spec(&deps, kind) };
         let enrich = deps.plan.enrichment.then(|| {
             let enrich = Enrich::new(deps.clone());
-            // Without it rows lack what they lack: everything else goes on.
-            supervise(Spec { on_give_up: Box::new(|_| ()), ..spec(&deps, "enrich") }, |_| enrich)
+            supervise(spare("enrich"), |_| enrich)
         });
-        Self { deps, flush, ingest_done, persist_done, _ingest: ingest, _persist: persist, _enrich: enrich, _table: table }
+        let probe = deps.plan.token_probe.map(|every| {
+            let probe = Probe::new(deps.clone(), every);
+            supervise(spare("probe"), |_| probe)
+        });
+        let (_ingest, _persist, _enrich, _probe, _table) = (ingest, persist, enrich, probe, table);
+        Self { deps, flush, ingest_done, persist_done, _ingest, _persist, _enrich, _probe, _table }
     }
 
     #[cfg(test)]

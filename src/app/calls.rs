@@ -40,7 +40,7 @@ impl Node for Calls {
             let Ok(_place) = self.places.try_acquire() else {
                 return Err(format!("{CALLS_MAX} questions of clients are under way"));
             };
-            match self.source.call(at, to, data).await {
+            match self.source.call(at, Some(to), data).await {
                 Ok(CallOutcome::Returned(answer)) => Ok(Some(answer)),
                 Ok(CallOutcome::Failed) => Ok(None),
                 Err(error) => Err(error.to_string()),

@@ -126,8 +126,9 @@ pub trait ChainSource: Send + Sync + 'static {
         max_return_bytes: usize,
     ) -> BoxFuture<'_, Result<Vec<CallOutcome>, ChainError>>;
 
-    /// Executes one call at the state of a block, also one that changes state, as quoters do and take back.
-    fn call(&self, at: B256, to: Address, data: Bytes) -> BoxFuture<'_, Result<CallOutcome, ChainError>> {
+    /// Executes one call at the state of a block, also one that changes state, as quoters do and take back. Without `to`: what creation code
+    /// returns.
+    fn call(&self, at: B256, to: Option<Address>, data: Bytes) -> BoxFuture<'_, Result<CallOutcome, ChainError>> {
         let _ = (at, to, data);
         Box::pin(async { Err(ChainError::Refused("this chain executes no calls".to_owned())) })
     }

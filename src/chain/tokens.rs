@@ -1,6 +1,8 @@
 //! What a token says of itself. Anybody may deploy a token, so every answer is hostile until it parsed; what does not parse
 //! becomes a flag, never a guess.
 
+pub mod probe;
+
 use alloy::primitives::{Address, Bytes, U256, hex};
 
 use super::{Call, CallOutcome, ChainError, ChainSource};

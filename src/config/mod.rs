@@ -117,6 +117,9 @@ pub struct ChainConfig {
     /// Fill in who signed each transaction and what it paid, from block receipts.
     #[serde(default = "yes")]
     pub enrichment: bool,
+    /// Try on the node what of each token arrives where it is sent, each again after so long; 0: never.
+    #[serde(default = "one_hour")]
+    pub token_probe_seconds: u64,
     /// Worth one dollar.
     #[serde(default, deserialize_with = "addresses")]
     pub stablecoins: Vec<Address>,
@@ -209,6 +212,10 @@ fn two() -> u64 {
 
 fn fifteen_seconds() -> u64 {
     15_000
+}
+
+fn one_hour() -> u64 {
+    3_600
 }
 
 /// A URL, or one with limits.

@@ -21,6 +21,8 @@ pub struct Header {
     /// The receipts root is that of an empty trie: no transaction, so surely no log. A bloom of zeros alone proves that only
     /// where the chain fills its blooms.
     pub has_no_receipts: bool,
+    /// What a unit of gas cost in it at least, wei. `None`: the chain has no such thing.
+    pub base_fee_wei: Option<u64>,
 }
 
 /// How settled a block is. Computed from the head when asked, never stored.

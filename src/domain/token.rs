@@ -41,3 +41,85 @@ pub enum TokenFlag {
     DecimalsAbsurd,
     TotalSupplyMissing,
 }
+
+/// A token that a pool lent, and got back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Loan {
+    /// What the pool holds before, by the word of the token.
+    pub held: U256,
+    pub lent: U256,
+    /// What of it arrived.
+    pub received: U256,
+    /// All of that could be sent back.
+    pub given: bool,
+    /// What of that arrived.
+    pub arrived: U256,
+}
+
+/// How a token behaved when it was moved. Who deploys a token may let it behave otherwise with others, and tomorrow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conduct {
+    /// Where it was tried.
+    pub at: BlockRef,
+    /// What it keeps of what a pool sends, in parts of 10,000.
+    pub buy_fee_bps: u32,
+    /// What it keeps of what is sent to a pool; all of it where it cannot be sent.
+    pub sell_fee_bps: u32,
+    /// Balances changed without transfers.
+    pub rebases: bool,
+}
+
+const BPS: u32 = 10_000;
+
+impl Conduct {
+    #[must_use]
+    pub fn of(loan: &Loan, at: BlockRef, rebases: bool) -> Self {
+        let sell_fee_bps = if loan.given { kept(loan.received, loan.arrived) } else { BPS };
+        Self { at, buy_fee_bps: kept(loan.lent, loan.received), sell_fee_bps, rebases }
+    }
+
+    /// Less arrives than is sent.
+    #[must_use]
+    pub fn has_fee(&self) -> bool {
+        self.buy_fee_bps > 0 || self.sell_fee_bps > 0
+    }
+}
+
+/// To the next part of 10,000: what tokens with shares lose by rounding is no fee.
+fn kept(sent: U256, arrived: U256) -> u32 {
+    let kept = alloy::primitives::U512::from(sent.saturating_sub(arrived));
+    let (sent, bps) = (alloy::primitives::U512::from(sent), alloy::primitives::U512::from(BPS));
+    let nearest = kept.saturating_mul(bps).saturating_add(sent.wrapping_shr(1)).checked_div(sent);
+    nearest.map_or(0, |bps| bps.saturating_to())
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::primitives::B256;
+
+    use super::*;
+
+    #[test]
+    fn fees_are_what_does_not_arrive_and_dust_is_none() {
+        let at = BlockRef { number: 1, hash: B256::ZERO, parent_hash: B256::ZERO, timestamp: 0 };
+        let of = |lent: u64, received: u64, given: bool, arrived: u64| {
+            let loan = Loan {
+                held: U256::MAX,
+                lent: U256::from(lent),
+                received: U256::from(received),
+                given,
+                arrived: U256::from(arrived),
+            };
+            let conduct = Conduct::of(&loan, at, false);
+            (conduct.buy_fee_bps, conduct.sell_fee_bps)
+        };
+        assert_eq!(of(1_000_000, 1_000_000, true, 1_000_000), (0, 0));
+        assert_eq!(of(1_000_000, 970_000, true, 921_500), (300, 500));
+        assert_eq!(of(1_000_000, 999_999, true, 999_997), (0, 0), "as tokens with shares round");
+        assert_eq!(of(1_000_000, 1_000_000, false, 0), (0, 10_000), "it can be bought, not sold");
+        assert_eq!(of(1_000_000, 0, true, 0), (10_000, 0));
+        assert_eq!(of(1_000_000, 2_000_000, true, 3_000_000), (0, 0), "more than was sent is no fee");
+        assert_eq!(kept(U256::MAX, U256::ZERO), 10_000);
+        assert_eq!(kept(U256::ZERO, U256::ZERO), 0);
+    }
+}

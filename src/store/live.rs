@@ -19,6 +19,7 @@ use tokio::{sync::watch, time::Instant};
 use self::side::Outbox;
 pub use self::side::WindowHold;
 use super::{
+    conduct::Conducts,
     node::Node,
     pin::Pin,
     positions::Index,
@@ -63,6 +64,7 @@ pub struct Live {
     writer: Mutex<()>,
     pub topics: Topics,
     pub touches: Touches,
+    pub conduct: Conducts,
     routes: RwLock<Arc<Routes>>,
     /// Set before it is shared.
     pub routers: Routers,
@@ -86,6 +88,7 @@ impl Live {
         let head = Head {
             epoch: 0,
             block: None,
+            base_fee_wei: None,
             finalized_number: 0,
             at_head: false,
             untold: false,
@@ -113,6 +116,7 @@ impl Live {
             stored: Mutex::default(),
             writer: Mutex::new(()),
             topics: Topics::default(),
+            conduct: Conducts::default(),
             touches: Touches::default(),
             routers: Routers::default(),
             node: None,
@@ -280,6 +284,7 @@ impl Live {
         Head {
             epoch,
             block: commit.head.or(before.block),
+            base_fee_wei: if commit.head == before.block { before.base_fee_wei } else { commit.base_fee_wei },
             finalized_number: commit.finalized_number,
             at_head: commit.at_head || before.at_head,
             untold: before.untold || (commit.quiet && commit.head != before.block),
@@ -323,6 +328,7 @@ impl Live {
         let head = Head {
             epoch: 1,
             block: commit.head,
+            base_fee_wei: commit.base_fee_wei,
             finalized_number: commit.finalized_number,
             at_head: false,
             untold: false,

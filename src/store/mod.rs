@@ -3,6 +3,7 @@
 pub mod between;
 pub mod candles;
 pub mod codec;
+pub mod conduct;
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod history;

@@ -81,7 +81,7 @@ impl Pin {
     /// # Errors
     /// Where no way leads there, or none has room for the amount.
     pub fn quote(&self, ask: &Ask) -> Result<Quoted, NoRoute> {
-        let views = self.venues(&ask.protocols);
+        let views = self.venues(ask);
         let in_token = self.gas_in(ask);
         let cost = |route: &Route| in_token.map_or(U256::ZERO, |gas| gas.of(gas::of_leg(route)));
         let plan = graph(&views).plan((ask.token_in, ask.token_out), ask.amount, ask.limits, cost)?;
@@ -110,7 +110,7 @@ impl Pin {
     /// About how much would go where so much does not, raw units of the same token; 0 where nothing does. Some thirty quotes long.
     #[must_use]
     pub fn most(&self, ask: &Ask) -> U256 {
-        let views = self.venues(&ask.protocols);
+        let views = self.venues(ask);
         let graph = graph(&views);
         let ends = (ask.token_in, ask.token_out);
         most(ask.amount, |amount| graph.plan(ends, amount, ask.limits, |_| U256::ZERO).is_ok())
@@ -119,17 +119,23 @@ impl Pin {
     /// Pools of these two tokens whose hooks have a say in swaps: only their contracts know what they pay.
     #[must_use]
     pub fn hooked(&self, ask: &Ask) -> Vec<Arc<PoolView>> {
-        let mut views = self.venues(&ask.protocols);
+        let mut views = self.venues(ask);
         let ends = [ask.token_in.min(ask.token_out), ask.token_in.max(ask.token_out)];
         views.retain(|view| view.meta.is_hooked() && [view.meta.token0, view.meta.token1] == ends);
         views.sort_unstable_by_key(|view| view.meta.id);
         views
     }
 
-    fn venues(&self, protocols: &[Protocol]) -> Vec<Arc<PoolView>> {
+    fn venues(&self, ask: &Ask) -> Vec<Arc<PoolView>> {
         let mut views = self.pools();
-        let is_wanted = |protocol: &Protocol| protocols.is_empty() || protocols.contains(protocol);
-        views.retain(|view| view.status == PoolStatus::Live && is_wanted(&view.meta.protocol));
+        let is_wanted = |protocol: &Protocol| ask.protocols.is_empty() || ask.protocols.contains(protocol);
+        // Of a token that keeps a part a next pool would get less than the one before pays.
+        let conduct = &self.live().conduct;
+        let goes_on = |token: &Address| *token == ask.token_in || *token == ask.token_out || !conduct.has_fee(token);
+        views.retain(|view| {
+            let meta = &view.meta;
+            view.status == PoolStatus::Live && is_wanted(&meta.protocol) && goes_on(&meta.token0) && goes_on(&meta.token1)
+        });
         views
     }
 }

@@ -65,6 +65,8 @@ pub struct Head {
     pub epoch: u64,
     /// `None` before the first commit.
     pub block: Option<BlockRef>,
+    /// What a unit of gas costs there at least, wei. `None`: the chain does not say, or nothing was followed since the start.
+    pub base_fee_wei: Option<u64>,
     pub finalized_number: u64,
     /// The newest known head was reached at least once: what readiness asks.
     pub at_head: bool,
@@ -99,6 +101,8 @@ pub struct Commit {
     pub book: Option<Arc<Book>>,
     /// The block after the update.
     pub head: Option<BlockRef>,
+    /// What a unit of gas costs there at least, wei.
+    pub base_fee_wei: Option<u64>,
     pub finalized_number: u64,
     pub at_head: bool,
     /// Blocks whose rows gained something: a state after a pool was rebuilt, the events of a source that joined.

@@ -15,6 +15,7 @@ mod boundary;
 mod browser;
 mod candles;
 mod chains;
+mod conduct;
 mod discord;
 mod docs;
 mod doctor;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use alloy::primitives::{U256, U512, keccak256};
+use alloy::primitives::{Address, U256, U512, keccak256};
 use async_graphql::{Context, Enum, ID, Object};
 
 pub(in crate::api) use super::quote_input::{QuoteInput, TradeType};
@@ -133,6 +133,11 @@ pub(crate) enum QuoteWarning {
     ThinPool,
     /// One of the pools has a hook.
     HookedPool,
+    /// One of the two tokens keeps a part of what is sent, as far as it was tried: more has to be sent, or less arrives. `Token.conduct` says how
+    /// much; there is no `calldata`.
+    FeeOnTransfer,
+    /// Balances of one of the tokens were seen to change without transfers: what is bought may become less by itself.
+    RebasingToken,
 }
 
 /// Times what moves a price by one per cent.
@@ -211,6 +216,9 @@ impl Quote {
     }
 
     pub(in crate::api) fn transaction(&self) -> Option<Transaction> {
+        if self.warnings().contains(&QuoteWarning::FeeOnTransfer) {
+            return None; // It would ask for more than arrives.
+        }
         calls::transaction(&self.quoted, &self.ask, self.terms, &self.pin.live().routers)
     }
 
@@ -223,7 +231,13 @@ impl Quote {
         let hops = || self.quoted.plan.legs.iter().flat_map(|leg| &leg.hops);
         let is_thin = hops().any(moves).then_some(QuoteWarning::ThinPool);
         let has_hook = self.quoted.pools.iter().any(|view| view.meta.hooks.is_some()).then_some(QuoteWarning::HookedPool);
-        is_thin.into_iter().chain(has_hook).collect()
+        let conduct = |token: &Address| self.pin.live().conduct.of(token);
+        let ends = [self.ask.token_in, self.ask.token_out];
+        let has_fee = ends.iter().filter_map(conduct).any(|conduct| conduct.has_fee()).then_some(QuoteWarning::FeeOnTransfer);
+        let mut tokens = hops().flat_map(|hop| [hop.token_in, hop.token_out]);
+        let rebases = tokens.any(|token| conduct(&token).is_some_and(|conduct| conduct.rebases));
+        let rebases = rebases.then_some(QuoteWarning::RebasingToken);
+        is_thin.into_iter().chain(has_hook).chain(has_fee).chain(rebases).collect()
     }
 }
 
@@ -272,20 +286,20 @@ impl Quote {
         U256::from(self.quoted.gas).into()
     }
 
-    /// What that is worth. Null without `gasPriceWei`, and where nothing says what native currency costs.
+    /// What that is worth. Null where nothing says what native currency costs.
     #[graphql(name = "gasUSD")]
     async fn gas_usd(&self) -> Option<BigDecimal> {
         self.quoted.gas_usd.map(|usd| BigDecimal(usd.to_string()))
     }
 
-    /// What comes out less what the gas costs, or what goes in and the gas; raw units. Without `gasPriceWei`, or where nothing says what one of the
-    /// two is worth, the gas is not counted.
+    /// What comes out less what the gas costs, or what goes in and the gas; raw units. Where nothing says what one of the two is worth, the gas is
+    /// not counted.
     async fn quote_gas_adjusted(&self) -> BigInt {
         self.gas_adjusted().into()
     }
 
     /// What does it, sent to `to` with `value`: a call of the Universal Router, to which the sender has to have given his token by way of Permit2,
-    /// or of the exchange's own router. Null where no router that is configured does it.
+    /// or of the exchange's own router. Null where no router that is configured does it, and where a token keeps a part.
     async fn calldata(&self) -> Option<Bytes> {
         self.transaction().map(|transaction| Bytes(transaction.data))
     }
@@ -352,8 +366,9 @@ pub(in crate::api) async fn each<F: Future<Output = Result<Quote, ApiError>>>(
 
 /// For GraphQL and REST, whose parameters have the same names.
 pub(in crate::api) async fn answer(pin: Arc<Pin>, now_ms: u64, input: QuoteInput) -> Result<Quote, ApiError> {
-    let (ask, terms) = asked(&input, now_ms)?;
+    let (mut ask, terms) = asked(&input, now_ms)?;
     let block = pin.head().block.ok_or(ReadError::Starting)?;
+    ask.gas_price_wei = ask.gas_price_wei.or_else(|| pin.head().base_fee_wei.map(U256::from));
     let age_ms = now_ms.saturating_sub(block.timestamp.saturating_mul(1_000));
     if let Some(most) = input.max_state_age_ms.filter(|most| age_ms > *most) {
         let number = block.number;

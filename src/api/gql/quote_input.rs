@@ -73,7 +73,7 @@ pub(crate) struct QuoteInput {
     /// Also pools of just these two tokens whose hooks have a say in swaps: what they pay is asked of the node, by V4Quoter.
     #[graphql(default)]
     pub(in crate::api) hooked: bool,
-    /// What gas costs, in wei. With it a plan that takes more gas has to be worth that; without, gas is not counted.
+    /// What gas costs, in wei: a plan that takes more gas has to be worth that. The base fee of the block where it is not said; 0: gas is not counted.
     pub(in crate::api) gas_price_wei: Option<BigInt>,
     /// Who gets what is bought; whoever sends the transaction where it is not said.
     pub(in crate::api) recipient: Option<AddressScalar>,

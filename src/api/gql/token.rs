@@ -8,6 +8,7 @@ use async_graphql::{Context, Enum, ID, Object, Result};
 use super::{
     block::BlockRef,
     connection::connection,
+    core::core,
     price::{self as prices, TokenPrice},
     scalars::{AddressScalar, BigInt},
     token_market::TokenMarket,
@@ -147,6 +148,39 @@ impl Token {
     /// The block its contract was asked at; null while it has not been asked.
     async fn metadata_as_of(&self) -> Option<BlockRef> {
         self.meta.as_ref().map(|meta| meta.as_of.into())
+    }
+
+    /// What became of it when a pool lent it and got it back, tried now and then. Null where it was not tried yet, and where no pool lends it.
+    async fn conduct(&self, ctx: &Context<'_>) -> Result<Option<TokenConduct>> {
+        let live = core(ctx)?.reader.live(Some(self.chain)).ok();
+        Ok(live.and_then(|live| live.conduct.of(&self.address)).map(TokenConduct))
+    }
+}
+
+/// How a token behaved when it was moved. Who deploys a token may let it behave otherwise with others, and tomorrow.
+pub(crate) struct TokenConduct(token::Conduct);
+
+/// How a token behaved when it was moved. Who deploys a token may let it behave otherwise with others, and tomorrow.
+#[Object]
+impl TokenConduct {
+    /// What it keeps of what a pool sends, in parts of 10,000.
+    async fn buy_fee_bps(&self) -> u32 {
+        self.0.buy_fee_bps
+    }
+
+    /// What it keeps of what is sent to a pool, in parts of 10,000: all of it where it cannot be sent at all.
+    async fn sell_fee_bps(&self) -> u32 {
+        self.0.sell_fee_bps
+    }
+
+    /// Balances were seen to change without transfers, since the engine started.
+    async fn rebases(&self) -> bool {
+        self.0.rebases
+    }
+
+    /// Where it was tried.
+    async fn block(&self) -> BlockRef {
+        self.0.at.into()
     }
 }
 

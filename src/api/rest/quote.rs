@@ -110,8 +110,9 @@ pub(super) struct Swap {
     /// Refuse where the newest block is older than so many milliseconds.
     #[param(maximum = 9_223_372_036_854_775_807_i64)]
     max_state_age_ms: Option<u64>,
-    /// What gas costs, in wei. With it a plan that takes more gas has to be worth that.
-    #[param(pattern = "^[1-9][0-9]{0,18}$", example = "20000000000")]
+    /// What gas costs, in wei: a plan that takes more gas has to be worth that. The base fee of the block where it is not said; 0: gas is not
+    /// counted.
+    #[param(pattern = "^(0|[1-9][0-9]{0,18})$", example = "20000000000")]
     gas_price_wei: Option<String>,
     /// Who gets what is bought; whoever sends the transaction where it is not said.
     #[param(pattern = "^0x[0-9a-fA-F]{40}$")]
@@ -208,12 +209,13 @@ pub(super) struct Quote {
     price_impact_bps: Option<Decimal>,
     /// What it costs in gas, about, if it is sent as `calldata` by somebody who has both tokens.
     gas_estimate: Unsigned,
-    /// What that is worth; null without `gasPriceWei`, and where nothing says what native currency costs.
+    /// What that is worth; null where nothing says what native currency costs.
     #[serde(rename = "gasUSD")]
     gas_usd: Option<Decimal>,
-    /// What comes out less what the gas costs, or what goes in and the gas. Without `gasPriceWei` the gas is not counted.
+    /// What comes out less what the gas costs, or what goes in and the gas. Where nothing says what one of the
+    /// two is worth, the gas is not counted.
     quote_gas_adjusted_raw: Unsigned,
-    /// What does it, sent to `to` with `value`. Null where no router that is configured does it.
+    /// What does it, sent to `to` with `value`. Null where no router that is configured does it, and where a token keeps a part.
     calldata: Option<Calldata>,
     to: Option<Address>,
     /// Wei.

@@ -112,7 +112,7 @@ words! {
 
 words! {
     /// THIN_POOL: it moves the price of a pool by more than about three per cent. HOOKED_POOL: one of the pools has a hook.
-    QuoteWarning of quote::QuoteWarning { ThinPool, HookedPool }
+    QuoteWarning of quote::QuoteWarning { ThinPool, HookedPool, FeeOnTransfer, RebasingToken }
 }
 
 /// What happened.

@@ -391,3 +391,26 @@ async fn a_subscriber_has_the_quote_of_each_block_that_changes_it() {
         assert!(refused["errors"][0]["message"].as_str().unwrap().contains(says), "{refused}");
     }
 }
+
+#[tokio::test]
+async fn gas_costs_what_the_block_says_unless_it_is_said_otherwise() {
+    let mut world = World::priced();
+    world.mine(v2_swap(7, 7, 2_000_000_000_000, 1_000 * 10_u128.pow(18)));
+    let query = |more: &str| {
+        format!(
+            "{{ quote(input: {{ tokenIn: \"{WETH}\", tokenOut: \"{USDC}\", amount: \"1000000000000000000\", type: EXACT_INPUT{more} }})
+            {{ amountOut gasEstimate gasUSD quoteGasAdjusted }} }}"
+        )
+    };
+    let plain = world.data(&query("")).await["quote"].clone();
+    let said = world.data(&query(&format!(", gasPriceWei: \"{BASE_FEE_WEI}\""))).await["quote"].clone();
+    assert_eq!(plain, said);
+    let number = |value: &Value| value.as_str().unwrap().parse::<u128>().unwrap();
+    // A WETH is 2,000 dollars, and a unit of USDC a millionth of one.
+    let micro = number(&plain["gasEstimate"]) * u128::from(BASE_FEE_WEI) * 2_000 / 10_u128.pow(12);
+    let counted = number(&plain["amountOut"]) - number(&plain["quoteGasAdjusted"]);
+    assert!(counted.abs_diff(micro) <= 1, "rounded down: {plain}");
+    assert!(micro > 100_000 && plain["gasUSD"].as_str().unwrap().starts_with("0."), "{plain}");
+    let free = world.data(&query(", gasPriceWei: \"0\"")).await["quote"].clone();
+    assert_eq!((&free["quoteGasAdjusted"], &free["gasUSD"]), (&free["amountOut"], &json!("0")), "{free}");
+}

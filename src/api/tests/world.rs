@@ -47,6 +47,9 @@ pub(super) const TRADER: Address = address!("00000000000000000000000000000000000
 
 type States = BTreeMap<PoolId, (Arc<PoolMeta>, PoolImage, BlockRef, Arc<Market>)>;
 
+/// What gas costs in every block, wei.
+pub(super) const BASE_FEE_WEI: u64 = 3_000_000_000;
+
 pub(super) struct World {
     pub(super) live: Arc<Live>,
     pub(super) history: Arc<ListHistory>,
@@ -304,6 +307,7 @@ impl World {
         }
         commit.book = self.books.last().cloned().map(Arc::new);
         commit.head = Some(self.tip());
+        commit.base_fee_wei = Some(BASE_FEE_WEI);
         commit.finalized_number = self.tip().number.saturating_sub(64);
         commit.update = ChainUpdate { finalize: None, ..commit.update };
         self.history.set(self.chain.iter().map(|(record, _)| record.clone()));

@@ -355,9 +355,10 @@ impl ChainSource for RpcSource {
         .boxed()
     }
 
-    fn call(&self, at: B256, to: Address, data: Bytes) -> BoxFuture<'_, Result<CallOutcome, ChainError>> {
+    fn call(&self, at: B256, to: Option<Address>, data: Bytes) -> BoxFuture<'_, Result<CallOutcome, ChainError>> {
         async move {
-            let request = &Request::new("eth_call", &json!([{ "to": to, "data": data }, BlockId::from(at)]));
+            let call = to.map_or_else(|| json!({ "data": data }), |to| json!({ "to": to, "data": data }));
+            let request = &Request::new("eth_call", &json!([call, BlockId::from(at)]));
             let asked = self.inner.attempt(Order::Preferred, Some(at), |endpoint| async move {
                 let Data(answer) = endpoint.request(request).await?.ok_or(Failure::UnknownBlock)?;
                 Ok(answer)

@@ -105,7 +105,7 @@ fn raw(index: u64) -> RawLog {
 fn header(number: u64, logs: u64) -> Header {
     let logs: Vec<RawLog> = (0..logs).map(raw).collect();
     let block = BlockRef { number, hash: hash(number), parent_hash: hash(number.saturating_sub(1)), timestamp: number * 10 };
-    Header { block, logs_bloom: Box::new(verify::bloom(&logs)), has_no_receipts: logs.is_empty() }
+    Header { block, logs_bloom: Box::new(verify::bloom(&logs)), has_no_receipts: logs.is_empty(), base_fee_wei: None }
 }
 
 fn header_json(header: &Header) -> Value {

@@ -159,6 +159,8 @@ pub(super) struct WireHeader {
     logs_bloom: Box<Fixed<256>>,
     #[serde(default)]
     receipts_root: Option<Fixed<32>>,
+    #[serde(default)]
+    base_fee_per_gas: Option<Quantity>,
 }
 
 impl From<WireHeader> for Header {
@@ -170,7 +172,8 @@ impl From<WireHeader> for Header {
             timestamp: wire.timestamp.0,
         };
         let has_no_receipts = wire.receipts_root.is_some_and(|root| EMPTY_RECEIPTS == root.0);
-        Self { block, logs_bloom: Box::new(Bloom::from(wire.logs_bloom.0)), has_no_receipts }
+        let base_fee_wei = wire.base_fee_per_gas.map(|fee| fee.0);
+        Self { block, logs_bloom: Box::new(Bloom::from(wire.logs_bloom.0)), has_no_receipts, base_fee_wei }
     }
 }
 

@@ -246,7 +246,8 @@ fn block(parent: Option<&Header>, logs: Vec<RawLog>, world: Arc<World>, salt: u6
         parent_hash,
         timestamp: parent.map_or(GENESIS_TIME, |p| p.block.timestamp.saturating_add(pause(number, salt))),
     };
-    let header = Header { block, logs_bloom: Box::new(super::verify::bloom(&logs)), has_no_receipts: logs.is_empty() };
+    let header =
+        Header { block, logs_bloom: Box::new(super::verify::bloom(&logs)), has_no_receipts: logs.is_empty(), base_fee_wei: None };
     Block { header, logs, world }
 }
 

@@ -28,7 +28,7 @@ fn end(number: u64) -> BlockRef {
 
 fn header(number: u64, logs: &[PlacedLog]) -> Header {
     let logs: Vec<RawLog> = logs.iter().map(|p| p.log.clone()).collect();
-    Header { block: end(number), logs_bloom: Box::new(bloom(&logs)), has_no_receipts: logs.is_empty() }
+    Header { block: end(number), logs_bloom: Box::new(bloom(&logs)), has_no_receipts: logs.is_empty(), base_fee_wei: None }
 }
 
 proptest! {

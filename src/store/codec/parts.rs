@@ -209,8 +209,12 @@ impl<'a> Parser<'a> {
 
     pub(super) fn varint(&mut self) -> Result<u64, CodecError> {
         let mut value = 0_u64;
-        for shift in (0..63).step_by(7) {
+        for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
+            // The tenth byte has room for one bit.
+            if shift == 63 && byte > 1 {
+                return Err(RANGE);
+            }
             value |= u64::from(byte & 0x7f) << shift;
             if byte < 0x80 {
                 return Ok(value);

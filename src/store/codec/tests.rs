@@ -137,3 +137,18 @@ proptest! {
         let _ = decode_market(&bytes[..at], 0);
     }
 }
+
+#[test]
+fn every_number_of_64_bits_comes_back_and_no_longer_one() {
+    let around = (0..64).flat_map(|bit| [(1_u64 << bit) - 1, 1 << bit, (1 << bit) + 1]);
+    for value in around.chain([u64::MAX - 1, u64::MAX]) {
+        let mut bytes = Vec::new();
+        parts::varint(&mut bytes, value);
+        let mut parser = Parser { rest: &bytes, words: Words::NONE };
+        assert_eq!(parser.varint().unwrap(), value);
+        parser.end().unwrap();
+    }
+    for wrong in [[0xff; 9].iter().copied().chain([2]).collect(), vec![0x80; 11], vec![0xff; 9]] {
+        assert!(Parser { rest: &wrong, words: Words::NONE }.varint().is_err(), "{wrong:x?}");
+    }
+}

@@ -56,8 +56,9 @@ pub(in crate::api::rest) struct QuoteRequest {
     /// Refuse where the newest block is older than so many milliseconds.
     #[schema(value_type = Option<u64>, maximum = 18_446_744_073_709_551_615_u64)]
     max_state_age_ms: Option<Whole<u64>>,
-    /// What gas costs, in wei. With it a plan that takes more gas has to be worth that.
-    #[schema(pattern = "^[1-9][0-9]{0,18}$", example = "20000000000")]
+    /// What gas costs, in wei: a plan that takes more gas has to be worth that. The base fee of the block where it is not said; 0: gas is not
+    /// counted.
+    #[schema(pattern = "^(0|[1-9][0-9]{0,18})$", example = "20000000000")]
     gas_price_wei: Option<String>,
     /// Who gets what is bought; whoever sends the transaction where it is not said.
     #[schema(pattern = "^0x[0-9a-fA-F]{40}$")]
