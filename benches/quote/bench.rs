@@ -49,12 +49,15 @@ pub(crate) fn quotes(c: &mut Criterion) {
             b.iter(|| all.best(token(40), token(300), Amount::In(U256::from(1_u64 << 60)), hops).unwrap());
         });
     }
-    // So much that one way alone is a bad one.
-    let much = Amount::In(U256::from(1_u128 << 86));
     for hops in [2, 3, 4] {
-        group.bench_function(format!("the best plan of 4 ways over 1,000 pools, {hops} hops (bar 2 ms)"), |b| {
-            b.iter(|| all.plan((token(40), token(300)), much, Limits { hops, legs: 4 }, |_| U256::ZERO).unwrap());
-        });
+        // A part in 4,000 of a pool, in 60, and half of one: so much that one way alone is a bad one.
+        for bits in [76, 82, 87] {
+            let name = format!("the best plan of 4 ways over 1,000 pools, {hops} hops, 2^{bits} (bar 2 ms)");
+            let amount = Amount::In(U256::ONE << bits);
+            let plan = || venues().plan((token(40), token(300)), amount, Limits { hops, legs: 4 }, |_| U256::ZERO).unwrap();
+            println!("{name}: {} ways, {} hops", plan().legs.len(), plan().legs.iter().map(|leg| leg.hops.len()).sum::<usize>());
+            group.bench_function(name, |b| b.iter(&plan));
+        }
     }
     group.finish();
     ratios(&pool, &peer);

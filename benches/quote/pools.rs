@@ -77,14 +77,11 @@ pub(crate) fn token(n: u64) -> Address {
     Address::left_padding_from(&n.to_be_bytes())
 }
 
-/// A thousand pools: three tokens that everything trades with, and one market in two of V3.
+/// A thousand pools of many sizes: three tokens that everything trades with, and one market in two of V3.
 pub(crate) fn market() -> Vec<(PoolMeta, PoolState)> {
-    let flat = {
-        let tick = |n: i32, net: i128| (60 * n, Tick { liquidity_gross: 1 << 70, liquidity_net: net });
-        let ticks = (-20..0).map(|n| tick(n, 1 << 70)).chain((1..=20).map(|n| tick(n, -(1 << 70)))).collect();
-        V3State { sqrt_price_x96: U256::ONE << 96, liquidity: 20 << 70, ticks: Arc::new(ticks), ..V3State::default() }
-    };
-    let pool = |n: u64| {
+    let mut rng = Rng(7);
+    let mut size = move || 1_u128 << (86 + rng.next() % 8);
+    let mut pool = |n: u64| {
         let (a, b) = match n {
             0..3 => (n, (n + 1) % 3),
             _ => (n % 3, 3 + n / 3),
@@ -105,8 +102,18 @@ pub(crate) fn market() -> Vec<(PoolMeta, PoolState)> {
             hooks: None,
             origin: None,
         };
-        let pair = V2State { reserve0: (1 << 90) + u128::from(n), reserve1: 1 << 90 };
-        (meta, if is_v3 { PoolState::V3(flat.clone()) } else { PoolState::V2(pair) })
+        let size = size();
+        if is_v3 {
+            // Forty positions, one in the other, within 12 % of the price.
+            let tick = |n: i32, net: i128| (60 * n, Tick { liquidity_gross: net.unsigned_abs(), liquidity_net: net });
+            let net = i128::try_from(size / 2).unwrap();
+            let ticks = (-20..0).map(|n| tick(n, net)).chain((1..=20).map(|n| tick(n, -net))).collect();
+            let liquidity = 20 * (size / 2);
+            let ticked = V3State { sqrt_price_x96: U256::ONE << 96, liquidity, ticks: Arc::new(ticks), ..V3State::default() };
+            (meta, PoolState::V3(ticked))
+        } else {
+            (meta, PoolState::V2(V2State { reserve0: size + u128::from(n), reserve1: size }))
+        }
     };
-    (0..1_000).map(pool).collect()
+    (0..1_000).map(&mut pool).collect()
 }

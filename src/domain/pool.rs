@@ -4,6 +4,7 @@ pub mod depth;
 pub mod exchange;
 pub mod fees;
 pub mod hooks;
+pub mod ladder;
 pub mod math;
 pub mod shares;
 pub mod step;

@@ -1,16 +1,24 @@
 //! The best way from one token to another over pools as they stand: hop by hop, by what the contracts would pay.
 //!
 //! More in is never less out, so the best way to a token in so many hops begins with a best way to the one before: a table, hop by hop, of
-//! the best few ways to each token. Few and not one, because a way visits no token twice, and the best one may be in its own way. What is
-//! absent: several ways side by side ([`super::split`]), gas, and who is asked.
+//! the best few ways to each token. Few and not one, because a way visits no token twice, and the best one may be in its own way. Where prices
+//! alone say that a way cannot be among the best, it is not computed. What is absent: several ways side by side ([`super::split`]), gas, and who is asked.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+mod rate;
+mod search;
+
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    collections::{HashMap, VecDeque},
+};
 
 use alloy::primitives::{Address, U256};
 
+use self::rate::{Bound, rates};
 use super::pool::{
     PoolId, PoolMeta, PoolState, Protocol,
     exchange::{NoSwap, Order},
+    ladder::Ladder,
     step::Amount,
     trade::Swap,
 };
@@ -18,7 +26,7 @@ use super::pool::{
 /// Pools that a way may go through.
 pub const HOPS_MAX: usize = 4;
 /// Ways that are kept to each token.
-const KEPT: usize = 4;
+const KEPT: usize = 3;
 
 /// A pool that may be swapped with.
 #[derive(Debug, Clone, Copy)]
@@ -76,17 +84,21 @@ impl<'a> Venue<'a> {
         if token == token0 { Some(*token1) } else { (token == token1).then_some(*token0) }
     }
 
+    fn amounts(&self, order: Order) -> Result<(U256, U256, u32), NoSwap> {
+        match self.state.swap(self.meta, order)? {
+            Swap::Pair(swap) => Ok((swap.amount_in, swap.amount_out, 0)),
+            Swap::Ticks(swap) if !swap.left.is_zero() => Err(NoSwap::TooMuch { most: swap.amount_out }),
+            Swap::Ticks(swap) => Ok((swap.amount_in, swap.amount_out, swap.crossed)),
+        }
+    }
+
     /// All of an amount or nothing: what comes in and goes out, and how many ticks it crosses.
     ///
     /// # Errors
     /// Where the contracts would revert, or swap less.
     pub fn swap(&self, token_in: &Address, amount: Amount) -> Result<Hop, NoSwap> {
         let down = *token_in == self.meta.token0;
-        let (amount_in, amount_out, crossed) = match self.state.swap(self.meta, Order { down, amount, limit: None })? {
-            Swap::Pair(swap) => (swap.amount_in, swap.amount_out, 0),
-            Swap::Ticks(swap) if !swap.left.is_zero() => return Err(NoSwap::TooMuch { most: swap.amount_out }),
-            Swap::Ticks(swap) => (swap.amount_in, swap.amount_out, swap.crossed),
-        };
+        let (amount_in, amount_out, crossed) = self.amounts(Order { down, amount, limit: None })?;
         let token_out = if down { self.meta.token1 } else { self.meta.token0 };
         Ok(Hop {
             pool: self.meta.id,
@@ -103,43 +115,77 @@ impl<'a> Venue<'a> {
 /// Pools by their tokens.
 pub struct Venues<'a> {
     all: Vec<Venue<'a>>,
-    by_token: HashMap<Address, Vec<usize>>,
+    /// Places of tokens.
+    tokens: HashMap<Address, usize>,
+    /// Of each pool token0 and token1.
+    ends: Vec<(usize, usize)>,
+    /// Of each token its pools, and where they lead.
+    by_token: Vec<Vec<(usize, usize)>>,
+    /// Of each pool, once somebody asks.
+    rates: OnceCell<Vec<[Bound; 2]>>,
+    /// Of each pool the least amount that it had no room for: of token0 and token1 in, of token0 and token1 out. More has no room either.
+    too_much: Vec<[Cell<U256>; 4]>,
+    /// Of each pool what swaps went over, down and up.
+    ladders: RefCell<HashMap<(usize, bool), Ladder>>,
 }
 
-/// A way by the places of its pools, and its hops.
-pub(super) type Placed = (Vec<usize>, Vec<Hop>);
-
-/// A way that is under construction, from the end whose amount is known.
-#[derive(Clone)]
-struct Way {
-    /// Places of its pools.
-    via: Vec<usize>,
-    hops: Vec<Hop>,
-    /// Where it has come to, with how much.
-    token: Address,
-    amount: U256,
-}
+/// A way by the places of its pools, in the order of the swaps.
+pub(super) type Path = Vec<usize>;
 
 impl<'a> Venues<'a> {
     #[must_use]
     pub fn new(all: impl IntoIterator<Item = Venue<'a>>) -> Self {
         let all: Vec<Venue<'a>> = all.into_iter().collect();
-        let mut by_token: HashMap<Address, Vec<usize>> = HashMap::new();
+        let mut tokens: HashMap<Address, usize> = HashMap::new();
+        let mut by_token: Vec<Vec<(usize, usize)>> = Vec::new();
+        let mut ends = Vec::with_capacity(all.len());
         for (at, venue) in all.iter().enumerate() {
-            for token in [venue.meta.token0, venue.meta.token1] {
-                by_token.entry(token).or_default().push(at);
+            let mut place = |token: Address| {
+                *tokens.entry(token).or_insert_with(|| {
+                    by_token.push(Vec::new());
+                    by_token.len().saturating_sub(1)
+                })
+            };
+            let (token0, token1) = (place(venue.meta.token0), place(venue.meta.token1));
+            ends.push((token0, token1));
+            for (token, other) in [(token0, token1), (token1, token0)] {
+                if let Some(pools) = by_token.get_mut(token) {
+                    pools.push((at, other));
+                }
             }
         }
-        Self { all, by_token }
-    }
-
-    /// With their places in all of them.
-    pub(super) fn of(&self, token: &Address) -> impl Iterator<Item = (usize, &Venue<'a>)> + '_ {
-        self.by_token.get(token).into_iter().flatten().filter_map(|at| Some((*at, self.all.get(*at)?)))
+        let too_much = all.iter().map(|_| [U256::MAX; 4].map(Cell::new)).collect();
+        Self { all, tokens, ends, by_token, rates: OnceCell::new(), too_much, ladders: RefCell::default() }
     }
 
     pub(super) fn get(&self, at: usize) -> Option<&Venue<'a>> {
         self.all.get(at)
+    }
+
+    /// `None`: no pool trades it.
+    pub(super) fn place(&self, token: &Address) -> Option<usize> {
+        self.tokens.get(token).copied()
+    }
+
+    /// Pools of a token, and where they lead.
+    pub(super) fn at(&self, token: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
+        self.by_token.get(token).into_iter().flatten().copied()
+    }
+
+    fn token_count(&self) -> usize {
+        self.by_token.len()
+    }
+
+    fn ends(&self, at: usize) -> Option<(usize, usize)> {
+        self.ends.get(at).copied()
+    }
+
+    fn all_ends(&self) -> impl Iterator<Item = (usize, (usize, usize))> + '_ {
+        self.ends.iter().copied().enumerate()
+    }
+
+    fn rates(&self) -> &[[Bound; 2]] {
+        self.rates.get_or_init(|| self.all.iter().map(|venue| rates(venue.meta, venue.state)).collect())
     }
 
     /// The way that pays most for an input, or costs least for an output.
@@ -147,119 +193,109 @@ impl<'a> Venues<'a> {
     /// # Errors
     /// Where there is none.
     pub fn best(&self, from: Address, to: Address, amount: Amount, hops_max: usize) -> Result<Route, NoRoute> {
-        let mut ways = self.ways(from, to, amount, hops_max, 1)?;
-        let (_, hops) = ways.pop().ok_or(NoRoute::TooMuch)?;
-        Ok(Route { hops })
+        let ends = self.place(&from).zip(self.place(&to)).ok_or(NoRoute::None)?;
+        let ways = self.ways(ends, amount, hops_max, 1)?;
+        ways.first().and_then(|path| self.route(path, from, to, amount)).ok_or(NoRoute::TooMuch)
     }
 
-    /// Good ways for this amount, the best one first, at most so many, with their places; the first is the best there is.
-    pub(super) fn ways(
-        &self,
-        from: Address,
-        to: Address,
-        amount: Amount,
-        hops_max: usize,
-        keep: usize,
-    ) -> Result<Vec<Placed>, NoRoute> {
-        // From the end whose amount is known to the other.
-        let (start, end, known) = match amount {
-            Amount::In(known) => (from, to, known),
-            Amount::Out(known) => (to, from, known),
+    /// A way with its amounts. `None`: a pool does not give, or take, so much.
+    pub(super) fn route(&self, path: &[usize], from: Address, to: Address, amount: Amount) -> Option<Route> {
+        let mut hops: Vec<Hop> = Vec::with_capacity(path.len());
+        let (mut token, mut known, is_in) = match amount {
+            Amount::In(known) => (from, known, true),
+            Amount::Out(known) => (to, known, false),
         };
-        let hops_max = hops_max.min(HOPS_MAX);
-        let far = self.distances(&end, hops_max);
-        if far.get(&start).is_none_or(|hops| *hops > hops_max) || start == end {
-            return Err(NoRoute::None);
+        for step in 0..path.len() {
+            let step = if is_in { step } else { path.len().checked_sub(step)?.checked_sub(1)? };
+            let at = *path.get(step)?;
+            let meta = self.get(at)?.meta;
+            let is_token0 = token == meta.token0;
+            let (amount_in, amount_out, crossed) = self.swap(at, is_token0, known, is_in)?;
+            let other = if is_token0 { meta.token1 } else { meta.token0 };
+            let (token_in, token_out) = if is_in { (token, other) } else { (other, token) };
+            hops.push(Hop { pool: meta.id, protocol: meta.protocol, token_in, token_out, amount_in, amount_out, crossed });
+            (token, known) = (other, if is_in { amount_out } else { amount_in });
         }
-        let is_better = |a: U256, b: U256| match amount {
-            Amount::In(_) => a > b,
-            Amount::Out(_) => a < b,
-        };
-        let put = |ways: &mut Vec<Way>, way: Way, keep: usize| {
-            let at = ways.iter().position(|known| is_better(way.amount, known.amount)).unwrap_or(ways.len());
-            if at < keep {
-                ways.insert(at, way);
-                ways.truncate(keep);
-            }
-        };
-        let mut found: Vec<Way> = Vec::new();
-        let mut level = vec![Way { via: Vec::new(), hops: Vec::new(), token: start, amount: known }];
-        for hops_left in (0..hops_max).rev() {
-            let mut next: HashMap<Address, Vec<Way>> = HashMap::new();
-            for way in &level {
-                for (at, venue) in self.of(&way.token) {
-                    let Some(other) = venue.other(&way.token) else { continue };
-                    let leads = other == end || far.get(&other).is_some_and(|hops| *hops <= hops_left);
-                    if !leads || other == start || way.hops.iter().any(|hop| hop.token_in == other || hop.token_out == other) {
-                        continue;
-                    }
-                    let Some(longer) = way.longer((at, venue), other, amount) else { continue };
-                    if other == end {
-                        put(&mut found, longer, keep);
-                    } else {
-                        put(next.entry(other).or_default(), longer, KEPT);
-                    }
-                }
-            }
-            level = next.into_values().flatten().collect();
+        if !is_in {
+            hops.reverse();
         }
-        if found.is_empty() {
-            return Err(NoRoute::TooMuch);
-        }
-        let forward = |mut way: Way| {
-            if let Amount::Out(_) = amount {
-                way.hops.reverse();
-                way.via.reverse();
-            }
-            (way.via, way.hops)
-        };
-        Ok(found.into_iter().map(forward).collect())
+        Some(Route { hops })
     }
 
-    /// How many hops it takes to a token at least, up to so many.
-    pub(super) fn distances(&self, to: &Address, hops_max: usize) -> HashMap<Address, usize> {
-        let mut far: HashMap<Address, usize> = HashMap::from([(*to, 0)]);
-        let mut rest = VecDeque::from([*to]);
-        while let Some(token) = rest.pop_front() {
-            let hops = far.get(&token).copied().unwrap_or(0).saturating_add(1);
-            if hops > hops_max {
-                continue;
+    /// What a pool makes of an amount of one of its tokens that comes in, or takes for one that goes out; never 0.
+    fn amount(&self, at: usize, token: usize, amount: U256, is_in: bool) -> Option<U256> {
+        let is_token0 = self.ends(at)?.0 == token;
+        let (amount_in, amount_out, _) = self.swap(at, is_token0, amount, is_in)?;
+        Some(if is_in { amount_out } else { amount_in })
+    }
+
+    /// A swap whose amount of one token is known; neither is 0, and all of it is swapped. In, out, and the ticks that are crossed.
+    fn swap(&self, at: usize, is_token0: bool, amount: U256, is_in: bool) -> Option<(U256, U256, u32)> {
+        match self.swap_whole(at, is_token0, amount, is_in)? {
+            Swap::Pair(swap) => Some((swap.amount_in, swap.amount_out, 0)),
+            Swap::Ticks(swap) => Some((swap.amount_in, swap.amount_out, swap.crossed)),
+        }
+    }
+
+    /// The same, with where it leaves the pool.
+    pub(super) fn swap_whole(&self, at: usize, is_token0: bool, amount: U256, is_in: bool) -> Option<Swap> {
+        let (venue, [in0, in1, out0, out1]) = (self.all.get(at)?, self.too_much.get(at)?);
+        let too_much = match (is_in, is_token0) {
+            (true, true) => in0,
+            (true, false) => in1,
+            (false, true) => out0,
+            (false, false) => out1,
+        };
+        if amount >= too_much.get() {
+            return None;
+        }
+        let asked = if is_in { Amount::In(amount) } else { Amount::Out(amount) };
+        let order = Order { down: is_token0 == is_in, amount: asked, limit: None };
+        let swap = match venue.state {
+            PoolState::V2(_) => venue.state.swap(venue.meta, order),
+            PoolState::V3(_) | PoolState::V4(_) => {
+                let mut ladders = self.ladders.borrow_mut();
+                let ladder = ladders.entry((at, order.down)).or_insert_with(Ladder::new);
+                venue.state.swap_by(ladder, venue.meta, order)
             }
-            let mut seen = HashSet::new();
-            for other in self.of(&token).filter_map(|(_, venue)| venue.other(&token)).filter(|other| seen.insert(*other)) {
-                far.entry(other).or_insert_with(|| {
-                    rest.push_back(other);
-                    hops
-                });
+        };
+        match swap {
+            Ok(Swap::Ticks(swap)) if !swap.left.is_zero() => {
+                too_much.set(amount);
+                None
+            }
+            Ok(swap) => {
+                let (amount_in, amount_out) = match swap {
+                    Swap::Pair(swap) => (swap.amount_in, swap.amount_out),
+                    Swap::Ticks(swap) => (swap.amount_in, swap.amount_out),
+                };
+                (!amount_in.is_zero() && !amount_out.is_zero()).then_some(swap)
+            }
+            Err(NoSwap::TooMuch { .. }) => {
+                too_much.set(amount);
+                None
+            }
+            Err(NoSwap::Empty | NoSwap::Hooked) => {
+                too_much.set(U256::ZERO);
+                None
+            }
+            Err(NoSwap::Nothing | NoSwap::Limit | NoSwap::Overflow) => None,
+        }
+    }
+
+    /// How many hops it takes from each token at least, up to so many.
+    pub(super) fn distances(&self, to: usize, hops_max: usize) -> Vec<Option<usize>> {
+        let mut far = vec![None; self.token_count()];
+        let mut rest = VecDeque::from([(to, 0_usize)]);
+        while let Some((token, hops)) = rest.pop_front() {
+            let Some(known) = far.get_mut(token).filter(|known| known.is_none()) else { continue };
+            *known = Some(hops);
+            let next = hops.saturating_add(1);
+            if next <= hops_max {
+                rest.extend(self.at(token).map(|(_, other)| (other, next)));
             }
         }
         far
-    }
-}
-
-impl Way {
-    /// `None`: the pool does not give, or take, so much.
-    fn longer(&self, (at, venue): (usize, &Venue<'_>), other: Address, amount: Amount) -> Option<Self> {
-        let (hop, amount) = match amount {
-            Amount::In(_) => {
-                let hop = venue.swap(&self.token, Amount::In(self.amount)).ok()?;
-                (hop, hop.amount_out)
-            }
-            Amount::Out(_) => {
-                let hop = venue.swap(&other, Amount::Out(self.amount)).ok()?;
-                (hop, hop.amount_in)
-            }
-        };
-        if amount.is_zero() {
-            return None;
-        }
-        let mut hops = Vec::with_capacity(HOPS_MAX);
-        hops.extend_from_slice(&self.hops);
-        hops.push(hop);
-        let mut via = Vec::with_capacity(HOPS_MAX);
-        via.extend_from_slice(&self.via);
-        via.push(at);
-        Some(Self { via, hops, token: other, amount })
     }
 }
 

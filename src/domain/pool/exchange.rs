@@ -9,6 +9,7 @@ use alloy::primitives::U256;
 
 use super::{
     Tick, V2State, V3State,
+    ladder::{Ladder, done},
     math::{MAX_SQRT_RATIO, MIN_SQRT_RATIO, PIPS, product, sqrt_ratio_at_tick, tick_at_sqrt_ratio},
     step::{Amount, Moved, step, step_v4},
     swap::{Terms, next_tick},
@@ -134,7 +135,15 @@ impl V3State {
     /// # Errors
     /// Where the contract reverts.
     pub fn exchange(&self, terms: Terms, order: Order) -> Result<TickSwap, NoSwap> {
-        self.run(terms, order, step)
+        self.exchange_by(&mut Ladder::none(), terms, order)
+    }
+
+    /// The same, and what other swaps of this pool, in this direction at this fee, went over is not computed again.
+    ///
+    /// # Errors
+    /// As [`V3State::exchange`].
+    pub fn exchange_by(&self, ladder: &mut Ladder, terms: Terms, order: Order) -> Result<TickSwap, NoSwap> {
+        self.run(ladder, terms, order, step)
     }
 
     /// `PoolManager.swap` of V4, without hooks. `terms` have the fee of the direction, the protocol's part included ([`v4_swap_fee`]).
@@ -142,18 +151,26 @@ impl V3State {
     /// # Errors
     /// Where the contract reverts.
     pub fn exchange_v4(&self, terms: Terms, order: Order) -> Result<TickSwap, NoSwap> {
+        self.exchange_v4_by(&mut Ladder::none(), terms, order)
+    }
+
+    /// The same, and what other swaps of this pool, in this direction at this fee, went over is not computed again.
+    ///
+    /// # Errors
+    /// As [`V3State::exchange_v4`].
+    pub fn exchange_v4_by(&self, ladder: &mut Ladder, terms: Terms, order: Order) -> Result<TickSwap, NoSwap> {
         // `InvalidFeeForExactOut`
         if terms.fee_pips >= PIPS && matches!(order.amount, Amount::Out(_)) {
             return Err(NoSwap::Overflow);
         }
-        let swap = self.run(terms, order, step_v4)?;
+        let swap = self.run(ladder, terms, order, step_v4)?;
         // A `BalanceDelta` has 128 bits for each side.
         let fits = |amount: U256| amount.bit_len() < 128;
         if fits(swap.amount_in) && fits(swap.amount_out) { Ok(swap) } else { Err(NoSwap::Overflow) }
     }
 
     #[inline]
-    fn run(&self, terms: Terms, order: Order, step: impl Step) -> Result<TickSwap, NoSwap> {
+    fn run(&self, ladder: &mut Ladder, terms: Terms, order: Order, step: impl Step) -> Result<TickSwap, NoSwap> {
         let Order { down, amount, limit } = order;
         if self.sqrt_price_x96.is_zero() {
             return Err(NoSwap::Empty);
@@ -169,9 +186,8 @@ impl V3State {
         if !reaches {
             return Err(NoSwap::Limit);
         }
-        let mut left = match amount {
-            Amount::In(left) | Amount::Out(left) => left,
-        };
+        let (Amount::In(all) | Amount::Out(all)) = amount;
+        let mut left = all;
         if left.is_zero() {
             return Err(NoSwap::Nothing);
         }
@@ -188,28 +204,40 @@ impl V3State {
             liquidity: self.liquidity,
             crossed: 0,
         };
+        // With a fee of all of it no input reaches anything, and an output does.
+        let mut none = Ladder::none();
+        let ladder = if terms.fee_pips < PIPS { ladder } else { &mut none };
+        let mut place = 0;
+        if let Some((rung, gone)) = ladder.below(amount) {
+            (place, way) = (rung, gone);
+            left = all.checked_sub(done(&way, amount)).ok_or(NoSwap::Overflow)?;
+        }
         while !left.is_zero() && way.sqrt_price_x96 != limit {
-            left = self.one_step(terms, (down, amount, limit), left, &mut way, step).ok_or(NoSwap::Overflow)?;
+            let at_tick = self.one_step(terms, (down, amount, limit), &mut left, &mut way, step).ok_or(NoSwap::Overflow)?;
+            // Something is left: so the step went as far as any larger swap's.
+            if at_tick && !left.is_zero() {
+                place = ladder.reach(place, &way);
+            }
         }
         way.left = left;
         Ok(way)
     }
 
-    /// Gives what is left.
+    /// `true`: it ends at the next tick, or where a word of the bitmap does.
     fn one_step(
         &self,
         terms: Terms,
         (down, amount, limit): (bool, Amount, U256),
-        left: U256,
+        left: &mut U256,
         way: &mut TickSwap,
         step: impl Step,
-    ) -> Option<U256> {
+    ) -> Option<bool> {
         let (next, found) = next_tick(&self.ticks, way.tick, terms.tick_spacing, down)?;
         let at_next = sqrt_ratio_at_tick(next)?;
         let target = if down { at_next.max(limit) } else { at_next.min(limit) };
         let asked = match amount {
-            Amount::In(_) => Amount::In(left),
-            Amount::Out(_) => Amount::Out(left),
+            Amount::In(_) => Amount::In(*left),
+            Amount::Out(_) => Amount::Out(*left),
         };
         let moved = step(way.sqrt_price_x96, target, way.liquidity, asked, terms.fee_pips)?;
         let paid = moved.amount_in.checked_add(moved.fee)?;
@@ -217,7 +245,8 @@ impl V3State {
         way.amount_out = way.amount_out.checked_add(moved.amount_out)?;
         way.fee = way.fee.checked_add(moved.fee)?;
         let from = std::mem::replace(&mut way.sqrt_price_x96, moved.sqrt_price_x96);
-        if moved.sqrt_price_x96 == at_next {
+        let is_at_next = moved.sqrt_price_x96 == at_next;
+        if is_at_next {
             if let Some(crossed) = found {
                 let net = if down { crossed.liquidity_net.checked_neg()? } else { crossed.liquidity_net };
                 way.liquidity = way.liquidity.checked_add_signed(net)?;
@@ -227,10 +256,11 @@ impl V3State {
         } else if moved.sqrt_price_x96 != from {
             way.tick = tick_at_sqrt_ratio(moved.sqrt_price_x96)?;
         }
-        left.checked_sub(match amount {
+        *left = left.checked_sub(match amount {
             Amount::In(_) => paid,
             Amount::Out(_) => moved.amount_out,
-        })
+        })?;
+        Some(is_at_next)
     }
 }
 

@@ -8,6 +8,7 @@ use alloy::primitives::U256;
 use super::{
     PoolMeta, PoolState, V3State,
     exchange::{NoSwap, Order, PairSwap, TickSwap, v4_swap_fee},
+    ladder::Ladder,
     swap::Terms,
 };
 
@@ -37,15 +38,23 @@ impl PoolState {
     /// # Errors
     /// Where the contract reverts, a pair has a price limit, or the pool's hook has a say.
     pub fn swap(&self, meta: &PoolMeta, order: Order) -> Result<Swap, NoSwap> {
+        self.swap_by(&mut Ladder::none(), meta, order)
+    }
+
+    /// The same, and what other swaps of this very state in this direction went over is not computed again.
+    ///
+    /// # Errors
+    /// As [`PoolState::swap`].
+    pub fn swap_by(&self, ladder: &mut Ladder, meta: &PoolMeta, order: Order) -> Result<Swap, NoSwap> {
         match self {
             Self::V2(_) if order.limit.is_some() => Err(NoSwap::Limit),
             Self::V2(pair) => pair.exchange(meta.fee_pips, order.down, order.amount).map(Swap::Pair),
-            Self::V3(pool) => pool.exchange(Terms::of(meta).ok_or(NoSwap::Empty)?, order).map(Swap::Ticks),
+            Self::V3(pool) => pool.exchange_by(ladder, Terms::of(meta).ok_or(NoSwap::Empty)?, order).map(Swap::Ticks),
             Self::V4(_) if meta.is_hooked() => Err(NoSwap::Hooked),
             Self::V4(pool) => {
                 let Terms { fee_pips, tick_spacing } = Terms::of(meta).ok_or(NoSwap::Empty)?;
                 let fee_pips = v4_swap_fee(pool.fee_protocol, fee_pips, order.down).ok_or(NoSwap::Overflow)?;
-                pool.exchange_v4(Terms { fee_pips, tick_spacing }, order).map(Swap::Ticks)
+                pool.exchange_v4_by(ladder, Terms { fee_pips, tick_spacing }, order).map(Swap::Ticks)
             }
         }
     }
@@ -56,7 +65,15 @@ impl PoolState {
 /// # Errors
 /// As [`PoolState::swap`]; nothing out is no swap of a pair.
 pub fn trade(meta: &PoolMeta, state: &PoolState, order: Order) -> Result<Traded, NoSwap> {
-    match state.swap(meta, order)? {
+    after(state, state.swap(meta, order)?)
+}
+
+/// The pool after a swap of it.
+///
+/// # Errors
+/// Where a pair would revert, for nothing goes out.
+pub fn after(state: &PoolState, swap: Swap) -> Result<Traded, NoSwap> {
+    match swap {
         Swap::Pair(swap) => {
             let (amount_in, amount_out, after) = (swap.amount_in, swap.amount_out, PoolState::V2(swap.after));
             // `UniswapV2Pair.swap`: nothing out is no swap.

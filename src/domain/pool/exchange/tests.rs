@@ -336,4 +336,39 @@ proptest! {
             prop_assert!(bought.amount_out >= there.amount_out);
         }
     }
+
+    /// Whatever swaps went before, in whatever order: not a bit of any swap is another. At the very ends of steps, too.
+    #[test]
+    fn what_other_swaps_went_over_changes_none(
+        positions in proptest::collection::vec((-40_i32..40, 1_i32..40, amount()), 1..8),
+        fee in prop_oneof![Just(0_u32), Just(100), Just(3_000), Just(10_000), 0_u32..1_000_000, Just(1_000_000)],
+        amounts in proptest::collection::vec((amount(), any::<bool>()), 1..5),
+        down in any::<bool>(),
+        is_v4 in any::<bool>(),
+    ) {
+        let positions: Vec<_> = positions.into_iter().map(|(at, width, l)| (at * 60, (at + width) * 60, l.max(1) >> 12)).collect();
+        let pool = of_positions(&positions);
+        let terms = Terms { fee_pips: fee, tick_spacing: 60 };
+        let alone = |order: Order| if is_v4 { pool.exchange_v4(terms, order) } else { pool.exchange(terms, order) };
+        let mut ladder = Ladder::new();
+        let mut next: Vec<Amount> = Vec::new();
+        for (amount, is_in) in amounts {
+            let amount = U256::from(amount);
+            next.push(if is_in { Amount::In(amount) } else { Amount::Out(amount) });
+        }
+        for round in 0..2 {
+            for amount in std::mem::take(&mut next) {
+                let order = order(down, amount, None);
+                let by = if is_v4 { pool.exchange_v4_by(&mut ladder, terms, order) } else { pool.exchange_by(&mut ladder, terms, order) };
+                prop_assert_eq!(by, alone(order), "{:?}", order);
+            }
+            if round == 0 {
+                let around = |amount: U256| [amount.saturating_sub(U256::ONE), amount, amount.saturating_add(U256::ONE)];
+                for rung in ladder.rungs().iter().take(6) {
+                    next.extend(around(rung.amount_in).map(Amount::In));
+                    next.extend(around(rung.amount_out).map(Amount::Out));
+                }
+            }
+        }
+    }
 }
