@@ -1,6 +1,9 @@
 //! How tokens behaved when they were moved, as far as it was tried: in memory alone, for it is tried again.
 
-use std::sync::Arc;
+use std::{
+    collections::HashSet,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use alloy::primitives::Address;
 use dashmap::DashMap;
@@ -8,23 +11,37 @@ use dashmap::DashMap;
 use crate::domain::token::Conduct;
 
 /// By token. One writer, any number of readers.
-#[derive(Debug, Clone, Default)]
-pub struct Conducts(Arc<DashMap<Address, Conduct>>);
+#[derive(Debug, Default)]
+pub struct Conducts {
+    all: DashMap<Address, Conduct>,
+    /// Few, and each quote looks at all its pools for them.
+    with_fee: RwLock<Arc<HashSet<Address>>>,
+}
 
 impl Conducts {
     /// `None`: nobody tried, or no pool lends it.
     #[must_use]
     pub fn of(&self, token: &Address) -> Option<Conduct> {
-        self.0.get(token).map(|conduct| *conduct)
+        self.all.get(token).map(|conduct| *conduct)
     }
 
     pub fn set(&self, token: Address, conduct: Conduct) {
-        self.0.insert(token, conduct);
+        self.all.insert(token, conduct);
+        if self.with_fee().contains(&token) == conduct.has_fee() {
+            return;
+        }
+        let mut with_fee = self.with_fee.write().unwrap_or_else(PoisonError::into_inner);
+        let tokens = Arc::make_mut(&mut with_fee);
+        if conduct.has_fee() {
+            tokens.insert(token);
+        } else {
+            tokens.remove(&token);
+        }
     }
 
-    /// Less of it arrives than is sent.
+    /// Tokens of which less arrives than is sent.
     #[must_use]
-    pub fn has_fee(&self, token: &Address) -> bool {
-        self.of(token).is_some_and(|conduct| conduct.has_fee())
+    pub fn with_fee(&self) -> Arc<HashSet<Address>> {
+        self.with_fee.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

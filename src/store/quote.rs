@@ -130,11 +130,12 @@ impl Pin {
         let mut views = self.pools();
         let is_wanted = |protocol: &Protocol| ask.protocols.is_empty() || ask.protocols.contains(protocol);
         // Of a token that keeps a part a next pool would get less than the one before pays.
-        let conduct = &self.live().conduct;
-        let goes_on = |token: &Address| *token == ask.token_in || *token == ask.token_out || !conduct.has_fee(token);
+        let with_fee = self.live().conduct.with_fee();
+        let goes_on = |token: &Address| *token == ask.token_in || *token == ask.token_out || !with_fee.contains(token);
         views.retain(|view| {
             let meta = &view.meta;
-            view.status == PoolStatus::Live && is_wanted(&meta.protocol) && goes_on(&meta.token0) && goes_on(&meta.token1)
+            let goes_on = with_fee.is_empty() || (goes_on(&meta.token0) && goes_on(&meta.token1));
+            view.status == PoolStatus::Live && is_wanted(&meta.protocol) && goes_on
         });
         views
     }

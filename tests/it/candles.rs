@@ -152,7 +152,7 @@ async fn compare(engine: &Engine, devnet: &Devnet) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn candles_equal_a_recomputation_from_the_nodes_logs_through_reorgs_and_a_restart() {
     let folder = tempfile::tempdir().unwrap();
-    let mut devnet = Devnet::start(DevnetConfig { seed: 61, ..DevnetConfig::default() }).await.unwrap();
+    let mut devnet = Devnet::start(DevnetConfig { seed: 61, v4_pools: 2, ..DevnetConfig::default() }).await.unwrap();
     devnet.fill(60, 8).await.unwrap();
     let setup = Setup { extra_chain: "finality = 16".to_owned(), ..Setup::of(&devnet, folder.path()) };
     let engine = Engine::start(&setup, folder.path()).await;

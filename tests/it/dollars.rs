@@ -323,7 +323,7 @@ async fn observed(devnet: &Devnet, pool: Address, seconds_ago: u64) -> i64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn time_weighted_prices_equal_observe() {
     let folder = tempfile::tempdir().unwrap();
-    let mut devnet = Devnet::start(DevnetConfig { seed: 71, ..DevnetConfig::default() }).await.unwrap();
+    let mut devnet = Devnet::start(DevnetConfig { seed: 71, v4_pools: 2, ..DevnetConfig::default() }).await.unwrap();
     let pools: Vec<DevPool> =
         devnet.trader.pools().iter().filter(|pool| pool.protocol == swaptide_demo::Protocol::V3).cloned().collect();
     // Somebody of whom the trader's queue knows nothing.

@@ -339,7 +339,7 @@ async fn hours_and_days_equal_the_nodes_logs_and_the_tokens_balances_through_reo
 #[tokio::test(flavor = "multi_thread")]
 async fn what_older_pools_hold_is_in_the_hours_of_their_tokens_and_exchanges_also_when_the_book_is_made_again() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let mut devnet = Devnet::start(DevnetConfig { seed: 97, ..DevnetConfig::default() }).await.unwrap();
+    let mut devnet = Devnet::start(DevnetConfig { seed: 97, v4_pools: 2, ..DevnetConfig::default() }).await.unwrap();
     devnet.fill(40, 8).await.unwrap();
     let replayed = priced(&devnet, folders[0].path());
     let mut late = Setup { extra_dex: "older_pools = true".to_owned(), ..priced(&devnet, folders[1].path()) };
@@ -399,7 +399,7 @@ async fn what_older_pools_hold_is_in_the_hours_of_their_tokens_and_exchanges_als
 #[tokio::test(flavor = "multi_thread")]
 async fn pools_of_a_source_that_is_added_later_are_in_no_hour_before_the_block_that_they_are_read_from() {
     let folder = tempfile::tempdir().unwrap();
-    let mut devnet = Devnet::start(DevnetConfig { seed: 98, ..DevnetConfig::default() }).await.unwrap();
+    let mut devnet = Devnet::start(DevnetConfig { seed: 98, v4_pools: 2, ..DevnetConfig::default() }).await.unwrap();
     devnet.fill(30, 8).await.unwrap();
     let mut first = Setup { extra_dex: "older_pools = true".to_owned(), ..priced(&devnet, folder.path()) };
     first.extra_chain += "\nstart_block = \"latest-10\"";

@@ -81,8 +81,8 @@ impl Watch {
         let explained = if is_ours(first.at).await? && is_ours(last.at).await? {
             match source.range_logs(first.at.number.saturating_add(1), last.at.number, &[TRANSFER], &[token]).await {
                 Ok(range) => explained(&first, &last, pool, range.blocks.iter().flat_map(|(_, logs)| logs)),
-                // So much of it is moved that nobody would miss what the pool was given.
-                Err(ChainError::RangeTooLarge(_)) => true,
+                // So much of it is moved that nobody would miss what the pool was given; or the node gives no logs.
+                Err(ChainError::RangeTooLarge(_) | ChainError::Refused(_)) => true,
                 Err(error) => return Err(error),
             }
         } else {
