@@ -178,6 +178,7 @@ impl Follower {
         if !head.current {
             self.deps.live.commit(crate::store::Commit {
                 head: Some(header.block),
+                base_fee_wei: header.base_fee_wei,
                 finalized_number: head.finalized_number,
                 at_head: true,
                 quiet: true,

@@ -9,7 +9,7 @@ mod search;
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map::Entry},
 };
 
 use alloy::primitives::{Address, U256};
@@ -26,7 +26,9 @@ use super::pool::{
 /// Pools that a way may go through.
 pub const HOPS_MAX: usize = 4;
 /// Ways that are kept to each token.
-const KEPT: usize = 3;
+const KEPT: usize = 4;
+/// At most 25 MB of them, however many pools there are.
+const LADDERS_MAX: usize = 512;
 
 /// A pool that may be swapped with.
 #[derive(Debug, Clone, Copy)]
@@ -188,7 +190,7 @@ impl<'a> Venues<'a> {
         self.rates.get_or_init(|| self.all.iter().map(|venue| rates(venue.meta, venue.state)).collect())
     }
 
-    /// The way that pays most for an input, or costs least for an output.
+    /// The way that pays most for an input, or costs least for an output: of those that go by the best few ways to each token.
     ///
     /// # Errors
     /// Where there is none.
@@ -255,8 +257,12 @@ impl<'a> Venues<'a> {
             PoolState::V2(_) => venue.state.swap(venue.meta, order),
             PoolState::V3(_) | PoolState::V4(_) => {
                 let mut ladders = self.ladders.borrow_mut();
-                let ladder = ladders.entry((at, order.down)).or_insert_with(Ladder::new);
-                venue.state.swap_by(ladder, venue.meta, order)
+                let is_full = ladders.len() >= LADDERS_MAX;
+                match ladders.entry((at, order.down)) {
+                    Entry::Occupied(ladder) => venue.state.swap_by(ladder.into_mut(), venue.meta, order),
+                    Entry::Vacant(place) if !is_full => venue.state.swap_by(place.insert(Ladder::new()), venue.meta, order),
+                    Entry::Vacant(_) => venue.state.swap(venue.meta, order),
+                }
             }
         };
         match swap {

@@ -27,6 +27,8 @@ const PARTS: u64 = 20;
 /// Simple ways that are all looked at; where there are more, the best for large and for small amounts.
 const PATHS_ALL: usize = 48;
 const PATHS_BEST: usize = 12;
+/// The best of each smaller number of hops.
+const PATHS_SHORT: usize = 3;
 
 /// What a plan may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +76,8 @@ struct Task<'a> {
 
 impl Venues<'_> {
     /// The plan that leaves most of an input, or takes least for an output, after its `cost`: that of a way, in the token whose amount is not
-    /// given. Of plans with one way it is the best; of others it is as good as what dealing out [`PARTS`] parts finds.
+    /// given. Of all ways in a small graph, and of good ones in a large one; of several ways it is as good as what dealing out [`PARTS`] parts
+    /// finds.
     ///
     /// # Errors
     /// Where there is none.
@@ -86,15 +89,16 @@ impl Venues<'_> {
         cost: impl Fn(&Route) -> U256,
     ) -> Result<Plan, NoRoute> {
         let ends = self.place(&from).zip(self.place(&to)).ok_or(NoRoute::None)?;
-        let single = self.ways(ends, amount, limits.hops, PATHS_BEST);
-        if matches!(single, Err(NoRoute::None)) {
+        let best = self.ways(ends, amount, limits.hops, PATHS_BEST);
+        if matches!(best, Err(NoRoute::None)) {
             return Err(NoRoute::None);
         }
-        let single = single.unwrap_or_default();
-        let alone = single.len();
-        let paths = if limits.legs > 1 { self.choice(ends, amount, limits.hops, single) } else { single };
+        // A shorter way may pay less, and less gas.
+        let shorter = (1..limits.hops).flat_map(|hops| self.ways(ends, amount, hops, PATHS_SHORT).unwrap_or_default());
+        let best = best.unwrap_or_default().into_iter().chain(shorter).collect();
+        let paths = self.choice(ends, amount, limits, best);
         let task = Task::new(self, (from, to), amount, &cost, paths);
-        let one = (0..task.paths.len()).take(alone).filter_map(|path| {
+        let one = (0..task.paths.len()).filter_map(|path| {
             let dealt = vec![(path, task.known())];
             Some((task.net(&dealt)?, dealt))
         });
@@ -106,22 +110,21 @@ impl Venues<'_> {
     }
 
     /// Ways to choose from: all of them, or else good ones; the best ones for the whole amount first.
-    fn choice(&self, (from, to): (usize, usize), amount: Amount, hops: usize, best: Vec<Path>) -> Vec<Path> {
+    fn choice(&self, (from, to): (usize, usize), amount: Amount, Limits { hops, legs }: Limits, best: Vec<Path>) -> Vec<Path> {
         let mut all = Vec::new();
         let far = self.distances(to, hops);
         let more = if self.walk((to, &far), hops, &mut vec![from], &mut Vec::new(), &mut all) {
             all
-        } else {
-            // A quarter each, and what a small pool has room for.
-            let share = |bits: usize| {
-                let part = |amount: U256| amount.wrapping_shr(bits).max(U256::ONE);
-                match amount {
-                    Amount::In(amount) => Amount::In(part(amount)),
-                    Amount::Out(amount) => Amount::Out(part(amount)),
-                }
+        } else if legs > 1 {
+            // What a small pool has room for.
+            let part = |amount: U256| amount.wrapping_shr(4).max(U256::ONE);
+            let part = match amount {
+                Amount::In(amount) => Amount::In(part(amount)),
+                Amount::Out(amount) => Amount::Out(part(amount)),
             };
-            let good = |bits| self.ways((from, to), share(bits), hops, PATHS_BEST).unwrap_or_default();
-            [4].into_iter().flat_map(good).collect()
+            self.ways((from, to), part, hops, PATHS_BEST).unwrap_or_default()
+        } else {
+            Vec::new()
         };
         let mut seen = HashSet::new();
         best.into_iter().chain(more).filter(|path| seen.insert(path.clone())).collect()

@@ -63,8 +63,9 @@ pub struct Conduct {
     pub at: BlockRef,
     /// What it keeps of what a pool sends, in parts of 10,000.
     pub buy_fee_bps: u32,
-    /// What it keeps of what is sent to a pool; all of it where it cannot be sent.
-    pub sell_fee_bps: u32,
+    /// What it keeps of what is sent to a pool. `None`: it cannot be sent to a pool that is just lending, which tokens that trade with the
+    /// pool on their own account cannot either.
+    pub sell_fee_bps: Option<u32>,
     /// Balances changed without transfers.
     pub rebases: bool,
 }
@@ -74,14 +75,14 @@ const BPS: u32 = 10_000;
 impl Conduct {
     #[must_use]
     pub fn of(loan: &Loan, at: BlockRef, rebases: bool) -> Self {
-        let sell_fee_bps = if loan.given { kept(loan.received, loan.arrived) } else { BPS };
+        let sell_fee_bps = loan.given.then(|| kept(loan.received, loan.arrived));
         Self { at, buy_fee_bps: kept(loan.lent, loan.received), sell_fee_bps, rebases }
     }
 
     /// Less arrives than is sent.
     #[must_use]
     pub fn has_fee(&self) -> bool {
-        self.buy_fee_bps > 0 || self.sell_fee_bps > 0
+        self.buy_fee_bps > 0 || self.sell_fee_bps.is_some_and(|bps| bps > 0)
     }
 }
 
@@ -113,12 +114,12 @@ mod tests {
             let conduct = Conduct::of(&loan, at, false);
             (conduct.buy_fee_bps, conduct.sell_fee_bps)
         };
-        assert_eq!(of(1_000_000, 1_000_000, true, 1_000_000), (0, 0));
-        assert_eq!(of(1_000_000, 970_000, true, 921_500), (300, 500));
-        assert_eq!(of(1_000_000, 999_999, true, 999_997), (0, 0), "as tokens with shares round");
-        assert_eq!(of(1_000_000, 1_000_000, false, 0), (0, 10_000), "it can be bought, not sold");
-        assert_eq!(of(1_000_000, 0, true, 0), (10_000, 0));
-        assert_eq!(of(1_000_000, 2_000_000, true, 3_000_000), (0, 0), "more than was sent is no fee");
+        assert_eq!(of(1_000_000, 1_000_000, true, 1_000_000), (0, Some(0)));
+        assert_eq!(of(1_000_000, 970_000, true, 921_500), (300, Some(500)));
+        assert_eq!(of(1_000_000, 999_999, true, 999_997), (0, Some(0)), "as tokens with shares round");
+        assert_eq!(of(1_000_000, 1_000_000, false, 0), (0, None), "it was not taken back");
+        assert_eq!(of(1_000_000, 0, true, 0), (10_000, Some(0)));
+        assert_eq!(of(1_000_000, 2_000_000, true, 3_000_000), (0, Some(0)), "more than was sent is no fee");
         assert_eq!(kept(U256::MAX, U256::ZERO), 10_000);
         assert_eq!(kept(U256::ZERO, U256::ZERO), 0);
     }

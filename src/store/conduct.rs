@@ -39,6 +39,13 @@ impl Conducts {
         }
     }
 
+    pub fn forget(&self, token: &Address) {
+        self.all.remove(token);
+        if self.with_fee().contains(token) {
+            Arc::make_mut(&mut self.with_fee.write().unwrap_or_else(PoisonError::into_inner)).remove(token);
+        }
+    }
+
     /// Tokens of which less arrives than is sent.
     #[must_use]
     pub fn with_fee(&self) -> Arc<HashSet<Address>> {

@@ -284,7 +284,7 @@ impl Live {
         Head {
             epoch,
             block: commit.head.or(before.block),
-            base_fee_wei: if commit.head == before.block { before.base_fee_wei } else { commit.base_fee_wei },
+            base_fee_wei: commit.base_fee_wei.or(before.base_fee_wei.filter(|_| commit.head == before.block)),
             finalized_number: commit.finalized_number,
             at_head: commit.at_head || before.at_head,
             untold: before.untold || (commit.quiet && commit.head != before.block),

@@ -5,16 +5,19 @@ use std::{
     sync::Arc,
 };
 
-use alloy::primitives::{Address, B256, U256};
+use alloy::{
+    primitives::{Address, B256, U256, keccak256},
+    sol_types::SolValue,
+};
 use serde_json::{Value, json};
 use swaptide::{
     chain::{BlockTag, ChainSource, contract_state, rpc::RpcSource},
     domain::{
         block::BlockRef,
-        pool::{CreatedAt, PoolMeta, PoolState, Protocol, V3State},
+        pool::{CreatedAt, PoolId, PoolMeta, PoolState, Protocol, V3State},
     },
 };
-use swaptide_demo::{DevPool, Devnet, DevnetConfig};
+use swaptide_demo::{DevPool, DevToken, Devnet, DevnetConfig, V4, v4::PoolKey};
 
 use super::{
     engine::{Engine, Setup},
@@ -74,14 +77,30 @@ fn mean_liquidity(pool: &V3State) -> f64 {
     up.min(down)
 }
 
-fn say(pool: &DevPool, state: &PoolState) -> Option<(f64, Depth)> {
-    let (unit0, unit1) = (10_f64.powi(i32::from(pool.token0.decimals)), 10_f64.powi(i32::from(pool.token1.decimals)));
+/// What says a price, of whatever protocol.
+#[derive(Clone)]
+struct Pool {
+    id: PoolId,
+    /// Native currency is worth what its wrapped form is.
+    sides: [Address; 2],
+    decimals: [u8; 2],
+}
+
+impl Pool {
+    fn new(devnet: &Devnet, id: PoolId, tokens: [&DevToken; 2]) -> Self {
+        let wrapped = |token: Address| if token.is_zero() { devnet.deployment.weth } else { token };
+        Self { id, sides: tokens.map(|token| wrapped(token.address)), decimals: tokens.map(|token| token.decimals) }
+    }
+}
+
+fn say(pool: &Pool, state: &PoolState) -> Option<(f64, Depth)> {
+    let [unit0, unit1] = pool.decimals.map(|decimals| 10_f64.powi(i32::from(decimals)));
     match state {
         PoolState::V2(pair) if pair.reserve0 > 0 => {
             let (x, y) = (pair.reserve0 as f64 / unit0, pair.reserve1 as f64 / unit1);
             Some((y / x, Depth { tokens: [x / 200.0, y / 200.0], both: (x * y).sqrt() / 200.0 }))
         }
-        PoolState::V3(v3) if v3.is_initialized() => {
+        PoolState::V3(v3) | PoolState::V4(v3) if v3.is_initialized() => {
             let root = float(v3.sqrt_price_x96) / 2_f64.powi(96);
             let both = mean_liquidity(v3) / 200.0;
             let depth = Depth { tokens: [both / root / unit0, both * root / unit1], both: both / (unit0 * unit1).sqrt() };
@@ -94,25 +113,29 @@ fn say(pool: &DevPool, state: &PoolState) -> Option<(f64, Depth)> {
 #[derive(Clone)]
 pub(super) struct Oracle {
     pub(super) pools: Vec<DevPool>,
+    all: Vec<Pool>,
     stable: BTreeSet<Address>,
     native: Address,
-    pub(super) said: HashMap<Address, Said>,
+    said: HashMap<PoolId, Said>,
 }
 
 impl Oracle {
     pub(super) fn new(devnet: &Devnet) -> Self {
         let d = &devnet.deployment;
         let pools = devnet.trader.pools().to_vec();
-        Self { pools, stable: d.stablecoins().into_iter().collect(), native: d.weth, said: HashMap::new() }
+        let of_v4 = d.v4.iter().flat_map(|v4| &v4.pools).map(|pool| (PoolId::Id(pool.id), [&pool.token0, &pool.token1]));
+        let all = pools.iter().map(|pool| (pool.address.into(), [&pool.token0, &pool.token1])).chain(of_v4);
+        let all = all.map(|(id, tokens)| Pool::new(devnet, id, tokens)).collect();
+        Self { pools, all, stable: d.stablecoins().into_iter().collect(), native: d.weth, said: HashMap::new() }
     }
 
     /// What these pools, whose metas are there, say at the end of the block.
     pub(super) async fn advance(&mut self, source: &RpcSource, block: &BlockRef, metas: &[Arc<PoolMeta>]) {
         for (id, answer) in contract_state::read(source, block.hash, metas).await.unwrap() {
-            let pool = self.pools.iter().find(|pool| id == pool.address.into()).unwrap();
+            let pool = self.all.iter().find(|pool| id == pool.id).unwrap();
             let Some((price, depth)) = say(pool, &answer.unwrap().state) else { continue };
-            let steady = self.said.get(&pool.address).map_or_else(Depth::default, |said| said.steady(block.timestamp));
-            self.said.insert(pool.address, Said { price, depth, steady, at: block.timestamp });
+            let steady = self.said.get(&pool.id).map_or_else(Depth::default, |said| said.steady(block.timestamp));
+            self.said.insert(pool.id, Said { price, depth, steady, at: block.timestamp });
         }
     }
 
@@ -131,10 +154,9 @@ impl Oracle {
 
     fn median(&self, token: Address, now: u64, counts: impl Fn(Address) -> bool) -> Option<f64> {
         let mut says = Vec::new();
-        for pool in &self.pools {
-            let sides = [pool.token0.address, pool.token1.address];
-            let Some(mine) = sides.iter().position(|side| *side == token) else { continue };
-            let (counter, Some(said)) = (sides[1 - mine], self.said.get(&pool.address)) else { continue };
+        for pool in &self.all {
+            let Some(mine) = pool.sides.iter().position(|side| *side == token) else { continue };
+            let (counter, Some(said)) = (pool.sides[1 - mine], self.said.get(&pool.id)) else { continue };
             if !counts(counter) {
                 continue;
             }
@@ -159,7 +181,10 @@ impl Oracle {
 
     /// By the side that is nearer to a dollar.
     pub(super) fn value(&self, pool: &DevPool, amounts: [f64; 2], now: u64) -> Option<f64> {
-        let sides = [pool.token0.address, pool.token1.address];
+        self.value_of([pool.token0.address, pool.token1.address], amounts, now)
+    }
+
+    fn value_of(&self, sides: [Address; 2], amounts: [f64; 2], now: u64) -> Option<f64> {
         let first = usize::from(self.rank(sides[1]) < self.rank(sides[0]));
         [first, 1 - first].into_iter().find_map(|i| Some(amounts[i].abs() * self.price(sides[i], now, true)?))
     }
@@ -187,6 +212,30 @@ pub(super) fn meta(devnet: &Devnet, pool: &DevPool) -> Arc<PoolMeta> {
     })
 }
 
+/// As the PoolManager and its keys have them.
+fn v4_metas(devnet: &Devnet) -> Vec<Arc<PoolMeta>> {
+    let of = |v4: &V4| v4.pools.iter().map(|pool| v4_meta(devnet, v4.manager, &pool.key)).collect::<Vec<_>>();
+    devnet.deployment.v4.as_ref().map(of).unwrap_or_default()
+}
+
+pub(super) fn v4_meta(devnet: &Devnet, manager: Address, key: &PoolKey) -> Arc<PoolMeta> {
+    let block = BlockRef { number: 0, hash: B256::ZERO, parent_hash: B256::ZERO, timestamp: 0 };
+    Arc::new(PoolMeta {
+        chain: devnet.chain_id,
+        id: PoolId::Id(keccak256(key.abi_encode())),
+        protocol: Protocol::UniswapV4,
+        dex: String::new(),
+        factory: manager,
+        token0: key.currency0,
+        token1: key.currency1,
+        fee_pips: key.fee.to(),
+        tick_spacing: Some(key.tickSpacing.as_i32()),
+        hooks: Some(key.hooks).filter(|hooks| !hooks.is_zero()),
+        created: CreatedAt { block, tx_hash: None, log_index: 0 },
+        origin: None,
+    })
+}
+
 pub(super) fn close(ours: &Value, theirs: Option<f64>, what: &str) {
     match (ours.as_str(), theirs) {
         (None, None) => {}
@@ -204,13 +253,21 @@ async fn compare(engine: &Engine, devnet: &Devnet) -> (usize, usize) {
     let source = state::source(devnet);
     let d = &devnet.deployment;
     let pools = devnet.trader.pools().to_vec();
-    let metas: Vec<_> = pools.iter().map(|pool| meta(devnet, pool)).collect();
-    let addresses: Vec<String> = pools.iter().map(|pool| pool.address.to_string()).collect();
+    let metas: Vec<_> = pools.iter().map(|pool| meta(devnet, pool)).chain(v4_metas(devnet)).collect();
+    let manager = d.v4.as_ref().map(|v4| v4.manager);
+    let addresses: Vec<String> =
+        pools.iter().map(|pool| pool.address).chain(manager).map(|address| address.to_string()).collect();
     let filter = json!([{ "fromBlock": "0x0", "toBlock": "latest", "address": addresses }]);
-    let mut touched: BTreeMap<u64, BTreeSet<Address>> = BTreeMap::new();
+    let mut touched: BTreeMap<u64, BTreeSet<PoolId>> = BTreeMap::new();
     for log in devnet.rpc_call("eth_getLogs", filter).await.unwrap().as_array().unwrap() {
         let number = u64::from_str_radix(&log["blockNumber"].as_str().unwrap()[2..], 16).unwrap();
-        touched.entry(number).or_default().insert(log["address"].as_str().unwrap().parse().unwrap());
+        let address: Address = log["address"].as_str().unwrap().parse().unwrap();
+        // Whatever the PoolManager says of a pool begins with its id.
+        let id = match log["topics"][1].as_str() {
+            Some(topic) if Some(address) == manager => PoolId::Id(topic.parse().unwrap()),
+            _ => address.into(),
+        };
+        touched.entry(number).or_default().insert(id);
     }
     let query = "{ swaps(first: 1000, orderDirection: asc) { totalCount nodes { pool { id } block { number } amount0 amount1 amountUSD } } }";
     let swaps = engine.query(query, json!({})).await["swaps"].clone();
@@ -220,12 +277,12 @@ async fn compare(engine: &Engine, devnet: &Devnet) -> (usize, usize) {
     let (mut values, mut prices) = (0, 0);
     for (number, of_block) in touched {
         let block = source.header(BlockTag::Number(number)).await.unwrap().unwrap().block;
-        let some: Vec<_> = metas.iter().filter(|meta| of_block.iter().any(|a| meta.id == (*a).into())).cloned().collect();
+        let some: Vec<_> = metas.iter().filter(|meta| of_block.contains(&meta.id)).cloned().collect();
         oracle.advance(&source, &block, &some).await;
         for swap in swaps["nodes"].as_array().unwrap().iter().filter(|swap| swap["block"]["number"] == json!(number)) {
-            let pool = oracle.pools.iter().find(|pool| swap["pool"]["id"] == json!(format!("{:#x}", pool.address))).unwrap();
+            let pool = oracle.all.iter().find(|pool| swap["pool"]["id"] == json!(pool.id.to_string())).unwrap();
             let amount = |name: &str| swap[name].as_str().unwrap().parse::<f64>().unwrap();
-            let worth = oracle.value(pool, [amount("amount0"), amount("amount1")], block.timestamp);
+            let worth = oracle.value_of(pool.sides, [amount("amount0"), amount("amount1")], block.timestamp);
             close(&swap["amountUSD"], worth, &format!("block {number}: {swap}"));
             values += usize::from(worth.is_some());
         }
@@ -280,7 +337,7 @@ async fn compare_holdings(engine: &Engine, devnet: &Devnet) {
 #[tokio::test(flavor = "multi_thread")]
 async fn dollars_equal_a_recomputation_from_contract_calls_through_reorgs_and_a_restart() {
     let folder = tempfile::tempdir().unwrap();
-    let mut devnet = Devnet::start(DevnetConfig { seed: 67, ..DevnetConfig::default() }).await.unwrap();
+    let mut devnet = Devnet::start(DevnetConfig { seed: 67, v4_pools: 3, ..DevnetConfig::default() }).await.unwrap();
     let setup = priced(&devnet, folder.path());
     devnet.fill(6, 8).await.unwrap();
     let engine = Engine::start(&setup, folder.path()).await;

@@ -1,7 +1,5 @@
 //! What a swap pays out of a V4 pool's state, against V4Quoter and the PoolManager itself, at the same block.
 
-use std::sync::Arc;
-
 use alloy::{
     primitives::{
         Address, B256, Bytes, I256, U160, U256,
@@ -10,15 +8,12 @@ use alloy::{
     },
     sol_types::{SolCall, SolValue},
 };
-use swaptide::domain::{
-    block::BlockRef,
-    pool::{
-        CreatedAt, PoolId, PoolMeta, PoolState, Protocol,
-        exchange::{NoSwap, Order, TickSwap},
-        math::{MAX_SQRT_RATIO, MAX_TICK, MIN_SQRT_RATIO, sqrt_ratio_at_tick},
-        step::Amount,
-        trade::Swap,
-    },
+use swaptide::domain::pool::{
+    PoolState,
+    exchange::{NoSwap, Order, TickSwap},
+    math::{MAX_SQRT_RATIO, MAX_TICK, MIN_SQRT_RATIO, sqrt_ratio_at_tick},
+    step::Amount,
+    trade::Swap,
 };
 use swaptide_demo::{
     Contract, Devnet,
@@ -27,27 +22,10 @@ use swaptide_demo::{
 };
 
 use super::{
+    dollars::v4_meta,
     quotes::{Rng, call, limit, states, wanted},
     v4::{Direct, all_the_way, config},
 };
-
-fn meta(devnet: &Devnet, manager: Address, key: &PoolKey) -> Arc<PoolMeta> {
-    let block = BlockRef { number: 0, hash: B256::ZERO, parent_hash: B256::ZERO, timestamp: 0 };
-    Arc::new(PoolMeta {
-        chain: devnet.chain_id,
-        id: PoolId::Id(keccak256(key.abi_encode())),
-        protocol: Protocol::UniswapV4,
-        dex: String::new(),
-        factory: manager,
-        token0: key.currency0,
-        token1: key.currency1,
-        fee_pips: key.fee.to(),
-        tick_spacing: Some(key.tickSpacing.as_i32()),
-        hooks: Some(key.hooks).filter(|hooks| !hooks.is_zero()),
-        created: CreatedAt { block, tx_hash: None, log_index: 0 },
-        origin: None,
-    })
-}
 
 /// Two tokens of our own, that the purse has enough of.
 async fn new_tokens(devnet: &mut Devnet, direct: &Direct) -> [Address; 2] {
@@ -170,7 +148,7 @@ async fn pools_pay_what_v4_quoter_says_and_are_left_as_the_pool_manager_leaves_t
         keys.push(odd_pool(&mut devnet, &mut rng, &mut direct, fee, spacing, start).await);
     }
     let at = devnet.head().await.unwrap().hash;
-    let metas: Vec<_> = keys.iter().map(|key| meta(&devnet, direct.v4.manager, key)).collect();
+    let metas: Vec<_> = keys.iter().map(|key| v4_meta(&devnet, direct.v4.manager, key)).collect();
     let pools = states(&devnet, &metas, at).await;
     let (mut paid, mut refused, mut crossed, mut quoted, mut hooked) = (0, 0, 0, 0, 0);
     for _ in 0..wanted() {

@@ -65,15 +65,14 @@ impl Watch {
         *self = Self { rebases: self.rebases, ..Self::default() };
     }
 
-    /// Counts transfers where that is open and final. `true`: they do not explain the balance.
-    pub(super) async fn settle(
-        &mut self,
-        source: &dyn ChainSource,
-        token: Address,
-        pool: Address,
-        finalized: u64,
-    ) -> Result<bool, ChainError> {
-        let Some((first, last)) = self.open.filter(|(_, last)| last.at.number <= finalized) else { return Ok(false) };
+    /// Transfers are to be counted, and are final.
+    pub(super) fn is_ready(&self, finalized: u64) -> bool {
+        self.open.is_some_and(|(_, last)| last.at.number <= finalized)
+    }
+
+    /// Counts transfers where that is open, once. `true`: they do not explain the balance.
+    pub(super) async fn settle(&mut self, source: &dyn ChainSource, token: Address, pool: Address) -> Result<bool, ChainError> {
+        let Some((first, last)) = self.open.take() else { return Ok(false) };
         let is_ours = async |block: BlockRef| -> Result<bool, ChainError> {
             let there = source.header(BlockTag::Number(block.number)).await?;
             Ok(there.is_some_and(|header| header.block.hash == block.hash))
@@ -88,7 +87,6 @@ impl Watch {
         } else {
             true
         };
-        self.open = None;
         self.rebases |= !explained;
         Ok(!explained)
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use alloy::primitives::{Address, U256, U512, keccak256};
 use async_graphql::{Context, Enum, ID, Object};
+use tokio::sync::Semaphore;
 
 pub(in crate::api) use super::quote_input::{QuoteInput, TradeType};
 use super::{
@@ -34,6 +35,8 @@ use crate::{
 
 /// A quote may look at each pool some dozen times.
 pub(super) const COST: usize = 2_000;
+/// Who asks for too much is told how much would do: so many at once.
+static MOST: Semaphore = Semaphore::const_new(2);
 /// Swaps of one question.
 const QUOTES_MAX: usize = 20;
 
@@ -409,7 +412,8 @@ pub(in crate::api) async fn answer(pin: Arc<Pin>, now_ms: u64, input: QuoteInput
             Err(ApiError::new(Code::NoRoute, text))
         }
         Err(NoRoute::TooMuch) => {
-            // Long enough to be in nobody's way.
+            // Long enough to be in nobody's way, and one after the other.
+            let _turn = MOST.acquire().await;
             let most = tokio::task::spawn_blocking(move || pin.most(&ask)).await;
             let text = match most {
                 Ok(most) if !most.is_zero() => {

@@ -168,12 +168,13 @@ impl TokenConduct {
         self.0.buy_fee_bps
     }
 
-    /// What it keeps of what is sent to a pool, in parts of 10,000: all of it where it cannot be sent at all.
-    async fn sell_fee_bps(&self) -> u32 {
+    /// What it keeps of what is sent to a pool, in parts of 10,000. Null where the pool that lent it could not be sent it back: so it is with
+    /// tokens that trade with the pool on their own account, and with those that cannot be sold.
+    async fn sell_fee_bps(&self) -> Option<u32> {
         self.0.sell_fee_bps
     }
 
-    /// Balances were seen to change without transfers, since the engine started.
+    /// Balances were seen to change without transfers, since the engine started. Growth that the next swap takes in is not seen.
     async fn rebases(&self) -> bool {
         self.0.rebases
     }

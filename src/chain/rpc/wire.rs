@@ -159,8 +159,9 @@ pub(super) struct WireHeader {
     logs_bloom: Box<Fixed<256>>,
     #[serde(default)]
     receipts_root: Option<Fixed<32>>,
+    /// Not worth a header: one that cannot be read is none.
     #[serde(default)]
-    base_fee_per_gas: Option<Quantity>,
+    base_fee_per_gas: Option<serde_json::Value>,
 }
 
 impl From<WireHeader> for Header {
@@ -172,7 +173,8 @@ impl From<WireHeader> for Header {
             timestamp: wire.timestamp.0,
         };
         let has_no_receipts = wire.receipts_root.is_some_and(|root| EMPTY_RECEIPTS == root.0);
-        let base_fee_wei = wire.base_fee_per_gas.map(|fee| fee.0);
+        let digits = wire.base_fee_per_gas.as_ref().and_then(|fee| fee.as_str()?.strip_prefix("0x"));
+        let base_fee_wei = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
         Self { block, logs_bloom: Box::new(Bloom::from(wire.logs_bloom.0)), has_no_receipts, base_fee_wei }
     }
 }

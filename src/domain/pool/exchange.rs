@@ -204,9 +204,9 @@ impl V3State {
             liquidity: self.liquidity,
             crossed: 0,
         };
-        // With a fee of all of it no input reaches anything, and an output does.
+        // With a fee of all of it no input reaches anything, and an output does; and a step may end beyond a limit.
         let mut none = Ladder::none();
-        let ladder = if terms.fee_pips < PIPS { ladder } else { &mut none };
+        let ladder = if terms.fee_pips < PIPS && order.limit.is_none() { ladder } else { &mut none };
         let mut place = 0;
         if let Some((rung, gone)) = ladder.below(amount) {
             (place, way) = (rung, gone);

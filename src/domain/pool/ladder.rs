@@ -8,7 +8,7 @@ use alloy::primitives::U256;
 use super::{exchange::TickSwap, step::Amount};
 
 /// 200 bytes each.
-const RUNGS_MAX: usize = 1_000;
+const RUNGS_MAX: usize = 256;
 
 /// Ends of steps, from the pool's price on: of one pool, one direction and one fee.
 #[derive(Debug, Clone)]

@@ -84,7 +84,7 @@ impl Search<'_, '_> {
 }
 
 impl Venues<'_> {
-    /// Good ways for this amount, in the order of their swaps, the best one first, at most so many; the first is the best there is.
+    /// Good ways for this amount, in the order of their swaps, the best one first, at most so many.
     pub(in crate::domain) fn ways(
         &self,
         (from, to): (usize, usize),

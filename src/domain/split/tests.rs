@@ -285,3 +285,28 @@ fn more_freedom_is_not_worse_over_many_pools() {
         assert!(all >= one && all >= nearly(short), "{a} {b} {amount:?}: {one} {short} {all}");
     }
 }
+
+/// What pays a little less, and costs a hop less, is in the choice, however many others pay more.
+#[test]
+fn a_short_way_that_costs_less_is_not_overlooked() {
+    let deep = |at: u64, a: u64, b: u64, fee_pips: u32| {
+        let (mut meta, _) = pool(&mut Rng(at), 0, 0, 1);
+        let token = |n: u64| Address::left_padding_from(&(n + 1).to_be_bytes());
+        (meta.token0, meta.token1, meta.fee_pips) = (token(a.min(b)), token(a.max(b)), fee_pips);
+        (meta.id, meta.protocol) = (PoolId::Address(Address::left_padding_from(&at.to_be_bytes())), Protocol::UniswapV2);
+        (meta, PoolState::V2(V2State { reserve0: 1 << 100, reserve1: 1 << 100 }))
+    };
+    let ways = (0..60).flat_map(|n| [deep(2 * n + 1, 0, n + 2, 500), deep(2 * n + 2, n + 2, 1, 500)]);
+    let pools: Pools = std::iter::once(deep(0, 0, 1, 10_000)).chain(ways).collect();
+    let venues = venues(&pools);
+    let token = |n: u64| Address::left_padding_from(&(n + 1).to_be_bytes());
+    let cost = |route: &Route| U256::from(50_000 * route.hops.len());
+    for (legs, amount) in
+        [(1, Amount::In(U256::from(1_000_000))), (4, Amount::In(U256::from(1_000_000))), (1, Amount::Out(U256::from(900_000)))]
+    {
+        let plan = venues.plan((token(0), token(1)), amount, Limits { hops: 3, legs }, cost).unwrap();
+        assert_eq!(plan.legs.iter().map(|leg| leg.hops.len()).collect::<Vec<_>>(), [1], "{amount:?}: {plan:?}");
+        let free = venues.plan((token(0), token(1)), amount, Limits { hops: 3, legs: 1 }, |_| U256::ZERO).unwrap();
+        assert_eq!(free.legs[0].hops.len(), 2, "{amount:?}");
+    }
+}
