@@ -150,7 +150,7 @@ impl Swap {
             slippage_bps: self.slippage_bps,
             max_splits: self.max_splits,
             max_state_age_ms: self.max_state_age_ms,
-            gas_price_wei: self.gas_price_wei.as_deref().map(|price| whole("gasPriceWei", price)).transpose()?,
+            gas_price_wei: self.gas_price_wei.as_deref().map(gas_price).transpose()?,
             verify: match self.verify {
                 Verify::None => QuoteVerify::None,
                 Verify::Call => QuoteVerify::Call,
@@ -289,4 +289,9 @@ pub(super) async fn quote(
     let pin: Arc<Pin> = pin(&public, &at.chain_id)?;
     let quote = gql::answer(pin, (public.now_unix_ms)(), swap.input()?).await?;
     Answer::new(&quote.pin, &headers, DataSource::Memory, &Quote::of(&quote))
+}
+
+/// 0, too: then gas is not counted.
+fn gas_price(text: &str) -> Result<crate::api::gql::scalars::BigInt, Problem> {
+    if text == "0" { Ok(crate::api::gql::scalars::BigInt(text.to_owned())) } else { whole("gasPriceWei", text) }
 }

@@ -413,4 +413,7 @@ async fn gas_costs_what_the_block_says_unless_it_is_said_otherwise() {
     assert!(micro > 100_000 && plain["gasUSD"].as_str().unwrap().starts_with("0."), "{plain}");
     let free = world.data(&query(", gasPriceWei: \"0\"")).await["quote"].clone();
     assert_eq!((&free["quoteGasAdjusted"], &free["gasUSD"]), (&free["amountOut"], &json!("0")), "{free}");
+    let path = format!("/v1/{CHAIN}/quote?tokenIn={WETH}&tokenOut={USDC}&amount=1000000000000000000&gasPriceWei=0");
+    let (status, _, answer) = get(&world, &path).await;
+    assert_eq!((status, &answer["quoteGasAdjustedRaw"]), (StatusCode::OK, &free["amountOut"]), "{answer}");
 }

@@ -36,6 +36,11 @@ def map_case(context, case):
             query[name] = pick(known, value)
     for part in parts(body):
         fill(part)
+    for part in [query, *parts(body)]:
+        # Nearly every random one is over, or asks for a state that is newer than there is.
+        for name, value in [("deadline", 4_102_444_800), ("maxStateAgeMs", 10**15)]:
+            if name in part:
+                part[name] = value
     return case
 
 
