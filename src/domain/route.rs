@@ -86,21 +86,17 @@ impl<'a> Venue<'a> {
         if token == token0 { Some(*token1) } else { (token == token1).then_some(*token0) }
     }
 
-    fn amounts(&self, order: Order) -> Result<(U256, U256, u32), NoSwap> {
-        match self.state.swap(self.meta, order)? {
-            Swap::Pair(swap) => Ok((swap.amount_in, swap.amount_out, 0)),
-            Swap::Ticks(swap) if !swap.left.is_zero() => Err(NoSwap::TooMuch { most: swap.amount_out }),
-            Swap::Ticks(swap) => Ok((swap.amount_in, swap.amount_out, swap.crossed)),
-        }
-    }
-
     /// All of an amount or nothing: what comes in and goes out, and how many ticks it crosses.
     ///
     /// # Errors
     /// Where the contracts would revert, or swap less.
     pub fn swap(&self, token_in: &Address, amount: Amount) -> Result<Hop, NoSwap> {
         let down = *token_in == self.meta.token0;
-        let (amount_in, amount_out, crossed) = self.amounts(Order { down, amount, limit: None })?;
+        let (amount_in, amount_out, crossed) = match self.state.swap(self.meta, Order { down, amount, limit: None })? {
+            Swap::Pair(swap) => (swap.amount_in, swap.amount_out, 0),
+            Swap::Ticks(swap) if !swap.left.is_zero() => return Err(NoSwap::TooMuch { most: swap.amount_out }),
+            Swap::Ticks(swap) => (swap.amount_in, swap.amount_out, swap.crossed),
+        };
         let token_out = if down { self.meta.token1 } else { self.meta.token0 };
         Ok(Hop {
             pool: self.meta.id,

@@ -3,7 +3,7 @@
 use alloy::primitives::{Address, U256};
 use serde::{Deserialize, Serialize};
 
-use super::{ChainId, block::BlockRef};
+use super::{ChainId, block::BlockRef, pool::depth::BPS};
 
 /// The longest name or symbol kept, in bytes: a hostile token may answer megabytes.
 pub const TOKEN_TEXT_MAX_BYTES: usize = 128;
@@ -69,8 +69,6 @@ pub struct Conduct {
     /// Balances changed without transfers.
     pub rebases: bool,
 }
-
-const BPS: u32 = 10_000;
 
 impl Conduct {
     #[must_use]

@@ -36,6 +36,7 @@ pub(in crate::api) mod quote;
 mod quote_feed;
 pub(in crate::api) mod quote_input;
 mod quote_node;
+mod quote_route;
 mod rows;
 pub(in crate::api) mod scalars;
 mod search;

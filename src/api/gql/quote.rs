@@ -7,14 +7,15 @@ use async_graphql::{Context, Enum, ID, Object};
 use tokio::sync::Semaphore;
 
 pub(in crate::api) use super::quote_input::{QuoteInput, TradeType};
+pub(in crate::api) use super::quote_route::QuoteSource;
 use super::{
     block::BlockRef,
     core::core,
     error::{ApiError, Code},
     pins::pin,
-    pool::Pool,
     quote_input::{QuoteVerify, asked},
     quote_node::{hooked, verified},
+    quote_route::{RouteLeg, source},
     scalars::{AddressScalar, BigDecimal, BigInt, Bytes},
     token::decimals,
 };
@@ -28,7 +29,7 @@ use crate::{
         route::{Hop, NoRoute, Route},
     },
     store::{
-        Pin, PoolView, ReadError,
+        Pin, ReadError,
         quote::{Ask, Quoted},
     },
 };
@@ -39,95 +40,6 @@ pub(super) const COST: usize = 2_000;
 static MOST: Semaphore = Semaphore::const_new(2);
 /// Swaps of one question.
 const QUOTES_MAX: usize = 20;
-
-/// A swap in one pool, as its contract would do it.
-pub(crate) struct QuoteHop {
-    pin: Arc<Pin>,
-    hop: Hop,
-    said: Option<U256>,
-}
-
-/// A swap in one pool, as its contract would do it.
-#[Object]
-impl QuoteHop {
-    /// Where; null only if it is gone meanwhile.
-    async fn pool(&self) -> Option<Pool> {
-        self.pin.pool(&self.hop.pool).map(|view| Pool::new(&self.pin, view))
-    }
-
-    /// What is paid with.
-    async fn token_in(&self) -> AddressScalar {
-        AddressScalar(self.hop.token_in)
-    }
-
-    /// What is bought.
-    async fn token_out(&self) -> AddressScalar {
-        AddressScalar(self.hop.token_out)
-    }
-
-    /// Raw units, the fee included.
-    async fn amount_in(&self) -> BigInt {
-        self.hop.amount_in.into()
-    }
-
-    /// Raw units.
-    async fn amount_out(&self) -> BigInt {
-        self.hop.amount_out.into()
-    }
-
-    /// With `verify: CALL`: the amount that follows from the other, as Router02, QuoterV2 or V4Quoter say it at the same block. Null where none is
-    /// configured, where it does not answer, and where a way before goes through the same pool, which no call can see.
-    async fn node_amount(&self) -> Option<BigInt> {
-        self.said.map(Into::into)
-    }
-
-    /// Where the amounts are from: NODE where the pool's hook has a say.
-    async fn source(&self) -> QuoteSource {
-        source(self.pin.pool(&self.hop.pool).as_deref())
-    }
-
-    /// Initialised ticks that are crossed: each takes some gas.
-    async fn ticks_crossed(&self) -> u32 {
-        self.hop.crossed
-    }
-}
-
-/// Pools, one after the other.
-pub(crate) struct RouteLeg {
-    pin: Arc<Pin>,
-    route: Route,
-    said: Vec<Option<U256>>,
-}
-
-/// Pools, one after the other.
-#[Object]
-impl RouteLeg {
-    /// Raw units, fees included.
-    async fn amount_in(&self) -> BigInt {
-        self.route.amount_in().into()
-    }
-
-    /// Raw units.
-    async fn amount_out(&self) -> BigInt {
-        self.route.amount_out().into()
-    }
-
-    /// In the order of the swap.
-    #[graphql(complexity = "4 * child_complexity")]
-    async fn hops(&self) -> Vec<QuoteHop> {
-        let said = self.said.iter().copied().chain(std::iter::repeat(None));
-        self.route.hops.iter().zip(said).map(|(hop, said)| QuoteHop { pin: self.pin.clone(), hop: *hop, said }).collect()
-    }
-}
-
-/// Where amounts are from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
-pub(crate) enum QuoteSource {
-    /// Computed here, out of the pool's state.
-    Memory,
-    /// Asked of the node, at the same block.
-    Node,
-}
 
 /// What to know before sending it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
@@ -337,7 +249,7 @@ impl Quote {
     #[graphql(complexity = "4 * child_complexity")]
     async fn routes(&self) -> Vec<RouteLeg> {
         let said = self.said.iter().cloned().chain(std::iter::repeat(Vec::new()));
-        let leg = |(route, said): (&Route, Vec<_>)| RouteLeg { pin: self.pin.clone(), route: route.clone(), said };
+        let leg = |(route, said): (&Route, Vec<_>)| RouteLeg::new(self.pin.clone(), route.clone(), said);
         self.quoted.plan.legs.iter().zip(said).map(leg).collect()
     }
 }
@@ -424,10 +336,6 @@ pub(in crate::api) async fn answer(pin: Arc<Pin>, now_ms: u64, input: QuoteInput
             Err(ApiError::new(Code::InsufficientLiquidity, text))
         }
     }
-}
-
-fn source(pool: Option<&PoolView>) -> QuoteSource {
-    if pool.is_some_and(|view| view.meta.is_hooked()) { QuoteSource::Node } else { QuoteSource::Memory }
 }
 
 /// So many parts of 10,000, rounded down.

@@ -5,7 +5,7 @@
 
 use alloy::primitives::U256;
 
-use crate::domain::pool::{PoolMeta, PoolState, Protocol, hooks::DYNAMIC_FEE};
+use crate::domain::pool::{PoolMeta, PoolState, Protocol, hooks::DYNAMIC_FEE, math::PIPS};
 
 /// `mantissa` × 2^`exponent`, the mantissa's highest bit set; 0 is the least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,8 +14,6 @@ pub(super) struct Bound {
     exponent: i32,
     mantissa: u64,
 }
-
-const PIPS: u32 = 1_000_000;
 
 impl Bound {
     pub(super) const NONE: Self = Self { exponent: i32::MIN, mantissa: 0 };
