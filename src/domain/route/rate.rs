@@ -121,6 +121,16 @@ mod tests {
         (any::<[u64; 4]>(), 0_usize..256).prop_map(|(limbs, bits)| U256::from_limbs(limbs) >> bits)
     }
 
+    /// Of a number that may have a fraction, against a whole one.
+    fn is_at_least(bound: Bound, exact: U512) -> bool {
+        let (mantissa, bits) = (U512::from(bound.mantissa), usize::try_from(bound.exponent.unsigned_abs()).unwrap());
+        if bound.exponent < 0 {
+            return mantissa >= exact << bits;
+        }
+        let rest = (exact >> bits) << bits != exact;
+        mantissa >= (exact >> bits) + U512::from(u8::from(rest))
+    }
+
     proptest! {
         #[test]
         fn bounds_are_on_their_sides_and_close(a in any_size(), b in any_size()) {
@@ -134,17 +144,17 @@ mod tests {
                 prop_assert!(back(up) - back(down) <= exact >> 62);
             }
             prop_assert_eq!(a.cmp(&b) == std::cmp::Ordering::Less && Bound::up(a) > Bound::up(b), false);
-            // A product, and a quotient times its divisor, are not less than exact.
+            // A product and a quotient are not less than exact, and hardly more.
             if !a.is_zero() && !b.is_zero() {
-                let product = Bound::up(a).times(Bound::up(b));
                 let exact: U512 = a.widening_mul(b);
-                let top = exact.bit_len().saturating_sub(64);
-                let least = Bound { exponent: i32::try_from(top).unwrap(), mantissa: (exact >> top).to::<u64>() };
-                let normal = |bound: Bound| Bound { exponent: bound.exponent - bound.mantissa.leading_zeros() as i32, mantissa: bound.mantissa << bound.mantissa.leading_zeros() };
-                prop_assert!(product >= normal(least), "{a} {b}: {product:?} {least:?}");
-                prop_assert!(Bound::ratio(a, b).times(Bound::up(b)) >= Bound::down(a));
-                let square = Bound::ratio(a, b).times(Bound::up(b)).times(Bound::ONE);
-                prop_assert!(square.exponent <= Bound::up(a).exponent + 1, "no wider than some bits");
+                let product = Bound::up(a).times(Bound::up(b));
+                prop_assert!(is_at_least(product, exact), "{a} {b}: {product:?}");
+                prop_assert!(!is_at_least(product, exact + (exact >> 61) + U512::ONE), "{a} {b}: {product:?} is wide");
+                // a / b is not above it: nor is a above it times b.
+                let ratio = Bound::ratio(a, b);
+                let (above, below) = (U512::from(ratio.mantissa) * U512::from(b), U512::from(a));
+                let bits = usize::try_from(ratio.exponent.unsigned_abs()).unwrap();
+                prop_assert!(if ratio.exponent < 0 { above >= below << bits } else { above << bits >= below }, "{a} {b}: {ratio:?}");
             }
         }
     }
