@@ -12,7 +12,7 @@ use super::{
     ladder::{Ladder, done},
     math::{MAX_SQRT_RATIO, MIN_SQRT_RATIO, PIPS, product, sqrt_ratio_at_tick, tick_at_sqrt_ratio},
     step::{Amount, Moved, step, step_v4},
-    swap::{Terms, next_tick},
+    swap::{Terms, next_of_all, next_tick},
 };
 
 /// Why there is no swap.
@@ -232,7 +232,8 @@ impl V3State {
         way: &mut TickSwap,
         step: impl Step,
     ) -> Option<bool> {
-        let (next, found) = next_tick(&self.ticks, way.tick, terms.tick_spacing, down)?;
+        let next = if way.liquidity == 0 { next_of_all } else { next_tick };
+        let (next, found) = next(&self.ticks, way.tick, terms.tick_spacing, down)?;
         let at_next = sqrt_ratio_at_tick(next)?;
         let target = if down { at_next.max(limit) } else { at_next.min(limit) };
         let asked = match amount {

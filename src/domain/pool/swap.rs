@@ -138,6 +138,19 @@ pub(super) fn next_tick(ticks: &BTreeMap<i32, Tick>, tick: i32, spacing: i32, do
     moves.then_some((next, found))
 }
 
+/// The same where no liquidity is in range: no amount moves before the next initialised tick, so no word before it rounds anything.
+pub(super) fn next_of_all(ticks: &BTreeMap<i32, Tick>, tick: i32, spacing: i32, down: bool) -> Option<(i32, Option<&Tick>)> {
+    let at = tick.checked_div_euclid(spacing).filter(|_| spacing > 0)?;
+    let (end, found) = if down {
+        (MAX_TICK.checked_neg()?, ticks.range(..=at.checked_mul(spacing)?).next_back())
+    } else {
+        (MAX_TICK, ticks.range(at.checked_add(1)?.checked_mul(spacing)?..).next())
+    };
+    let (next, found) = found.map_or((end, None), |(at, tick)| (*at, Some(tick)));
+    let moves = if down { next <= tick } else { next > tick };
+    moves.then_some((next, found))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -371,4 +371,72 @@ proptest! {
             }
         }
     }
+
+    /// Where nobody provides anything a swap goes to the next tick at once; the contracts go word by word of the bitmap. Not a bit is another.
+    #[test]
+    fn empty_stretches_are_crossed_as_word_by_word(
+        positions in proptest::collection::vec((-8_i32..8, 1_i32..4, amount()), 1..5),
+        scale in prop_oneof![Just(1), Just(70), Just(400)],
+        spacing in prop_oneof![Just(1), Just(10), Just(60)],
+        fee in prop_oneof![Just(0_u32), Just(100), Just(10_000), Just(1_000_000)],
+        (a, is_in, down) in (amount(), any::<bool>(), any::<bool>()),
+        limit in proptest::option::of(-12_i32..12),
+        is_v4 in any::<bool>(),
+    ) {
+        let edge = |at: i32| at * scale * spacing;
+        let positions: Vec<_> = positions.into_iter().map(|(at, width, l)| (edge(at), edge(at + width), l.max(1) >> 12)).collect();
+        let pool = of_positions(&positions);
+        let terms = Terms { fee_pips: fee, tick_spacing: spacing };
+        let amount = if is_in { Amount::In(U256::from(a)) } else { Amount::Out(U256::from(a)) };
+        let order = order(down, amount, limit.and_then(|limit| sqrt_ratio_at_tick(edge(limit) + 1)));
+        let found = if is_v4 { pool.exchange_v4(terms, order) } else { pool.exchange(terms, order) };
+        let Ok(found) = found else { return Ok(()) };
+        prop_assert_eq!(Some(found), word_by_word(&pool, terms, order, if is_v4 { step_v4 } else { step }));
+    }
+}
+
+/// The contracts' loop, as it is written there.
+fn word_by_word(
+    pool: &V3State,
+    terms: Terms,
+    order: Order,
+    step: fn(U256, U256, u128, Amount, u32) -> Option<Moved>,
+) -> Option<TickSwap> {
+    let Order { down, amount, .. } = order;
+    let last = if down { MIN_SQRT_RATIO + U256::ONE } else { MAX_SQRT_RATIO - U256::ONE };
+    let limit = order.limit.unwrap_or(last);
+    let (Amount::In(mut left) | Amount::Out(mut left)) = amount;
+    let mut all = TickSwap {
+        amount_in: U256::ZERO,
+        amount_out: U256::ZERO,
+        fee: U256::ZERO,
+        left,
+        sqrt_price_x96: pool.sqrt_price_x96,
+        tick: pool.tick,
+        liquidity: pool.liquidity,
+        crossed: 0,
+    };
+    while !left.is_zero() && all.sqrt_price_x96 != limit {
+        let (next, begins) = next_tick(&pool.ticks, all.tick, terms.tick_spacing, down)?;
+        let price = sqrt_ratio_at_tick(next)?;
+        let target = if down { price.max(limit) } else { price.min(limit) };
+        let rest = if matches!(amount, Amount::In(_)) { Amount::In(left) } else { Amount::Out(left) };
+        let moved = step(all.sqrt_price_x96, target, all.liquidity, rest, terms.fee_pips)?;
+        let before = all.sqrt_price_x96;
+        all.amount_in += moved.amount_in + moved.fee;
+        all.amount_out += moved.amount_out;
+        all.fee += moved.fee;
+        all.sqrt_price_x96 = moved.sqrt_price_x96;
+        left -= if matches!(amount, Amount::In(_)) { moved.amount_in + moved.fee } else { moved.amount_out };
+        if moved.sqrt_price_x96 == price {
+            if let Some(tick) = begins {
+                all.liquidity = all.liquidity.checked_add_signed(if down { -tick.liquidity_net } else { tick.liquidity_net })?;
+                all.crossed += 1;
+            }
+            all.tick = if down { next - 1 } else { next };
+        } else if moved.sqrt_price_x96 != before {
+            all.tick = tick_at_sqrt_ratio(moved.sqrt_price_x96)?;
+        }
+    }
+    Some(TickSwap { left, ..all })
 }
