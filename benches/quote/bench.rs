@@ -13,6 +13,7 @@ use swaptide::domain::{
 use super::{
     peer::{Peer, Swapped},
     pools::{TERMS, crossing, market, of_ticks, orders, pair, token},
+    random::random_market,
 };
 
 /// Ticks that a swap crosses.
@@ -60,7 +61,34 @@ pub(crate) fn quotes(c: &mut Criterion) {
         }
     }
     group.finish();
+    spread();
     ratios(&pool, &peer);
+}
+
+/// Plans of many swaps over two random markets of 1,000 pools: graph included, in microseconds.
+fn spread() {
+    const ASKED: usize = 100;
+    for tokens in [60, 200] {
+        let pools = random_market(tokens);
+        for (hops, bits) in [2, 3, 4].into_iter().flat_map(|hops| [70, 78, 82, 86].map(|bits| (hops, bits))) {
+            let mut took: Vec<_> = (0..ASKED as u64)
+                .filter_map(|n| {
+                    let (from, to) = (n % tokens, (7 * n + 1 + n / tokens) % tokens);
+                    let amount = Amount::In((U256::from(2 * n + 1) << bits) / U256::from(ASKED));
+                    let began = Instant::now();
+                    let all = Venues::new(pools.iter().map(|(meta, state)| Venue { meta, state }));
+                    let plan = all.plan((token(from), token(to)), amount, Limits { hops, legs: 4 }, |_| U256::ZERO);
+                    plan.ok().map(|_| began.elapsed().as_micros())
+                })
+                .collect();
+            took.sort_unstable();
+            let at = |percent: usize| took.get(took.len() * percent / 100).copied().unwrap_or_default();
+            let (half, most, all) = (at(50), at(90), took.len());
+            println!(
+                "plans over 1,000 pools of {tokens} tokens, {hops} hops, about 2^{bits}: {half} us, p90 {most} us ({all} of {ASKED} have a way)"
+            );
+        }
+    }
 }
 
 fn ours(pool: &V3State, orders: &[Order]) {

@@ -3,3 +3,4 @@
 pub(crate) mod bench;
 mod peer;
 mod pools;
+mod random;

@@ -30,10 +30,10 @@ pub(crate) fn of_ticks() -> V3State {
 }
 
 /// SplitMix64.
-struct Rng(u64);
+pub(crate) struct Rng(pub(crate) u64);
 
 impl Rng {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -77,6 +77,24 @@ pub(crate) fn token(n: u64) -> Address {
     Address::left_padding_from(&n.to_be_bytes())
 }
 
+pub(crate) fn meta(n: u64, (a, b): (u64, u64), ticks: Option<(u32, i32)>) -> PoolMeta {
+    let block = BlockRef { number: 1, hash: B256::ZERO, parent_hash: B256::ZERO, timestamp: 0 };
+    PoolMeta {
+        chain: 1,
+        id: PoolId::from(token(1_000_000 + n)),
+        protocol: if ticks.is_some() { Protocol::UniswapV3 } else { Protocol::UniswapV2 },
+        dex: String::new(),
+        factory: Address::ZERO,
+        token0: token(a.min(b)),
+        token1: token(a.max(b)),
+        fee_pips: ticks.map_or(3_000, |(fee_pips, _)| fee_pips),
+        tick_spacing: ticks.map(|(_, spacing)| spacing),
+        created: CreatedAt { block, tx_hash: None, log_index: n },
+        hooks: None,
+        origin: None,
+    }
+}
+
 /// A thousand pools of many sizes: three tokens that everything trades with, and one market in two of V3.
 pub(crate) fn market() -> Vec<(PoolMeta, PoolState)> {
     let mut rng = Rng(7);
@@ -87,21 +105,7 @@ pub(crate) fn market() -> Vec<(PoolMeta, PoolState)> {
             _ => (n % 3, 3 + n / 3),
         };
         let is_v3 = n % 2 == 1;
-        let block = BlockRef { number: 1, hash: B256::ZERO, parent_hash: B256::ZERO, timestamp: 0 };
-        let meta = PoolMeta {
-            chain: 1,
-            id: PoolId::from(token(1_000_000 + n)),
-            protocol: if is_v3 { Protocol::UniswapV3 } else { Protocol::UniswapV2 },
-            dex: String::new(),
-            factory: Address::ZERO,
-            token0: token(a.min(b)),
-            token1: token(a.max(b)),
-            fee_pips: 3_000,
-            tick_spacing: is_v3.then_some(60),
-            created: CreatedAt { block, tx_hash: None, log_index: n },
-            hooks: None,
-            origin: None,
-        };
+        let meta = meta(n, (a, b), is_v3.then_some((3_000, 60)));
         let size = size();
         if is_v3 {
             // Forty positions, one in the other, within 12 % of the price.

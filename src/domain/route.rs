@@ -5,6 +5,7 @@
 //! alone say that a way cannot be among the best, it is not computed. What is absent: several ways side by side ([`super::split`]), gas, and who is asked.
 
 mod rate;
+mod reach;
 mod search;
 
 use std::{
@@ -14,7 +15,8 @@ use std::{
 
 use alloy::primitives::{Address, U256};
 
-use self::rate::{Bound, rates};
+use self::rate::rates;
+pub(super) use self::{rate::Bound, reach::Reach, search::Floor};
 use super::pool::{
     PoolId, PoolMeta, PoolState, Protocol,
     exchange::{NoSwap, Order},
@@ -120,7 +122,7 @@ pub struct Venues<'a> {
     /// Of each token its pools, and where they lead.
     by_token: Vec<Vec<(usize, usize)>>,
     /// Of each pool, once somebody asks.
-    rates: OnceCell<Vec<[Bound; 2]>>,
+    rates: Vec<OnceCell<[Bound; 2]>>,
     /// Of each pool the least amount that it had no room for: of token0 and token1 in, of token0 and token1 out. More has no room either.
     too_much: Vec<[Cell<U256>; 4]>,
     /// Of each pool what swaps went over, down and up.
@@ -153,7 +155,8 @@ impl<'a> Venues<'a> {
             }
         }
         let too_much = all.iter().map(|_| [U256::MAX; 4].map(Cell::new)).collect();
-        Self { all, tokens, ends, by_token, rates: OnceCell::new(), too_much, ladders: RefCell::default() }
+        let rates = all.iter().map(|_| OnceCell::new()).collect();
+        Self { all, tokens, ends, by_token, rates, too_much, ladders: RefCell::default() }
     }
 
     pub(super) fn get(&self, at: usize) -> Option<&Venue<'a>> {
@@ -182,8 +185,34 @@ impl<'a> Venues<'a> {
         self.ends.iter().copied().enumerate()
     }
 
-    fn rates(&self) -> &[[Bound; 2]] {
-        self.rates.get_or_init(|| self.all.iter().map(|venue| rates(venue.meta, venue.state)).collect())
+    /// What a pool gives at most for a unit of token0, and for one of token1.
+    fn rates(&self, at: usize) -> [Bound; 2] {
+        let known = self.rates.get(at).zip(self.all.get(at));
+        known.map_or([Bound::NONE; 2], |(known, venue)| *known.get_or_init(|| rates(venue.meta, venue.state)))
+    }
+
+    /// The same by which of the two is known: a unit of it that comes in, or at most what a unit at the other end comes to in it.
+    fn rates_of(&self, at: usize, is_in: bool) -> [Bound; 2] {
+        let [rate0, rate1] = self.rates(at);
+        if is_in { [rate0, rate1] } else { [rate1, rate0] }
+    }
+
+    /// The pools of a way, each with whether token0 comes in.
+    pub(super) fn directions(&self, path: &[usize], from: usize) -> impl Iterator<Item = (usize, bool)> {
+        path.iter().scan(from, |token, at| {
+            let (token0, token1) = self.ends(*at)?;
+            let down = *token == token0;
+            *token = if down { token1 } else { token0 };
+            Some((*at, down))
+        })
+    }
+
+    /// What a unit comes to at the end of a way at most.
+    pub(super) fn rate(&self, path: &[usize], from: usize) -> Bound {
+        self.directions(path, from).fold(Bound::ONE, |rate, (at, down)| {
+            let [by_0, by_1] = self.rates(at);
+            rate.times(if down { by_0 } else { by_1 })
+        })
     }
 
     /// The way that pays most for an input, or costs least for an output: of those that go by the best few ways to each token.
@@ -192,8 +221,17 @@ impl<'a> Venues<'a> {
     /// Where there is none.
     pub fn best(&self, from: Address, to: Address, amount: Amount, hops_max: usize) -> Result<Route, NoRoute> {
         let ends = self.place(&from).zip(self.place(&to)).ok_or(NoRoute::None)?;
-        let ways = self.ways(ends, amount, hops_max, 1)?;
+        let (start, reach, known) = self.looked_for(ends, amount, hops_max);
+        let ways = self.ways((start, &reach), known, (hops_max, 1), None)?;
         ways.first().and_then(|path| self.route(path, from, to, amount)).ok_or(NoRoute::TooMuch)
+    }
+
+    /// Where ways begin, to where they lead, and the amount that is known: ways grow from the end whose amount that is.
+    pub(super) fn looked_for(&self, (from, to): (usize, usize), amount: Amount, hops_max: usize) -> (usize, Reach, U256) {
+        match amount {
+            Amount::In(known) => (from, self.reach(to, true, hops_max), known),
+            Amount::Out(known) => (to, self.reach(from, false, hops_max), known),
+        }
     }
 
     /// A way with its amounts. `None`: a pool does not give, or take, so much.

@@ -6,30 +6,25 @@
 //!
 //! What a way costs beside its amounts (gas) the caller says. What is absent: who is asked, and the gas itself.
 
+mod choice;
 mod deal;
 mod table;
 mod worth;
 
-use std::{cell::RefCell, collections::HashSet};
+use std::cell::RefCell;
 
 use alloy::primitives::{Address, U256};
 
 use self::worth::Memo;
 use super::{
     pool::step::Amount,
-    route::{NoRoute, Path, Route, Venues},
+    route::{Bound, NoRoute, Path, Route, Venues},
 };
 
 /// Ways that one plan may have.
 pub const LEGS_MAX: usize = 4;
 /// Parts that are dealt out.
 const PARTS: u64 = 20;
-/// Simple ways that are all looked at; where there are more, the best for large and for small amounts.
-const PATHS_ALL: usize = 48;
-const PATHS_BEST: usize = 12;
-/// The best of each smaller number of hops.
-const PATHS_SHORT: usize = 3;
-
 /// What a plan may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -71,6 +66,8 @@ struct Task<'a> {
     paths: Vec<Path>,
     /// Of each way the ways that it shares a pool with, itself included, as bits.
     overlaps: Vec<u64>,
+    /// Of each way what a unit comes to at most.
+    rates: Vec<Bound>,
     memo: RefCell<Memo>,
 }
 
@@ -88,15 +85,12 @@ impl Venues<'_> {
         limits: Limits,
         cost: impl Fn(&Route) -> U256,
     ) -> Result<Plan, NoRoute> {
-        let ends = self.place(&from).zip(self.place(&to)).ok_or(NoRoute::None)?;
-        let best = self.ways(ends, amount, limits.hops, PATHS_BEST);
-        if matches!(best, Err(NoRoute::None)) {
-            return Err(NoRoute::None);
-        }
-        // A shorter way may pay less, and less gas.
-        let shorter = (1..limits.hops).flat_map(|hops| self.ways(ends, amount, hops, PATHS_SHORT).unwrap_or_default());
-        let best = best.unwrap_or_default().into_iter().chain(shorter).collect();
-        let paths = self.choice(ends, amount, limits, best);
+        let ends = self.place(&from).zip(self.place(&to)).filter(|(from, to)| from != to).ok_or(NoRoute::None)?;
+        let paths = match self.all_ways(ends, limits.hops) {
+            Some(all) if all.is_empty() => return Err(NoRoute::None),
+            Some(all) => all,
+            None => self.good_ways((from, to), ends, amount, limits),
+        };
         let task = Task::new(self, (from, to), amount, &cost, paths);
         let one = (0..task.paths.len()).filter_map(|path| {
             let dealt = vec![(path, task.known())];
@@ -107,58 +101,6 @@ impl Venues<'_> {
             best = best.into_iter().chain(task.split(limits.legs.min(LEGS_MAX))).max_by_key(|(net, _)| *net);
         }
         best.and_then(|(_, dealt)| task.legs(&dealt)).map(|legs| Plan { legs }).ok_or(NoRoute::TooMuch)
-    }
-
-    /// Ways to choose from: all of them, or else good ones; the best ones for the whole amount first.
-    fn choice(&self, (from, to): (usize, usize), amount: Amount, Limits { hops, legs }: Limits, best: Vec<Path>) -> Vec<Path> {
-        let mut all = Vec::new();
-        let far = self.distances(to, hops);
-        let more = if self.walk((to, &far), hops, &mut vec![from], &mut Vec::new(), &mut all) {
-            all
-        } else if legs > 1 {
-            // What a small pool has room for.
-            let part = |amount: U256| amount.wrapping_shr(4).max(U256::ONE);
-            let part = match amount {
-                Amount::In(amount) => Amount::In(part(amount)),
-                Amount::Out(amount) => Amount::Out(part(amount)),
-            };
-            self.ways((from, to), part, hops, PATHS_BEST).unwrap_or_default()
-        } else {
-            Vec::new()
-        };
-        let mut seen = HashSet::new();
-        best.into_iter().chain(more).filter(|path| seen.insert(path.clone())).collect()
-    }
-
-    /// Every way that visits no token twice. False: there are too many.
-    fn walk(
-        &self,
-        (to, far): (usize, &[Option<usize>]),
-        hops: usize,
-        visited: &mut Vec<usize>,
-        path: &mut Path,
-        all: &mut Vec<Path>,
-    ) -> bool {
-        let Some(token) = visited.last().copied() else { return true };
-        if token == to {
-            all.push(path.clone());
-            return all.len() <= PATHS_ALL;
-        }
-        let Some(left) = hops.checked_sub(1) else { return true };
-        for (at, other) in self.at(token) {
-            if visited.contains(&other) || far.get(other).copied().flatten().is_none_or(|far| far > left) {
-                continue;
-            }
-            visited.push(other);
-            path.push(at);
-            let goes_on = self.walk((to, far), left, visited, path, all);
-            path.pop();
-            visited.pop();
-            if !goes_on {
-                return false;
-            }
-        }
-        true
     }
 }
 
@@ -173,7 +115,9 @@ impl<'a> Task<'a> {
         let meet = |a: &Path, b: &Path| a.iter().any(|at| b.contains(at));
         let bits = |a: &Path| paths.iter().rev().fold(0_u64, |bits, b| bits.wrapping_shl(1) | u64::from(meet(a, b)));
         let overlaps = paths.iter().map(bits).collect();
-        Self { venues, from, to, amount, cost, paths, overlaps, memo: RefCell::default() }
+        let start = venues.place(&from).unwrap_or_default();
+        let rates = paths.iter().map(|path| venues.rate(path, start)).collect();
+        Self { venues, from, to, amount, cost, paths, overlaps, rates, memo: RefCell::default() }
     }
 
     fn known(&self) -> U256 {
@@ -183,6 +127,15 @@ impl<'a> Task<'a> {
 
     fn is_in(&self) -> bool {
         matches!(self.amount, Amount::In(_))
+    }
+
+    /// They share a pool, and take it in opposite directions.
+    fn oppose(&self, a: usize, b: usize) -> bool {
+        let Some((from, (a_path, b_path))) = self.venues.place(&self.from).zip(self.paths.get(a).zip(self.paths.get(b))) else {
+            return false;
+        };
+        let turned = |(at, down): (usize, bool)| self.venues.directions(b_path, from).any(|other| other == (at, !down));
+        self.meet(a, b) && self.venues.directions(a_path, from).any(turned)
     }
 
     /// They share a pool.

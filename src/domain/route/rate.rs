@@ -9,18 +9,19 @@ use crate::domain::pool::{PoolMeta, PoolState, Protocol, hooks::DYNAMIC_FEE, mat
 
 /// `mantissa` × 2^`exponent`, the mantissa's highest bit set; 0 is the least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Bound {
+pub(in crate::domain) struct Bound {
     // The order of the fields is that of the numbers.
     exponent: i32,
     mantissa: u64,
 }
 
 impl Bound {
-    pub(super) const NONE: Self = Self { exponent: i32::MIN, mantissa: 0 };
-    pub(super) const ONE: Self = Self { exponent: -63, mantissa: 1 << 63 };
+    pub(in crate::domain) const NONE: Self = Self { exponent: i32::MIN, mantissa: 0 };
+    pub(in crate::domain) const MOST: Self = Self { exponent: i32::MAX, mantissa: u64::MAX };
+    pub(in crate::domain) const ONE: Self = Self { exponent: -63, mantissa: 1 << 63 };
 
     /// At least `value`.
-    pub(super) fn up(value: U256) -> Self {
+    pub(in crate::domain) fn up(value: U256) -> Self {
         let down = Self::down(value);
         if down == Self::NONE || Self::shift(value).is_none_or(|bits| bits == 0 || value.trailing_zeros() >= bits) {
             return down;
@@ -29,7 +30,7 @@ impl Bound {
     }
 
     /// At most `value`.
-    pub(super) fn down(value: U256) -> Self {
+    pub(in crate::domain) fn down(value: U256) -> Self {
         if value.is_zero() {
             return Self::NONE;
         }
@@ -60,7 +61,7 @@ impl Bound {
     }
 
     /// At least the product.
-    pub(super) fn times(self, other: Self) -> Self {
+    pub(in crate::domain) fn times(self, other: Self) -> Self {
         if self == Self::NONE || other == Self::NONE {
             return Self::NONE;
         }
@@ -71,6 +72,11 @@ impl Bound {
         let exponent = self.exponent.saturating_add(other.exponent).saturating_add_unsigned(bits);
         let floor = Self { exponent, mantissa };
         if product.trailing_zeros() >= bits { floor } else { floor.next() }
+    }
+
+    /// At this rate an amount is surely not worth more than that, or does not cost less.
+    pub(in crate::domain) fn falls_short(self, known: U256, worth: U256, is_in: bool) -> bool {
+        if is_in { Self::up(known).times(self) <= Self::down(worth) } else { Self::up(worth).times(self) <= Self::down(known) }
     }
 
     /// At least the quotient.
@@ -89,7 +95,7 @@ impl Bound {
 }
 
 /// What a pool gives at most for a unit of token0, and for one of token1.
-pub(super) fn rates(meta: &PoolMeta, state: &PoolState) -> [Bound; 2] {
+pub(in crate::domain) fn rates(meta: &PoolMeta, state: &PoolState) -> [Bound; 2] {
     let rest = match (meta.protocol, meta.fee_pips) {
         // Each swap has its own.
         (Protocol::UniswapV4, DYNAMIC_FEE) => PIPS,

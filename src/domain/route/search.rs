@@ -2,8 +2,15 @@
 
 use alloy::primitives::U256;
 
-use super::{HOPS_MAX, KEPT, NoRoute, Path, Venues, rate::Bound};
-use crate::domain::pool::step::Amount;
+use super::{Bound, HOPS_MAX, KEPT, NoRoute, Path, Venues, reach::Reach};
+
+/// What a way has to be better than to be of any use.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::domain) struct Floor {
+    pub(in crate::domain) known: U256,
+    /// What so much comes to, or takes.
+    pub(in crate::domain) worth: U256,
+}
 
 /// A way that is under construction, from the end whose amount is known.
 #[derive(Clone, Copy)]
@@ -15,20 +22,16 @@ struct Way {
     tokens: [usize; HOPS_MAX + 1],
     /// What it has come to.
     amount: U256,
+    /// And a unit at most.
+    rate: Bound,
 }
 
 /// Best first, so many at the most.
 struct Best {
     ways: Vec<Way>,
     keep: usize,
-}
-
-struct Search<'s, 'v> {
-    venues: &'s Venues<'v>,
-    is_in: bool,
-    /// By number of hops and token: what a unit of it comes to at the end of the way at most, or what a unit at its end comes to in it.
-    /// Empty: the ways are so short that nothing is gained.
-    most: Vec<Vec<Bound>>,
+    /// What has to be beaten. `None`: there is room.
+    worst: Option<Bound>,
 }
 
 impl Way {
@@ -40,8 +43,8 @@ impl Way {
         self.tokens.iter().take(self.hops.saturating_add(1)).any(|known| *known == token)
     }
 
-    fn longer(&self, at: usize, token: usize, amount: U256) -> Self {
-        let mut longer = Self { hops: self.hops.saturating_add(1), amount, ..*self };
+    fn longer(&self, at: usize, token: usize, (amount, rate): (U256, Bound)) -> Self {
+        let mut longer = Self { hops: self.hops.saturating_add(1), amount, rate: self.rate.times(rate), ..*self };
         if let (Some(pool), Some(place)) = (longer.via.get_mut(self.hops), longer.tokens.get_mut(longer.hops)) {
             (*pool, *place) = (at, token);
         }
@@ -50,99 +53,78 @@ impl Way {
 }
 
 impl Best {
-    /// The one that has to be beaten. `None`: there is room.
-    fn worst(&self) -> Option<U256> {
-        if self.ways.len() < self.keep { None } else { self.ways.last().map(|way| way.amount) }
+    fn new(keep: usize, worst: Option<Bound>) -> Self {
+        Self { ways: Vec::with_capacity(keep), keep, worst }
     }
 
-    fn put(&mut self, way: Way, is_in: bool) {
-        let is_better = |known: &Way| if is_in { way.amount > known.amount } else { way.amount < known.amount };
+    fn put(&mut self, way: Way, reach: &Reach) {
+        let is_better = |known: &Way| if reach.is_in { way.amount > known.amount } else { way.amount < known.amount };
         let at = self.ways.iter().position(is_better).unwrap_or(self.ways.len());
         if at < self.keep {
             self.ways.truncate(self.keep.saturating_sub(1));
             self.ways.insert(at, way);
         }
-    }
-}
-
-impl Search<'_, '_> {
-    /// An amount by way of these rates is surely no better than what has to be beaten.
-    fn is_hopeless(&self, known: U256, rate: Bound, worst: Option<U256>) -> bool {
-        match worst {
-            Some(worst) if self.is_in => Bound::up(known).times(rate) <= Bound::down(worst),
-            Some(worst) => Bound::up(worst).times(rate) <= Bound::down(known),
-            None => false,
+        if self.ways.len() == self.keep {
+            self.worst = self.ways.last().map(|way| reach.worth(way.amount));
         }
-    }
-
-    /// What a unit comes to in a pool at most, in the direction of the swap.
-    fn rate(&self, at: usize, token: usize) -> Bound {
-        let enters_by_0 = self.venues.ends(at).is_some_and(|ends| (ends.0 == token) == self.is_in);
-        let rates = self.venues.rates().get(at).copied().unwrap_or([Bound::NONE; 2]);
-        if enters_by_0 { rates[0] } else { rates[1] }
     }
 }
 
 impl Venues<'_> {
-    /// Good ways for this amount, in the order of their swaps, the best one first, at most so many.
+    /// Good ways for this amount, in the order of their swaps, the best one first, at most so many, each of so many hops at most. Those that
+    /// surely do not come to more than the `floor`, or do not take less, may be left out.
     pub(in crate::domain) fn ways(
         &self,
-        (from, to): (usize, usize),
-        amount: Amount,
-        hops_max: usize,
-        keep: usize,
+        (start, reach): (usize, &Reach),
+        known: U256,
+        (hops_max, keep): (usize, usize),
+        floor: Option<Floor>,
     ) -> Result<Vec<Path>, NoRoute> {
-        // From the end whose amount is known to the other.
-        let (start, end, known, is_in) = match amount {
-            Amount::In(known) => (from, to, known, true),
-            Amount::Out(known) => (to, from, known, false),
-        };
-        let hops_max = hops_max.min(HOPS_MAX);
-        let far = self.distances(end, hops_max);
-        let distance = |token: usize| far.get(token).copied().flatten();
-        if start == end || distance(start).is_none_or(|hops| hops > hops_max) {
+        let hops_max = hops_max.min(reach.hops_max).min(HOPS_MAX);
+        let Reach { end, is_in, .. } = *reach;
+        if start == end || !reach.leads(start, hops_max) {
             return Err(NoRoute::None);
         }
-        let mut search = Search { venues: self, is_in, most: Vec::new() };
-        if hops_max > 2 {
-            search.most = search.most(end, hops_max.saturating_sub(1));
-        }
-        let mut found = Best { ways: Vec::new(), keep };
-        let first = Way { via: [0; HOPS_MAX], hops: 0, tokens: [start; HOPS_MAX + 1], amount: known };
+        let useless = floor.map(|floor| (reach.known(floor.known), reach.worth(floor.worth)));
+        let is_useless = |rate: Bound| useless.is_some_and(|(known, worth)| reach.falls_short(known, rate, worth));
+        let least = floor.filter(|floor| floor.known == known).map(|floor| floor.worth);
+        let mut found = Best::new(keep, least.map(|least| reach.worth(least)));
+        let first = Way { via: [0; HOPS_MAX], hops: 0, tokens: [start; HOPS_MAX + 1], amount: known, rate: Bound::ONE };
         let mut level = vec![first];
         for hops_left in (0..hops_max).rev() {
             let mut next: Vec<Best> = Vec::new();
             let mut places: Vec<Option<usize>> = vec![None; self.token_count()];
-            let rest = search.most.get(hops_left);
             for way in &level {
-                let token = way.token();
+                let (token, known) = (way.token(), reach.known(way.amount));
+                let is_hopeless = |rate, worst: Option<Bound>| worst.is_some_and(|worst| reach.falls_short(known, rate, worst));
                 for (at, other) in self.at(token) {
-                    let leads = other == end || distance(other).is_some_and(|hops| hops <= hops_left);
-                    if !leads || way.visits(other) {
+                    if !reach.leads(other, hops_left) || way.visits(other) {
                         continue;
                     }
-                    if let Some(rest) = rest {
-                        let rate = search.rate(at, token);
-                        let onward = rate.times(rest.get(other).copied().unwrap_or(Bound::NONE));
-                        let there = places.get(other).copied().flatten().and_then(|place| next.get(place));
-                        let worst = there.and_then(Best::worst);
-                        if search.is_hopeless(way.amount, onward, found.worst()) || search.is_hopeless(way.amount, rate, worst) {
-                            continue;
-                        }
+                    let is_token0 = self.ends(at).is_some_and(|ends| ends.0 == token);
+                    let onward = reach.onward(at, is_token0, hops_left);
+                    if is_hopeless(onward, found.worst) || is_useless(way.rate.times(onward)) {
+                        continue;
+                    }
+                    let [rate0, rate1] = self.rates_of(at, is_in);
+                    let rate = if is_token0 { rate0 } else { rate1 };
+                    let there = places.get(other).copied().flatten().and_then(|place| next.get(place));
+                    if is_hopeless(rate, there.and_then(|there| there.worst)) {
+                        continue;
                     }
                     let Some(amount) = self.amount(at, token, way.amount, is_in) else { continue };
-                    let longer = way.longer(at, other, amount);
+                    let longer = way.longer(at, other, (amount, rate));
                     if other == end {
-                        found.put(longer, is_in);
+                        found.put(longer, reach);
                         continue;
                     }
                     let Some(place) = places.get_mut(other) else { continue };
                     let place = *place.get_or_insert_with(|| {
-                        next.push(Best { ways: Vec::with_capacity(KEPT), keep: KEPT });
+                        next.push(Best::new(KEPT, None));
                         next.len().saturating_sub(1)
                     });
                     if let Some(best) = next.get_mut(place) {
-                        best.put(longer, is_in);
+                        best.put(longer, reach);
                     }
                 }
             }
@@ -159,30 +141,5 @@ impl Venues<'_> {
             path
         };
         Ok(found.ways.into_iter().map(path).collect())
-    }
-}
-
-impl Search<'_, '_> {
-    fn most(&self, end: usize, hops: usize) -> Vec<Vec<Bound>> {
-        let mut at_end = vec![Bound::NONE; self.venues.token_count()];
-        if let Some(end) = at_end.get_mut(end) {
-            *end = Bound::ONE;
-        }
-        let mut most = vec![at_end];
-        for _ in 0..hops {
-            let Some(before) = most.last() else { break };
-            let mut now = before.clone();
-            for (at, (token0, token1)) in self.venues.all_ends() {
-                for (token, other) in [(token0, token1), (token1, token0)] {
-                    let Some(rest) = before.get(other).filter(|rest| **rest != Bound::NONE) else { continue };
-                    let through = self.rate(at, token).times(*rest);
-                    if let Some(known) = now.get_mut(token) {
-                        *known = through.max(*known);
-                    }
-                }
-            }
-            most.push(now);
-        }
-        most
     }
 }

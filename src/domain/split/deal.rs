@@ -13,8 +13,12 @@ use super::{Dealt, PARTS, Task, worth::Moved};
 const CHOSEN_MAX: usize = 10;
 /// Shares that are shifted at last: half of the amount, and each half of the one before, so many.
 const SHIFTS: usize = 11;
+/// Each as long as it pays, and not more often than that.
+const SHIFTS_EACH: usize = 4;
 /// Times that a way is exchanged for another.
 const EXCHANGES: usize = 3;
+/// And not after one that has gained less than a part in so many.
+const GAINS_MAX: I256 = I256::from_raw(U256::from_limbs([100_000, 0, 0, 0]));
 
 /// A plan, and what it is worth: more is better.
 type Worth = (I256, Dealt);
@@ -40,9 +44,12 @@ impl Task<'_> {
         started.retain(|(_, dealt)| seen.insert(ways(dealt)));
         let mut best = started.into_iter().map(|worth| self.shifted(worth)).max_by_key(|(net, _)| *net)?;
         for _ in 0..EXCHANGES {
-            match self.exchanged(&best, &few, legs_max).map(|worth| self.shifted(worth)) {
-                Some(better) if better.0 > best.0 => best = better,
-                _ => break,
+            let exchanged = self.exchanged(&best, &few, legs_max).map(|worth| self.shifted(worth));
+            let Some(better) = exchanged.filter(|better| better.0 > best.0) else { break };
+            let gain = better.0.saturating_sub(best.0);
+            best = better;
+            if gain.saturating_mul(GAINS_MAX) < best.0.saturating_abs() {
+                break;
             }
         }
         Some(best)
@@ -55,38 +62,26 @@ impl Task<'_> {
 
     /// Dealt out part by part, each to the way that gives most for it, or takes least, after the parts before.
     pub(super) fn deal(&self, paths: &[usize]) -> Option<Dealt> {
+        self.dealt(paths).map(|(dealt, _)| dealt)
+    }
+
+    /// The same, and what the best of them would give for a part more, or take.
+    pub(super) fn dealt(&self, paths: &[usize]) -> Option<(Dealt, Option<U256>)> {
         let part = self.known().checked_div(U256::from(PARTS))?;
         let first = self.known().checked_sub(part.checked_mul(U256::from(PARTS.checked_sub(1)?))?)?;
-        let mut dealt: Dealt = paths.iter().map(|path| (*path, U256::ZERO)).collect();
-        let mut moved = vec![Rc::new(Moved::new())];
-        // What each way would give for the next part, as long as no pool of it was moved.
-        let mut offers: Vec<Option<Option<(U256, Moved)>>> = paths.iter().map(|_| None).collect();
-        let parts = std::iter::once(first).chain((1..PARTS).map(|_| part)).filter(|part| !part.is_zero());
-        for (n, part) in parts.enumerate() {
+        let mut deal = Deal::new(self, paths);
+        for (n, part) in std::iter::once(first).chain((1..PARTS).map(|_| part)).filter(|part| !part.is_zero()).enumerate() {
             if n == 1 && part != first {
-                offers.fill_with(|| None);
+                deal.offers.fill_with(|| None);
             }
-            for (path, offer) in paths.iter().zip(&mut offers).filter(|(_, offer)| offer.is_none()) {
-                *offer = Some(self.run(*path, part, &moved).map(|(route, after)| (self.other_end(&route), after)));
-            }
-            let known = offers.iter().enumerate().filter_map(|(at, offer)| Some((at, offer.as_ref()?.as_ref()?.0)));
-            let (at, _) = if self.is_in() { known.max_by_key(|(_, out)| *out)? } else { known.min_by_key(|(_, paid)| *paid)? };
-            let (_, after) = offers.get_mut(at)?.take()??;
-            if let Some(moved) = moved.first_mut().and_then(Rc::get_mut) {
-                moved.retain(|(at, _)| after.iter().all(|(known, _)| known != at));
-                moved.extend(after);
-            }
-            let (taken, amount) = dealt.get_mut(at)?;
-            *amount = amount.checked_add(part)?;
-            for (path, offer) in paths.iter().zip(&mut offers) {
-                if self.meet(*path, *taken) {
-                    *offer = None;
-                }
-            }
+            let (at, _) = deal.best(part)?;
+            deal.take(at, part)?;
         }
+        let next = if part.is_zero() { None } else { deal.best(part).map(|(_, amount)| amount) };
+        let mut dealt = deal.dealt;
         dealt.retain(|(_, amount)| !amount.is_zero());
         dealt.sort_by(|(_, a), (_, b)| b.cmp(a));
-        Some(dealt)
+        Some((dealt, next))
     }
 
     /// Ways for a careful choice: those that were dealt most to, and in turn those that are worth most for an even share and for one part,
@@ -116,35 +111,41 @@ impl Task<'_> {
     }
 
     /// The best plan that has another order, another way in place of one, or a part of its share on one way more.
-    fn exchanged(&self, (_, best): &Worth, few: &[usize], legs_max: usize) -> Option<Worth> {
+    fn exchanged(&self, (net, best): &Worth, few: &[usize], legs_max: usize) -> Option<Worth> {
         let mut found: Option<Worth> = None;
-        let mut offer = |dealt: Dealt| {
+        let offer = |dealt: Dealt, found: &mut Option<Worth>| {
             if let Some(other) = self.weighed(dealt).filter(|(net, _)| found.as_ref().is_none_or(|(known, _)| net > known)) {
-                found = Some(other);
+                *found = Some(other);
             }
         };
-        // Two ways may take a pool in opposite directions: then it counts which comes first.
+        // Where two ways take a pool in opposite directions it counts which comes first.
         for (a, b) in (1..best.len()).flat_map(|a| (0..a).map(move |b| (a, b))) {
-            let mut turned = best.clone();
-            turned.swap(a, b);
-            offer(turned);
+            let ways = best.get(a).zip(best.get(b));
+            if ways.is_some_and(|((a, _), (b, _))| self.oppose(*a, *b)) {
+                let mut turned = best.clone();
+                turned.swap(a, b);
+                offer(turned, &mut found);
+            }
         }
-        for path in few.iter().filter(|path| best.iter().all(|(known, _)| known != *path)) {
-            for at in 0..best.len() {
-                let mut instead = best.clone();
-                if let Some((old, _)) = instead.get_mut(at) {
-                    *old = *path;
-                }
-                offer(instead);
-                // Half of it, an eighth, and less: a small pool has no room for more.
-                for bits in [1, 3, 5].into_iter().filter(|_| best.len() < legs_max) {
-                    let mut beside = best.clone();
-                    if let Some((_, amount)) = beside.get_mut(at) {
-                        let given = amount.wrapping_shr(bits);
-                        *amount = amount.saturating_sub(given);
-                        beside.push((*path, given));
+        for at in 0..best.len() {
+            // All of it, half, an eighth, and less: a small pool has no room for more.
+            for bits in [0, 1, 3, 5].into_iter().filter(|bits| *bits == 0 || best.len() < legs_max) {
+                let mut rest = best.clone();
+                let Some((_, amount)) = rest.get_mut(at) else { continue };
+                let given = amount.wrapping_shr(bits);
+                *amount = amount.saturating_sub(given);
+                let without = if rest.iter().all(|(_, amount)| amount.is_zero()) { Some(I256::ZERO) } else { self.net(&rest) };
+                for path in few.iter().filter(|path| best.iter().all(|(known, _)| known != *path)) {
+                    let least = found.as_ref().map_or(*net, |(found, _)| *found.max(net));
+                    if without.is_some_and(|without| !self.may_add(*path, given, least.saturating_sub(without))) {
+                        continue;
                     }
-                    offer(beside);
+                    let mut other = rest.clone();
+                    match other.get_mut(at) {
+                        Some(old) if bits == 0 => *old = (*path, given),
+                        _ => other.push((*path, given)),
+                    }
+                    offer(other, &mut found);
                 }
             }
         }
@@ -155,33 +156,89 @@ impl Task<'_> {
     fn shifted(&self, mut best: Worth) -> Worth {
         let mut share = self.known().wrapping_shr(1);
         for _ in 0..SHIFTS {
-            if share.is_zero() || best.1.len() < 2 {
-                break;
-            }
-            let legs = best.1.len();
-            for (giver, taker) in (0..legs).flat_map(|giver| (0..legs).map(move |taker| (giver, taker))) {
-                if giver == taker {
-                    continue;
-                }
-                let mut other = best.1.clone();
-                let Some(given) = other.get_mut(giver).map(|(_, amount)| share.min(*amount)) else { continue };
-                for (at, (_, amount)) in other.iter_mut().enumerate() {
-                    if at == giver {
-                        *amount = amount.saturating_sub(given);
-                    } else if at == taker {
-                        *amount = amount.saturating_add(given);
-                    }
-                }
-                match self.weighed(other) {
-                    Some(other) if other.0 > best.0 => best = other,
-                    _ => {}
-                }
-                if best.1.len() != legs {
+            for _ in 0..SHIFTS_EACH {
+                let before = best.0;
+                best = self.shifted_once(best, share);
+                if best.0 == before {
                     break;
                 }
             }
             share = share.wrapping_shr(1);
         }
         best
+    }
+
+    /// So much from each way to each other.
+    fn shifted_once(&self, mut best: Worth, share: U256) -> Worth {
+        let legs = best.1.len();
+        for (giver, taker) in (0..legs).flat_map(|giver| (0..legs).map(move |taker| (giver, taker))) {
+            if giver == taker {
+                continue;
+            }
+            let mut other = best.1.clone();
+            let Some(given) = other.get_mut(giver).map(|(_, amount)| share.min(*amount)).filter(|given| !given.is_zero()) else {
+                continue;
+            };
+            for (at, (_, amount)) in other.iter_mut().enumerate() {
+                if at == giver {
+                    *amount = amount.saturating_sub(given);
+                } else if at == taker {
+                    *amount = amount.saturating_add(given);
+                }
+            }
+            match self.weighed(other) {
+                Some(other) if other.0 > best.0 => best = other,
+                _ => {}
+            }
+            if best.1.len() != legs {
+                break;
+            }
+        }
+        best
+    }
+}
+
+/// An amount that is being dealt out.
+struct Deal<'t, 'a> {
+    task: &'t Task<'a>,
+    dealt: Dealt,
+    /// Pools as the parts so far left them.
+    moved: [Rc<Moved>; 1],
+    /// What each way would give for the next part, as long as no pool of it was moved.
+    offers: Vec<Option<Option<(U256, Moved)>>>,
+}
+
+impl<'t, 'a> Deal<'t, 'a> {
+    fn new(task: &'t Task<'a>, paths: &[usize]) -> Self {
+        let dealt = paths.iter().map(|path| (*path, U256::ZERO)).collect();
+        Self { task, dealt, moved: [Rc::default()], offers: paths.iter().map(|_| None).collect() }
+    }
+
+    /// Which place gives most for this part, or takes least, and how much. `None`: none has room for it.
+    fn best(&mut self, part: U256) -> Option<(usize, U256)> {
+        for ((path, _), offer) in self.dealt.iter().zip(&mut self.offers).filter(|(_, offer)| offer.is_none()) {
+            let run = self.task.run(*path, part, &self.moved);
+            *offer = Some(run.map(|(route, after)| (self.task.other_end(&route), after)));
+        }
+        let known = self.offers.iter().enumerate().filter_map(|(at, offer)| Some((at, offer.as_ref()?.as_ref()?.0)));
+        if self.task.is_in() { known.max_by_key(|(_, out)| *out) } else { known.min_by_key(|(_, paid)| *paid) }
+    }
+
+    /// The part goes to this place.
+    fn take(&mut self, at: usize, part: U256) -> Option<()> {
+        let (_, after) = self.offers.get_mut(at)?.take()??;
+        let [moved] = &mut self.moved;
+        let moved = Rc::get_mut(moved)?;
+        moved.retain(|(at, _)| after.iter().all(|(known, _)| known != at));
+        moved.extend(after);
+        let (taken, amount) = self.dealt.get_mut(at)?;
+        *amount = amount.checked_add(part)?;
+        let taken = *taken;
+        for ((path, _), offer) in self.dealt.iter().zip(&mut self.offers) {
+            if self.task.meet(*path, taken) {
+                *offer = None;
+            }
+        }
+        Some(())
     }
 }

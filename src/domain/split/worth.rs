@@ -69,6 +69,15 @@ impl Task<'_> {
         (!amount.is_zero()).then_some(net)
     }
 
+    /// Whether so much by this way can be worth more than that: not where prices alone say that it cannot.
+    pub(super) fn may_add(&self, path: usize, amount: U256, worth: I256) -> bool {
+        // What is paid counts below zero.
+        if worth.is_negative() == self.is_in() {
+            return self.is_in();
+        }
+        self.rates.get(path).is_none_or(|rate| !rate.falls_short(amount, worth.unsigned_abs(), self.is_in()))
+    }
+
     /// Those that share a pool with this one, or with one that does, as bits of their places in the plan.
     fn group(&self, dealt: &[(usize, U256)], at: usize) -> u64 {
         let bit = |at: usize| 1_u64.wrapping_shl(u32::try_from(at).unwrap_or_default());
@@ -129,7 +138,7 @@ impl Task<'_> {
     }
 
     /// One way in the pools as they are.
-    fn route(&self, path: usize, amount: U256) -> Option<Route> {
+    pub(super) fn route(&self, path: usize, amount: U256) -> Option<Route> {
         let amount = if self.is_in() { Amount::In(amount) } else { Amount::Out(amount) };
         self.venues.route(self.paths.get(path)?, self.from, self.to, amount)
     }
