@@ -110,7 +110,7 @@ fn same(pool: &V3State, peer: &Peer) {
     for order in orders(pool).take(2_000) {
         let Amount::In(amount) = order.amount else { unreachable!() };
         let swap = pool.exchange(TERMS, order).unwrap();
-        let (sqrt_price_x96, tick, liquidity) = (swap.sqrt_price_x96, swap.tick, swap.liquidity);
+        let (sqrt_price_x96, tick, liquidity) = (swap.sqrt_price_x96, swap.tick(), swap.liquidity);
         let ours = Swapped { amount_in: swap.amount_in, amount_out: swap.amount_out, sqrt_price_x96, tick, liquidity };
         assert_eq!(ours, peer.exact_input(order.down, amount), "{order:?}");
         crossed += swap.crossed;

@@ -10,7 +10,7 @@ use swaptide::{
         image::{Held, PoolImage},
         pool::{
             PoolId, PoolMeta, PoolState, Protocol,
-            exchange::TickSwap,
+            exchange::{TickSwap, v4_swap_fee},
             fees::{Books, Fees, PositionKey},
             held_between,
             math::Round,
@@ -22,6 +22,7 @@ use swaptide::{
 };
 
 use super::{
+    fee::fee,
     input::Input,
     pools::{self, Pool, block},
 };
@@ -220,9 +221,9 @@ fn real(input: &mut Input<'_>, meta: &PoolMeta, mut image: PoolImage) {
             let paid = image.fees.as_ref().expect("a pool that follows its contract").paid;
             image.apply(&event).unwrap_or_else(|error| panic!("{event:?}: {error}"));
             let fees = image.fees.as_ref().unwrap_or_else(|| panic!("{event:?} is one that the contract does"));
-            if let Some((down, swap)) = swap {
+            if let Some((down, fee)) = swap {
                 let side = usize::from(!down);
-                assert_eq!(fees.paid[side] - paid[side], swap.fee, "what a swap pays is what its event says that it paid");
+                assert_eq!(fees.paid[side] - paid[side], fee, "what a swap pays is what its event says that it paid");
                 assert_eq!(fees.paid[1 - side], paid[1 - side]);
             }
             stands(&image, &owned);
@@ -253,7 +254,7 @@ fn happens(
     meta: &PoolMeta,
     image: &PoolImage,
     owned: &mut Owned,
-) -> Option<(EventBody, Option<(bool, TickSwap)>)> {
+) -> Option<(EventBody, Option<(bool, U256)>)> {
     let state = image.state.v3()?;
     let is_v4 = meta.protocol == Protocol::UniswapV4;
     let quiet = |event| Some((event, None));
@@ -331,7 +332,7 @@ fn modified(key: PositionKey, liquidity_delta: i128) -> EventBody {
 }
 
 /// What the contract emits for an order.
-fn swaps(input: &mut Input<'_>, meta: &PoolMeta, image: &PoolImage) -> Option<(EventBody, Option<(bool, TickSwap)>)> {
+fn swaps(input: &mut Input<'_>, meta: &PoolMeta, image: &PoolImage) -> Option<(EventBody, Option<(bool, U256)>)> {
     let order = pools::order(input);
     let Ok(Swap::Ticks(swap)) = image.state.swap(meta, order) else { return None };
     // No token has more; beyond that fee growth leaves its 256 bits and the contract reverts.
@@ -340,14 +341,22 @@ fn swaps(input: &mut Input<'_>, meta: &PoolMeta, image: &PoolImage) -> Option<(E
     }
     let (paid, got) = (I256::try_from(swap.amount_in).ok()?, I256::try_from(swap.amount_out).ok()?.checked_neg()?);
     let (amount0, amount1) = if order.down { (paid, got) } else { (got, paid) };
-    let TickSwap { sqrt_price_x96, tick, liquidity, .. } = swap;
+    let TickSwap { sqrt_price_x96, liquidity, .. } = swap;
+    let tick = swap.tick();
     let sender = Address::ZERO;
-    let event = match &image.state {
+    let tick_spacing = meta.tick_spacing?;
+    let (event, fee) = match &image.state {
         PoolState::V4(pool) => {
-            let fee_pips = swaptide::domain::pool::exchange::v4_swap_fee(pool.fee_protocol, meta.fee_pips, order.down)?;
-            EventBody::V4Swap { sender, amount0, amount1, sqrt_price_x96, liquidity, tick, fee_pips }
+            let fee_pips = v4_swap_fee(pool.fee_protocol, meta.fee_pips, order.down)?;
+            let fee = fee(pool, true, Terms { fee_pips, tick_spacing }, order, &swap)?;
+            let event = EventBody::V4Swap { sender, amount0, amount1, sqrt_price_x96, liquidity, tick, fee_pips };
+            (event, fee)
         }
-        _ => EventBody::V3Swap { sender, recipient: sender, amount0, amount1, sqrt_price_x96, liquidity, tick },
+        PoolState::V3(pool) => {
+            let fee = fee(pool, false, Terms { fee_pips: meta.fee_pips, tick_spacing }, order, &swap)?;
+            (EventBody::V3Swap { sender, recipient: sender, amount0, amount1, sqrt_price_x96, liquidity, tick }, fee)
+        }
+        PoolState::V2(_) => return None,
     };
-    Some((event, Some((order.down, swap))))
+    Some((event, Some((order.down, fee))))
 }

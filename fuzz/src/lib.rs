@@ -6,6 +6,7 @@
 
 mod codec;
 mod decode;
+mod fee;
 mod fold;
 mod input;
 mod pools;

@@ -10,7 +10,7 @@ mod search;
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
-    collections::{HashMap, VecDeque, hash_map::Entry},
+    collections::{HashMap, VecDeque},
 };
 
 use alloy::primitives::{Address, U256};
@@ -125,8 +125,27 @@ pub struct Venues<'a> {
     rates: Vec<OnceCell<[Bound; 2]>>,
     /// Of each pool the least amount that it had no room for: of token0 and token1 in, of token0 and token1 out. More has no room either.
     too_much: Vec<[Cell<U256>; 4]>,
-    /// Of each pool what swaps went over, down and up.
-    ladders: RefCell<HashMap<(usize, bool), Ladder>>,
+    ladders: RefCell<Ladders>,
+}
+
+/// What swaps went over, of pools that they went through.
+struct Ladders {
+    /// Of each pool down and up.
+    all: Vec<[Option<Box<Ladder>>; 2]>,
+    /// That may still be made.
+    left: usize,
+}
+
+impl Ladders {
+    /// `None`: there are enough.
+    fn of(&mut self, at: usize, down: bool) -> Option<&mut Ladder> {
+        let [going_down, going_up] = self.all.get_mut(at)?;
+        let ladder = if down { going_down } else { going_up };
+        if ladder.is_none() {
+            self.left = self.left.checked_sub(1)?;
+        }
+        Some(ladder.get_or_insert_with(|| Box::new(Ladder::new())))
+    }
 }
 
 /// A way by the places of its pools, in the order of the swaps.
@@ -156,7 +175,8 @@ impl<'a> Venues<'a> {
         }
         let too_much = all.iter().map(|_| [U256::MAX; 4].map(Cell::new)).collect();
         let rates = all.iter().map(|_| OnceCell::new()).collect();
-        Self { all, tokens, ends, by_token, rates, too_much, ladders: RefCell::default() }
+        let ladders = RefCell::new(Ladders { all: all.iter().map(|_| [None, None]).collect(), left: LADDERS_MAX });
+        Self { all, tokens, ends, by_token, rates, too_much, ladders }
     }
 
     pub(super) fn get(&self, at: usize) -> Option<&Venue<'a>> {
@@ -259,9 +279,12 @@ impl<'a> Venues<'a> {
     }
 
     /// What a pool makes of an amount of one of its tokens that comes in, or takes for one that goes out; never 0.
-    fn amount(&self, at: usize, token: usize, amount: U256, is_in: bool) -> Option<U256> {
+    fn amount(&self, at: usize, token: usize, amount: U256, is_in: bool, steps_max: u32) -> Option<U256> {
         let is_token0 = self.ends(at)?.0 == token;
-        let (amount_in, amount_out, _) = self.swap(at, is_token0, amount, is_in)?;
+        let (amount_in, amount_out) = match self.swap_within(at, is_token0, amount, is_in, steps_max)? {
+            Swap::Pair(swap) => (swap.amount_in, swap.amount_out),
+            Swap::Ticks(swap) => (swap.amount_in, swap.amount_out),
+        };
         Some(if is_in { amount_out } else { amount_in })
     }
 
@@ -275,6 +298,11 @@ impl<'a> Venues<'a> {
 
     /// The same, with where it leaves the pool.
     pub(super) fn swap_whole(&self, at: usize, is_token0: bool, amount: U256, is_in: bool) -> Option<Swap> {
+        self.swap_within(at, is_token0, amount, is_in, u32::MAX)
+    }
+
+    /// The same, if it takes no more steps between ticks than so many that are not known yet.
+    fn swap_within(&self, at: usize, is_token0: bool, amount: U256, is_in: bool, steps_max: u32) -> Option<Swap> {
         let (venue, [in0, in1, out0, out1]) = (self.all.get(at)?, self.too_much.get(at)?);
         let too_much = match (is_in, is_token0) {
             (true, true) => in0,
@@ -290,13 +318,10 @@ impl<'a> Venues<'a> {
         let swap = match venue.state {
             PoolState::V2(_) => venue.state.swap(venue.meta, order),
             PoolState::V3(_) | PoolState::V4(_) => {
-                let mut ladders = self.ladders.borrow_mut();
-                let is_full = ladders.len() >= LADDERS_MAX;
-                match ladders.entry((at, order.down)) {
-                    Entry::Occupied(ladder) => venue.state.swap_by(ladder.into_mut(), venue.meta, order),
-                    Entry::Vacant(place) if !is_full => venue.state.swap_by(place.insert(Ladder::new()), venue.meta, order),
-                    Entry::Vacant(_) => venue.state.swap(venue.meta, order),
-                }
+                let (mut ladders, mut none) = (self.ladders.borrow_mut(), Ladder::none());
+                let ladder = ladders.of(at, order.down).unwrap_or(&mut none);
+                ladder.limit(steps_max);
+                venue.state.swap_by(ladder, venue.meta, order)
             }
         };
         match swap {
@@ -319,7 +344,7 @@ impl<'a> Venues<'a> {
                 too_much.set(U256::ZERO);
                 None
             }
-            Err(NoSwap::Nothing | NoSwap::Limit | NoSwap::Overflow) => None,
+            Err(NoSwap::Nothing | NoSwap::Limit | NoSwap::Overflow | NoSwap::Far) => None,
         }
     }
 

@@ -322,10 +322,10 @@ async fn pools_with_ticks_pay_what_quoter_v2_says() {
         };
         let said = theirs.unwrap_or_else(|| panic!("{what}: the quoter reverts, we say {swap:?}"));
         let moved = if matches!(amount, Amount::In(_)) { swap.amount_out } else { swap.amount_in };
-        let ticks = ticks_between(&pool.ticks, terms.tick_spacing, pool.tick, swap.tick).unwrap();
+        let ticks = ticks_between(&pool.ticks, terms.tick_spacing, pool.tick, swap.tick()).unwrap();
         assert_eq!((moved, swap.sqrt_price_x96, ticks), said, "{what}");
         assert_eq!(
-            tick_at_sqrt_ratio(swap.sqrt_price_x96).map(|tick| (0..=1).contains(&(tick - swap.tick))),
+            tick_at_sqrt_ratio(swap.sqrt_price_x96).map(|tick| (0..=1).contains(&(tick - swap.tick()))),
             Some(true),
             "{what}"
         );

@@ -174,7 +174,7 @@ async fn pools_pay_what_v4_quoter_says_and_are_left_as_the_pool_manager_leaves_t
             Err(error) => Err(error),
         };
         assert!(key.hooks.is_zero(), "{what}: a hook decides that");
-        let done = |swap: &TickSwap| (swap.amount_in, swap.amount_out, swap.sqrt_price_x96, swap.tick, swap.liquidity);
+        let done = |swap: &TickSwap| (swap.amount_in, swap.amount_out, swap.sqrt_price_x96, swap.tick(), swap.liquidity);
         let theirs = probe(&devnet, at, prober, key, &order).await;
         assert_eq!(ours.as_ref().ok().map(done), theirs, "{what}: {ours:?}");
         if limit.is_none() && fits {

@@ -221,7 +221,7 @@ fn refused(reason: NoStep) -> ApiError {
         NoStep::NoPool => Code::NotFound,
         NoStep::Behind => Code::StateStale,
         NoStep::OtherToken => Code::BadUserInput,
-        NoStep::NoSwap(NoSwap::Empty | NoSwap::TooMuch { .. }) => Code::InsufficientLiquidity,
+        NoStep::NoSwap(NoSwap::Empty | NoSwap::TooMuch { .. } | NoSwap::Far) => Code::InsufficientLiquidity,
         NoStep::NoSwap(NoSwap::Nothing | NoSwap::Limit | NoSwap::Overflow | NoSwap::Hooked) => Code::BadUserInput,
     };
     let text = match reason {

@@ -11,7 +11,7 @@ use super::{
     Tick, V2State, V3State,
     ladder::{Ladder, done},
     math::{MAX_SQRT_RATIO, MIN_SQRT_RATIO, PIPS, product, sqrt_ratio_at_tick, tick_at_sqrt_ratio},
-    step::{Amount, Moved, step, step_v4},
+    step::{Amount, Moved, part, step, step_v4},
     swap::{Terms, next_of_all, next_tick},
 };
 
@@ -27,6 +27,9 @@ pub enum NoSwap {
     TooMuch { most: U256 },
     #[error("the price limit is none that this swap can reach")]
     Limit,
+    /// Only where a [`Ladder`] limits them.
+    #[error("that takes more steps than are allowed")]
+    Far,
     #[error("the amount is beyond what the contract computes with")]
     Overflow,
     #[error("the pool's hook has a say in its swaps: only its contracts know what they come to")]
@@ -58,15 +61,37 @@ pub struct TickSwap {
     /// With the fee.
     pub amount_in: U256,
     pub amount_out: U256,
-    /// Of `amount_in`, the protocol's part included.
-    pub fee: U256,
     /// What of the amount asked for was not swapped: the limit, or the last price, came first.
     pub left: U256,
     pub sqrt_price_x96: U256,
-    pub tick: i32,
+    /// `None`: the one at its price, which few want to know and takes as long as the rest of a step.
+    at_tick: Option<i32>,
     pub liquidity: u128,
     /// Initialised ticks that were crossed.
     pub crossed: u32,
+}
+
+impl TickSwap {
+    /// The pool's tick after it.
+    #[must_use]
+    pub fn tick(&self) -> i32 {
+        // Every price that a swap leaves has one.
+        self.at_tick.or_else(|| tick_at_sqrt_ratio(self.sqrt_price_x96)).unwrap_or_default()
+    }
+
+    /// A step further, taken off what is `left`.
+    fn go(&mut self, moved: &Moved, left: &mut U256, amount: Amount) -> Option<()> {
+        self.amount_in = self.amount_in.checked_add(moved.amount_in)?;
+        self.amount_out = self.amount_out.checked_add(moved.amount_out)?;
+        if self.sqrt_price_x96 != moved.sqrt_price_x96 {
+            (self.sqrt_price_x96, self.at_tick) = (moved.sqrt_price_x96, None);
+        }
+        *left = left.checked_sub(match amount {
+            Amount::In(_) => moved.amount_in,
+            Amount::Out(_) => moved.amount_out,
+        })?;
+        Some(())
+    }
 }
 
 /// A pair's reserves have so many bits.
@@ -197,10 +222,9 @@ impl V3State {
         let mut way = TickSwap {
             amount_in: U256::ZERO,
             amount_out: U256::ZERO,
-            fee: U256::ZERO,
             left,
             sqrt_price_x96: self.sqrt_price_x96,
-            tick: self.tick,
+            at_tick: Some(self.tick),
             liquidity: self.liquidity,
             crossed: 0,
         };
@@ -212,7 +236,29 @@ impl V3State {
             (place, way) = (rung, gone);
             left = all.checked_sub(done(&way, amount)).ok_or(NoSwap::Overflow)?;
         }
+        if ladder.is_busy(place) {
+            // Other swaps ended in this step, too: more will.
+            let (mut end, mut more) = (way, U256::MAX >> 1);
+            if self.one_step(terms, (down, amount, limit), &mut more, &mut end, step) == Some(true) {
+                ladder.reach(place, &end);
+            }
+        }
+        match ladder.get(place) {
+            Some(end) if done(end, amount) == all => return Ok(TickSwap { left: U256::ZERO, ..*end }),
+            Some(end) if done(end, amount) > all => {
+                let asked = asked(amount, left);
+                if let Some(moved) = part(way.sqrt_price_x96, end.sqrt_price_x96, way.liquidity, asked, terms.fee_pips) {
+                    way.go(&moved, &mut left, amount).ok_or(NoSwap::Overflow)?;
+                }
+            }
+            _ => {}
+        }
+        let mut steps = 0_u32;
         while !left.is_zero() && way.sqrt_price_x96 != limit {
+            if steps >= ladder.steps_max() {
+                return Err(NoSwap::Far);
+            }
+            steps = steps.saturating_add(1);
             let at_tick = self.one_step(terms, (down, amount, limit), &mut left, &mut way, step).ok_or(NoSwap::Overflow)?;
             // Something is left: so the step went as far as any larger swap's.
             if at_tick && !left.is_zero() {
@@ -233,19 +279,12 @@ impl V3State {
         step: impl Step,
     ) -> Option<bool> {
         let next = if way.liquidity == 0 { next_of_all } else { next_tick };
-        let (next, found) = next(&self.ticks, way.tick, terms.tick_spacing, down)?;
+        let (next, found) = next(&self.ticks, way.tick(), terms.tick_spacing, down)?;
         let at_next = sqrt_ratio_at_tick(next)?;
         let target = if down { at_next.max(limit) } else { at_next.min(limit) };
-        let asked = match amount {
-            Amount::In(_) => Amount::In(*left),
-            Amount::Out(_) => Amount::Out(*left),
-        };
+        let asked = asked(amount, *left);
         let moved = step(way.sqrt_price_x96, target, way.liquidity, asked, terms.fee_pips)?;
-        let paid = moved.amount_in.checked_add(moved.fee)?;
-        way.amount_in = way.amount_in.checked_add(paid)?;
-        way.amount_out = way.amount_out.checked_add(moved.amount_out)?;
-        way.fee = way.fee.checked_add(moved.fee)?;
-        let from = std::mem::replace(&mut way.sqrt_price_x96, moved.sqrt_price_x96);
+        way.go(&moved, left, amount)?;
         let is_at_next = moved.sqrt_price_x96 == at_next;
         if is_at_next {
             if let Some(crossed) = found {
@@ -253,15 +292,17 @@ impl V3State {
                 way.liquidity = way.liquidity.checked_add_signed(net)?;
                 way.crossed = way.crossed.saturating_add(1);
             }
-            way.tick = if down { next.checked_sub(1)? } else { next };
-        } else if moved.sqrt_price_x96 != from {
-            way.tick = tick_at_sqrt_ratio(moved.sqrt_price_x96)?;
+            way.at_tick = Some(if down { next.checked_sub(1)? } else { next });
         }
-        *left = left.checked_sub(match amount {
-            Amount::In(_) => paid,
-            Amount::Out(_) => moved.amount_out,
-        })?;
         Some(is_at_next)
+    }
+}
+
+/// So much of the kind that is asked for.
+fn asked(amount: Amount, left: U256) -> Amount {
+    match amount {
+        Amount::In(_) => Amount::In(left),
+        Amount::Out(_) => Amount::Out(left),
     }
 }
 

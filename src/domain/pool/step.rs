@@ -16,10 +16,9 @@ pub enum Amount {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moved {
     pub sqrt_price_x96: U256,
-    /// Without the fee.
+    /// With the fee.
     pub amount_in: U256,
     pub amount_out: U256,
-    pub fee: U256,
 }
 
 const X96: usize = 96;
@@ -32,28 +31,21 @@ pub fn step(from: U256, target: U256, liquidity: u128, left: Amount, fee_pips: u
     let down = from >= target;
     let whole_in = |to: U256| whole_in(from, to, liquidity, down);
     let whole_out = |to: U256| whole_out(from, to, liquidity, down);
-    match left {
+    let (to, paid, amount_out) = match left {
         Amount::In(left) => {
-            let without_fee = less_fee(left, fee_pips)?;
-            let needed = whole_in(target)?;
-            if without_fee >= needed {
-                let fee = fee_on_top(needed, fee_pips)?;
-                return Some(Moved { sqrt_price_x96: target, amount_in: needed, amount_out: whole_out(target)?, fee });
-            }
-            let to = after_input(from, liquidity, without_fee, down)?;
-            // A price that is met by accident counts as reached.
-            let amount_in = if to == target { needed } else { whole_in(to)? };
-            let fee = if to == target { fee_on_top(amount_in, fee_pips)? } else { left.checked_sub(amount_in)? };
-            Some(Moved { sqrt_price_x96: to, amount_in, amount_out: whole_out(to)?, fee })
+            let (without_fee, needed) = (less_fee(left, fee_pips)?, whole_in(target)?);
+            let to = if without_fee >= needed { target } else { after_input(from, liquidity, without_fee, down)? };
+            // A price that is met by accident counts as reached; short of it all is taken, and what moves no price is the fee's.
+            (to, if to == target { with_fee(needed, fee_pips)? } else { left }, whole_out(to)?)
         }
         Amount::Out(left) => {
             let there = whole_out(target)?;
             let to = if left >= there { target } else { after_output(from, liquidity, left, down)? };
             let amount_out = if to == target { there } else { whole_out(to)? };
-            let amount_in = whole_in(to)?;
-            Some(Moved { sqrt_price_x96: to, amount_in, amount_out: amount_out.min(left), fee: fee_on_top(amount_in, fee_pips)? })
+            (to, with_fee(whole_in(to)?, fee_pips)?, amount_out.min(left))
         }
-    }
+    };
+    Some(Moved { sqrt_price_x96: to, amount_in: paid, amount_out })
 }
 
 /// The same of V4 (its own `SwapMath`): what comes in and does not reach the target is all taken, its fee first.
@@ -63,12 +55,34 @@ pub fn step_v4(from: U256, target: U256, liquidity: u128, left: Amount, fee_pips
     let down = from >= target;
     let without_fee = less_fee(all, fee_pips)?;
     let needed = whole_in(from, target, liquidity, down)?;
-    let (to, amount_in, fee) = if without_fee >= needed {
-        (target, needed, fee_on_top(needed, fee_pips)?)
+    let (to, amount_in) = if without_fee >= needed {
+        (target, with_fee(needed, fee_pips)?)
     } else {
-        (after_input(from, liquidity, without_fee, down)?, without_fee, all.checked_sub(without_fee)?)
+        (after_input(from, liquidity, without_fee, down)?, all)
     };
-    Some(Moved { sqrt_price_x96: to, amount_in, amount_out: whole_out(from, to, liquidity, down)?, fee })
+    Some(Moved { sqrt_price_x96: to, amount_in, amount_out: whole_out(from, to, liquidity, down)? })
+}
+
+/// A step that ends before its target, which it is known not to reach: what the whole of it takes is not computed. `None`: it meets it by
+/// accident, or has more to say.
+pub(super) fn part(from: U256, target: U256, liquidity: u128, left: Amount, fee_pips: u32) -> Option<Moved> {
+    let down = from >= target;
+    let (to, amount_in, amount_out) = match left {
+        Amount::In(left) => {
+            let to = after_input(from, liquidity, less_fee(left, fee_pips)?, down)?;
+            (to, left, whole_out(from, to, liquidity, down)?)
+        }
+        Amount::Out(left) => {
+            let to = after_output(from, liquidity, left, down)?;
+            let amount_out = whole_out(from, to, liquidity, down)?.min(left);
+            (to, with_fee(whole_in(from, to, liquidity, down)?, fee_pips)?, amount_out)
+        }
+    };
+    (to != target).then_some(Moved { sqrt_price_x96: to, amount_in, amount_out })
+}
+
+fn with_fee(amount_in: U256, fee_pips: u32) -> Option<U256> {
+    amount_in.checked_add(fee_on_top(amount_in, fee_pips)?)
 }
 
 fn less_fee(amount: U256, fee_pips: u32) -> Option<U256> {

@@ -85,7 +85,7 @@ pub fn after(state: &PoolState, swap: Swap) -> Result<Traded, NoSwap> {
         Swap::Ticks(swap) => {
             let moved = |pool: &V3State| V3State {
                 sqrt_price_x96: swap.sqrt_price_x96,
-                tick: swap.tick,
+                tick: swap.tick(),
                 liquidity: swap.liquidity,
                 // A swap changes no tick's liquidity.
                 ..pool.clone()

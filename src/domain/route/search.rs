@@ -4,6 +4,9 @@ use alloy::primitives::U256;
 
 use super::{Bound, HOPS_MAX, KEPT, NoRoute, Path, Venues, reach::Reach};
 
+/// Steps between ticks in one pool, where ways are only looked for that add to others.
+const STEPS_MAX: u32 = 8;
+
 /// What a way has to be better than to be of any use.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::domain) struct Floor {
@@ -87,6 +90,8 @@ impl Venues<'_> {
         }
         let useless = floor.map(|floor| (reach.known(floor.known), reach.worth(floor.worth)));
         let is_useless = |rate: Bound| useless.is_some_and(|(known, worth)| reach.falls_short(known, rate, worth));
+        // A pool that is crossed so far is a small one for that amount: a part of it may go there.
+        let steps_max = if floor.is_some() { STEPS_MAX } else { u32::MAX };
         let least = floor.filter(|floor| floor.known == known).map(|floor| floor.worth);
         let mut found = Best::new(keep, least.map(|least| reach.worth(least)));
         let first = Way { via: [0; HOPS_MAX], hops: 0, tokens: [start; HOPS_MAX + 1], amount: known, rate: Bound::ONE };
@@ -112,7 +117,7 @@ impl Venues<'_> {
                     if is_hopeless(rate, there.and_then(|there| there.worst)) {
                         continue;
                     }
-                    let Some(amount) = self.amount(at, token, way.amount, is_in) else { continue };
+                    let Some(amount) = self.amount(at, token, way.amount, is_in, steps_max) else { continue };
                     let longer = way.longer(at, other, (amount, rate));
                     if other == end {
                         found.put(longer, reach);

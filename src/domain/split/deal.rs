@@ -217,7 +217,7 @@ impl<'t, 'a> Deal<'t, 'a> {
     /// Which place gives most for this part, or takes least, and how much. `None`: none has room for it.
     fn best(&mut self, part: U256) -> Option<(usize, U256)> {
         for ((path, _), offer) in self.dealt.iter().zip(&mut self.offers).filter(|(_, offer)| offer.is_none()) {
-            let run = self.task.run(*path, part, &self.moved);
+            let run = self.task.run(*path, part, &self.moved, false);
             *offer = Some(run.map(|(route, after)| (self.task.other_end(&route), after)));
         }
         let known = self.offers.iter().enumerate().filter_map(|(at, offer)| Some((at, offer.as_ref()?.as_ref()?.0)));

@@ -5,15 +5,15 @@
 
 use std::{collections::HashMap, rc::Rc};
 
-use alloy::primitives::{I256, U256};
+use alloy::primitives::{Address, I256, U256};
 
 use super::{Dealt, Task};
 use crate::domain::{
     pool::{
         PoolState,
-        exchange::Order,
+        exchange::{Order, TickSwap},
         step::Amount,
-        trade::{Traded, after, trade},
+        trade::{Swap, Traded, after, trade},
     },
     route::{Hop, Route},
 };
@@ -40,7 +40,16 @@ struct After {
 }
 
 /// Pools as a way left them.
-pub(super) type Moved = Vec<(usize, PoolState)>;
+pub(super) type Moved = Vec<(usize, Left)>;
+
+/// A pool after swaps.
+#[derive(Clone)]
+pub(super) enum Left {
+    State(PoolState),
+    /// All that was swapped, in one direction, from where the pool stands. Where liquidity does not grow by fees, many swaps move a price as
+    /// one of them all does; but for what each rounds.
+    Ticks(bool, TickSwap),
+}
 
 fn signed(amount: U256) -> I256 {
     I256::try_from(amount).unwrap_or(I256::MAX)
@@ -118,7 +127,7 @@ impl Task<'_> {
             return known.clone();
         }
         let after = self.after(before).and_then(|mut after| {
-            let (route, moved) = self.run(*path, *amount, &after.moved)?;
+            let (route, moved) = self.run(*path, *amount, &after.moved, false)?;
             let Sum { amount, cost } = self.sum(&route);
             after.sum = Sum { amount: after.sum.amount.checked_add(amount)?, cost: after.sum.cost.saturating_add(cost) };
             after.moved.push(Rc::new(moved));
@@ -143,20 +152,20 @@ impl Task<'_> {
         self.venues.route(self.paths.get(path)?, self.from, self.to, amount)
     }
 
-    /// Swap after swap, with their amounts.
+    /// Swap after swap, to the wei.
     pub(super) fn legs(&self, dealt: &[(usize, U256)]) -> Option<Vec<Route>> {
         let mut moved: Vec<Rc<Moved>> = Vec::new();
         let some = dealt.iter().filter(|(_, amount)| !amount.is_zero());
         some.map(|(path, amount)| {
-            let (route, after) = self.run(*path, *amount, &moved)?;
+            let (route, after) = self.run(*path, *amount, &moved, true)?;
             moved.push(Rc::new(after));
             Some(route)
         })
         .collect()
     }
 
-    /// One way, in the pools as they were left, and how it leaves them.
-    pub(super) fn run(&self, path: usize, amount: U256, moved: &[Rc<Moved>]) -> Option<(Route, Moved)> {
+    /// One way, in the pools as they were left, and how it leaves them. Where it need not be exact, some wei may be missing.
+    pub(super) fn run(&self, path: usize, amount: U256, moved: &[Rc<Moved>], is_exact: bool) -> Option<(Route, Moved)> {
         let path = self.paths.get(path)?;
         let mut hops = Vec::with_capacity(path.len());
         let mut left: Moved = Vec::with_capacity(path.len());
@@ -164,30 +173,52 @@ impl Task<'_> {
         for step in 0..path.len() {
             let step = if self.is_in() { step } else { path.len().checked_sub(step)?.checked_sub(1)? };
             let at = *path.get(step)?;
-            let venue = self.venues.get(at)?;
-            let other = venue.other(&token)?;
-            let (token_in, token_out) = if self.is_in() { (token, other) } else { (other, token) };
-            let asked = if self.is_in() { Amount::In(amount) } else { Amount::Out(amount) };
-            let order = Order { down: token_in == venue.meta.token0, amount: asked, limit: None };
-            let mut newest = moved.iter().rev().flat_map(|moved| moved.iter());
-            let done = match newest.find(|(moved, _)| *moved == at) {
-                Some((_, state)) => trade(venue.meta, state, order),
-                None => after(venue.state, self.venues.swap_whole(at, token == venue.meta.token0, amount, self.is_in())?),
-            };
-            let done = done.ok().filter(|done| done.left.is_zero())?;
-            let Traded { amount_in, amount_out, crossed, after, .. } = done;
-            amount = if self.is_in() { amount_out } else { amount_in };
-            if amount.is_zero() {
-                return None;
-            }
-            let (pool, protocol) = (venue.meta.id, venue.meta.protocol);
-            hops.push(Hop { pool, protocol, token_in, token_out, amount_in, amount_out, crossed });
+            let newest = moved.iter().rev().flat_map(|moved| moved.iter()).find(|(moved, _)| *moved == at);
+            let (hop, after) = self.hop(at, token, amount, newest.map(|(_, left)| left), is_exact)?;
+            (token, amount) = if self.is_in() { (hop.token_out, hop.amount_out) } else { (hop.token_in, hop.amount_in) };
+            hops.push(hop);
             left.push((at, after));
-            token = other;
         }
         if !self.is_in() {
             hops.reverse();
         }
         Some((Route { hops }, left))
+    }
+
+    /// A swap in a pool as it was left.
+    fn hop(&self, at: usize, token: Address, amount: U256, before: Option<&Left>, is_exact: bool) -> Option<(Hop, Left)> {
+        let venue = self.venues.get(at)?;
+        let other = venue.other(&token)?;
+        let (token_in, token_out) = if self.is_in() { (token, other) } else { (other, token) };
+        let down = token_in == venue.meta.token0;
+        let whole = |amount: U256| self.venues.swap_whole(at, token == venue.meta.token0, amount, self.is_in());
+        let known = |swap: &TickSwap| if self.is_in() { swap.amount_in } else { swap.amount_out };
+        let trade = |state: &PoolState| {
+            let asked = if self.is_in() { Amount::In(amount) } else { Amount::Out(amount) };
+            let traded = trade(venue.meta, state, Order { down, amount: asked, limit: None }).ok()?;
+            traded.left.is_zero().then_some((traded.amount_in, traded.amount_out, traded.crossed, Left::State(traded.after)))
+        };
+        let (amount_in, amount_out, crossed, left) = match before {
+            None => match whole(amount)? {
+                Swap::Ticks(swap) if !is_exact => (swap.amount_in, swap.amount_out, swap.crossed, Left::Ticks(down, swap)),
+                swap => {
+                    let Traded { amount_in, amount_out, crossed, after, .. } = after(venue.state, swap).ok()?;
+                    (amount_in, amount_out, crossed, Left::State(after))
+                }
+            },
+            Some(Left::State(state)) => trade(state)?,
+            Some(Left::Ticks(was_down, swap)) if *was_down == down => {
+                let Swap::Ticks(all) = whole(known(swap).checked_add(amount)?)? else { return None };
+                let amount_in = all.amount_in.checked_sub(swap.amount_in)?;
+                let amount_out = all.amount_out.checked_sub(swap.amount_out)?;
+                (amount_in, amount_out, all.crossed.saturating_sub(swap.crossed), Left::Ticks(down, all))
+            }
+            Some(Left::Ticks(_, swap)) => trade(&after(venue.state, Swap::Ticks(*swap)).ok()?.after)?,
+        };
+        if amount_in.is_zero() || amount_out.is_zero() {
+            return None;
+        }
+        let (pool, protocol) = (venue.meta.id, venue.meta.protocol);
+        Some((Hop { pool, protocol, token_in, token_out, amount_in, amount_out, crossed }, left))
     }
 }

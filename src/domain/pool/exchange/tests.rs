@@ -99,7 +99,7 @@ fn pools_with_ticks_swap_as_the_snapshot_of_v3_core() {
             let (paid, got) = if down { ("amount0Delta", "amount1Delta") } else { ("amount1Delta", "amount0Delta") };
             assert_eq!(found.amount_in.to_string(), expect[paid].as_str().unwrap(), "{what}");
             assert_eq!(found.amount_out.to_string(), expect[got].as_str().unwrap().trim_start_matches('-'), "{what}");
-            assert_eq!(i64::from(found.tick), expect["tickAfter"].as_i64().unwrap(), "{what}");
+            assert_eq!(i64::from(found.tick()), expect["tickAfter"].as_i64().unwrap(), "{what}");
             assert_eq!(found.sqrt_price_x96, number(&case["derived"]["sqrtPriceX96After"]), "{what}");
             assert_eq!(U256::from(found.liquidity), number(&case["derived"]["liquidityAfter"]), "{what}");
         }
@@ -144,7 +144,7 @@ fn real_pools_swap_as_mainnets_quoters_said() {
             assert_eq!(if is_in { found.amount_out } else { found.amount_in }, number(&quote["result"]), "{name} {quote}");
             let derived = &quote["derived"];
             assert_eq!(found.sqrt_price_x96, number(&derived["sqrtPriceX96After"]), "{name} {quote}");
-            assert_eq!(i64::from(found.tick), derived["tickAfter"].as_i64().unwrap(), "{name} {quote}");
+            assert_eq!(i64::from(found.tick()), derived["tickAfter"].as_i64().unwrap(), "{name} {quote}");
             assert_eq!(U256::from(found.liquidity), number(&derived["liquidityAfter"]), "{name} {quote}");
         }
     }
@@ -220,7 +220,7 @@ fn the_quoters_count_of_ticks_is_its_own() {
         let found = state.exchange(terms, order(from < to, asked, limit)).unwrap();
         assert_eq!(if is_in { found.amount_out } else { found.amount_in }, number(&case["expect"]["amount"]), "{case}");
         assert_eq!(found.sqrt_price_x96, number(&case["expect"]["sqrtPriceX96AfterList"][0]), "{case}");
-        let counted = ticks_between(&state.ticks, 60, state.tick, found.tick);
+        let counted = ticks_between(&state.ticks, 60, state.tick, found.tick());
         assert_eq!(counted.map(u64::from), case["expect"]["initializedTicksCrossedList"][0].as_u64(), "{case}");
     }
 }
@@ -253,7 +253,7 @@ fn what_no_contract_does_is_no_swap() {
     // All that there is, and then nothing to the last price.
     let dry = of(true, Amount::In(U256::ONE << 200), None).unwrap();
     assert!(!dry.left.is_zero() && dry.sqrt_price_x96 == MIN_SQRT_RATIO + U256::ONE && dry.liquidity == 0);
-    let again = V3State { sqrt_price_x96: dry.sqrt_price_x96, tick: dry.tick, liquidity: dry.liquidity, ..pool.clone() };
+    let again = V3State { sqrt_price_x96: dry.sqrt_price_x96, tick: dry.tick(), liquidity: dry.liquidity, ..pool.clone() };
     assert_eq!(again.exchange(terms, order(true, Amount::In(U256::ONE), None)), Err(NoSwap::Limit), "there is no price below");
 }
 
@@ -324,7 +324,7 @@ proptest! {
         let terms = Terms { fee_pips: fee, tick_spacing: 60 };
         let there = pool.exchange(terms, order(down, Amount::In(U256::from(a)), None)).unwrap();
         prop_assert_eq!(there.amount_in + there.left, U256::from(a));
-        let after = V3State { sqrt_price_x96: there.sqrt_price_x96, tick: there.tick, liquidity: there.liquidity, ..pool.clone() };
+        let after = V3State { sqrt_price_x96: there.sqrt_price_x96, tick: there.tick(), liquidity: there.liquidity, ..pool.clone() };
         prop_assert_eq!(tick_at_sqrt_ratio(after.sqrt_price_x96).map(|tick| tick - after.tick).map(|d| (0..=1).contains(&d)), Some(true));
         if !there.amount_out.is_zero() {
             let back = after.exchange(terms, order(!down, Amount::In(there.amount_out), None)).unwrap();
@@ -409,33 +409,31 @@ fn word_by_word(
     let mut all = TickSwap {
         amount_in: U256::ZERO,
         amount_out: U256::ZERO,
-        fee: U256::ZERO,
         left,
         sqrt_price_x96: pool.sqrt_price_x96,
-        tick: pool.tick,
+        at_tick: Some(pool.tick),
         liquidity: pool.liquidity,
         crossed: 0,
     };
     while !left.is_zero() && all.sqrt_price_x96 != limit {
-        let (next, begins) = next_tick(&pool.ticks, all.tick, terms.tick_spacing, down)?;
+        let (next, begins) = next_tick(&pool.ticks, all.tick(), terms.tick_spacing, down)?;
         let price = sqrt_ratio_at_tick(next)?;
         let target = if down { price.max(limit) } else { price.min(limit) };
         let rest = if matches!(amount, Amount::In(_)) { Amount::In(left) } else { Amount::Out(left) };
         let moved = step(all.sqrt_price_x96, target, all.liquidity, rest, terms.fee_pips)?;
         let before = all.sqrt_price_x96;
-        all.amount_in += moved.amount_in + moved.fee;
+        all.amount_in += moved.amount_in;
         all.amount_out += moved.amount_out;
-        all.fee += moved.fee;
         all.sqrt_price_x96 = moved.sqrt_price_x96;
-        left -= if matches!(amount, Amount::In(_)) { moved.amount_in + moved.fee } else { moved.amount_out };
+        left -= if matches!(amount, Amount::In(_)) { moved.amount_in } else { moved.amount_out };
         if moved.sqrt_price_x96 == price {
             if let Some(tick) = begins {
                 all.liquidity = all.liquidity.checked_add_signed(if down { -tick.liquidity_net } else { tick.liquidity_net })?;
                 all.crossed += 1;
             }
-            all.tick = if down { next - 1 } else { next };
+            all.at_tick = Some(if down { next - 1 } else { next });
         } else if moved.sqrt_price_x96 != before {
-            all.tick = tick_at_sqrt_ratio(moved.sqrt_price_x96)?;
+            all.at_tick = None;
         }
     }
     Some(TickSwap { left, ..all })
