@@ -214,7 +214,8 @@ impl Quote {
     }
 
     /// What does it, sent to `to` with `value`: a call of the Universal Router, to which the sender has to have given his token by way of Permit2,
-    /// or of the exchange's own router. Null where no router that is configured does it, and where a token keeps a part.
+    /// or of the exchange's own router. Null where no router that is configured does it (none does an exact output through pools of several
+    /// protocols: `protocols` keeps to one), and where a token keeps a part.
     async fn calldata(&self) -> Option<Bytes> {
         self.transaction().map(|transaction| Bytes(transaction.data))
     }

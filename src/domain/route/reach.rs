@@ -13,9 +13,9 @@ pub(in crate::domain) struct Reach {
     pub(super) hops_max: usize,
     /// Hops to the end at least, by token.
     far: Vec<Option<usize>>,
-    /// By hops that are left after a pool, and by pool: what a unit of its token0 comes to by way of it at most, and a unit of its token1; or
-    /// what a unit at the end comes to in them. Empty where ways are so short that nothing is gained.
-    onward: Vec<Vec<[Bound; 2]>>,
+    /// By number of hops and token: what a unit of it comes to at the end at most, or what a unit at the end comes to in it. Empty where ways
+    /// are so short that nothing is gained.
+    most: Vec<Vec<Bound>>,
 }
 
 impl Reach {
@@ -24,10 +24,9 @@ impl Reach {
         self.far.get(token).copied().flatten().is_some_and(|far| far <= hops)
     }
 
-    /// What a unit of a pool's token comes to at the end at most, by way of this pool and so many others at most.
-    pub(super) fn onward(&self, at: usize, is_token0: bool, hops_left: usize) -> Bound {
-        let known = self.onward.get(hops_left).and_then(|onward| onward.get(at));
-        known.map_or(Bound::MOST, |[by_0, by_1]| if is_token0 { *by_0 } else { *by_1 })
+    /// What a unit of a token comes to at the end at most, in so many hops at most.
+    pub(super) fn most(&self, token: usize, hops: usize) -> Bound {
+        self.most.get(hops).map_or(Bound::MOST, |most| most.get(token).copied().unwrap_or(Bound::NONE))
     }
 
     /// An amount that is known, on its side.
@@ -49,32 +48,33 @@ impl Reach {
 impl Venues<'_> {
     /// To `end`, in at most so many hops. `is_in`: what comes in is known, so ways are looked for in the order of their swaps.
     pub(in crate::domain) fn reach(&self, end: usize, is_in: bool, hops_max: usize) -> Reach {
-        let onward = if hops_max > 2 { self.onward(end, is_in, hops_max) } else { Vec::new() };
-        Reach { end, is_in, hops_max, far: self.distances(end, hops_max), onward }
+        let most = if hops_max > 2 { self.most(end, is_in, hops_max) } else { Vec::new() };
+        Reach { end, is_in, hops_max, far: self.distances(end, hops_max), most }
     }
 
-    fn onward(&self, end: usize, is_in: bool, hops_max: usize) -> Vec<Vec<[Bound; 2]>> {
-        // By token.
-        let mut most = vec![Bound::NONE; self.token_count()];
-        if let Some(end) = most.get_mut(end) {
+    fn most(&self, end: usize, is_in: bool, hops_max: usize) -> Vec<Vec<Bound>> {
+        let mut at_end = vec![Bound::NONE; self.token_count()];
+        if let Some(end) = at_end.get_mut(end) {
             *end = Bound::ONE;
         }
-        let mut all = Vec::with_capacity(hops_max);
-        for _ in 0..hops_max {
-            let mut next = most.clone();
-            let mut raise = |token: usize, to: Bound| {
-                if let Some(known) = next.get_mut(token) {
-                    *known = to.max(*known);
+        let mut all = vec![at_end];
+        for _ in 1..hops_max {
+            let Some(before) = all.last() else { break };
+            let mut now = before.clone();
+            let rest = |token: usize| before.get(token).copied().unwrap_or(Bound::NONE);
+            for (at, (token0, token1)) in self.all_ends() {
+                for (is_token0, token, rest) in [(true, token0, rest(token1)), (false, token1, rest(token0))] {
+                    if rest == Bound::NONE {
+                        continue;
+                    }
+                    let [rate0, rate1] = self.rates_of(at, is_in);
+                    let through = rest.times(if is_token0 { rate0 } else { rate1 });
+                    if let Some(known) = now.get_mut(token) {
+                        *known = through.max(*known);
+                    }
                 }
-                to
-            };
-            let rest = |token: usize| most.get(token).copied().unwrap_or(Bound::NONE);
-            let pools = self.all_ends().map(|(at, (token0, token1))| {
-                let [rate0, rate1] = self.rates_of(at, is_in);
-                [raise(token0, rate0.times(rest(token1))), raise(token1, rate1.times(rest(token0)))]
-            });
-            all.push(pools.collect());
-            most = next;
+            }
+            all.push(now);
         }
         all
     }

@@ -107,12 +107,12 @@ impl Venues<'_> {
                         continue;
                     }
                     let is_token0 = self.ends(at).is_some_and(|ends| ends.0 == token);
-                    let onward = reach.onward(at, is_token0, hops_left);
+                    let [rate0, rate1] = self.rates_of(at, is_in);
+                    let rate = if is_token0 { rate0 } else { rate1 };
+                    let onward = rate.times(reach.most(other, hops_left));
                     if is_hopeless(onward, found.worst) || is_useless(way.rate.times(onward)) {
                         continue;
                     }
-                    let [rate0, rate1] = self.rates_of(at, is_in);
-                    let rate = if is_token0 { rate0 } else { rate1 };
                     let there = places.get(other).copied().flatten().and_then(|place| next.get(place));
                     if is_hopeless(rate, there.and_then(|there| there.worst)) {
                         continue;
