@@ -18,6 +18,7 @@ use alloy::primitives::U256;
 use swaptide::domain::{
     pool::{V2State, V3State, exchange::Order, step::Amount},
     route::{Venue, Venues},
+    split::Limits,
 };
 
 #[path = "../benches/quote/pools.rs"]
@@ -26,13 +27,14 @@ mod pools;
 use pools::{TERMS, crossing, market, of_ticks, orders, pair, token};
 
 /// Instructions of a call, as tests are built, and in the release.
-const RECORDED: [(&str, u64, u64); 5] = [
+const RECORDED: [(&str, u64, u64); 6] = [
     ("pair_in", 10_099, 431),
-    ("one_step", 133_610, 5_933),
-    ("twenty_ticks", 1_222_192, 71_647),
+    ("one_step", 62_830, 4_033),
+    ("twenty_ticks", 1_146_713, 71_418),
     // Maps with seeds of their own: these move by half a per cent.
-    ("graph", 8_466_000, 935_000),
-    ("best_way", 17_180_000, 1_231_000),
+    ("graph", 8_675_000, 916_000),
+    ("best_way", 17_180_000, 1_259_000),
+    ("best_plan", 51_077_000, 4_132_000),
 ];
 /// Per cent of what is recorded.
 const LIMIT: u64 = 110;
@@ -63,6 +65,12 @@ fn best_way(all: &Venues<'_>) {
     black_box(all.best(token(40), token(300), Amount::In(U256::from(1_u64 << 60)), 3).unwrap());
 }
 
+#[inline(never)]
+fn best_plan(all: &Venues<'_>) {
+    let limits = Limits { hops: 3, legs: 4 };
+    black_box(all.plan((token(40), token(300)), Amount::In(U256::ONE << 82), limits, |_| U256::ZERO).unwrap());
+}
+
 /// What is run under valgrind.
 #[test]
 fn quotes() {
@@ -76,6 +84,7 @@ fn quotes() {
     let venues: Vec<_> = pools.iter().map(|(meta, state)| Venue { meta, state }).collect();
     let all = graph(&venues);
     best_way(&all);
+    best_plan(&graph(&venues));
 }
 
 #[test]
