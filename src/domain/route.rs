@@ -94,11 +94,11 @@ impl<'a> Venue<'a> {
     /// Where the contracts would revert, or swap less.
     pub fn swap(&self, token_in: &Address, amount: Amount) -> Result<Hop, NoSwap> {
         let down = *token_in == self.meta.token0;
-        let (amount_in, amount_out, crossed) = match self.state.swap(self.meta, Order { down, amount, limit: None })? {
-            Swap::Pair(swap) => (swap.amount_in, swap.amount_out, 0),
-            Swap::Ticks(swap) if !swap.left.is_zero() => return Err(NoSwap::TooMuch { most: swap.amount_out }),
-            Swap::Ticks(swap) => (swap.amount_in, swap.amount_out, swap.crossed),
-        };
+        let swap = self.state.swap(self.meta, Order { down, amount, limit: None })?;
+        let (amount_in, amount_out, crossed) = swap.moves();
+        if matches!(swap, Swap::Ticks(swap) if !swap.left.is_zero()) {
+            return Err(NoSwap::TooMuch { most: amount_out });
+        }
         let token_out = if down { self.meta.token1 } else { self.meta.token0 };
         Ok(Hop {
             pool: self.meta.id,
@@ -281,19 +281,13 @@ impl<'a> Venues<'a> {
     /// What a pool makes of an amount of one of its tokens that comes in, or takes for one that goes out; never 0.
     fn amount(&self, at: usize, token: usize, amount: U256, is_in: bool, steps_max: u32) -> Option<U256> {
         let is_token0 = self.ends(at)?.0 == token;
-        let (amount_in, amount_out) = match self.swap_within(at, is_token0, amount, is_in, steps_max)? {
-            Swap::Pair(swap) => (swap.amount_in, swap.amount_out),
-            Swap::Ticks(swap) => (swap.amount_in, swap.amount_out),
-        };
+        let (amount_in, amount_out, _) = self.swap_within(at, is_token0, amount, is_in, steps_max)?.moves();
         Some(if is_in { amount_out } else { amount_in })
     }
 
     /// A swap whose amount of one token is known; neither is 0, and all of it is swapped. In, out, and the ticks that are crossed.
     fn swap(&self, at: usize, is_token0: bool, amount: U256, is_in: bool) -> Option<(U256, U256, u32)> {
-        match self.swap_whole(at, is_token0, amount, is_in)? {
-            Swap::Pair(swap) => Some((swap.amount_in, swap.amount_out, 0)),
-            Swap::Ticks(swap) => Some((swap.amount_in, swap.amount_out, swap.crossed)),
-        }
+        Some(self.swap_whole(at, is_token0, amount, is_in)?.moves())
     }
 
     /// The same, with where it leaves the pool.
@@ -330,10 +324,7 @@ impl<'a> Venues<'a> {
                 None
             }
             Ok(swap) => {
-                let (amount_in, amount_out) = match swap {
-                    Swap::Pair(swap) => (swap.amount_in, swap.amount_out),
-                    Swap::Ticks(swap) => (swap.amount_in, swap.amount_out),
-                };
+                let (amount_in, amount_out, _) = swap.moves();
                 (!amount_in.is_zero() && !amount_out.is_zero()).then_some(swap)
             }
             Err(NoSwap::TooMuch { .. }) => {

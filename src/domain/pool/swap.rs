@@ -123,28 +123,32 @@ impl V3State {
 /// Where a step of a swap ends at the latest: the next initialised tick, or the end of its word of the bitmap
 /// (`TickBitmap.nextInitializedTickWithinOneWord`). `None`: beyond the last price.
 pub(super) fn next_tick(ticks: &BTreeMap<i32, Tick>, tick: i32, spacing: i32, down: bool) -> Option<(i32, Option<&Tick>)> {
-    // A factory that is none of theirs may say anything, and between ticks that go backwards there is no next one.
-    let at = tick.checked_div_euclid(spacing).filter(|_| spacing > 0)?;
-    let (word, found) = if down {
-        let (word, from) = ((at & !255).checked_mul(spacing)?, at.checked_mul(spacing)?);
-        (word.max(MAX_TICK.checked_neg()?), ticks.range(word..=from).next_back())
-    } else {
-        let first = at.checked_add(1)?;
-        let (from, word) = (first.checked_mul(spacing)?, (first | 255).checked_mul(spacing)?);
-        (word.min(MAX_TICK), ticks.range(from..=word).next())
-    };
-    let (next, found) = found.map_or((word, None), |(at, tick)| (*at, Some(tick)));
-    let moves = if down { next <= tick } else { next > tick };
-    moves.then_some((next, found))
+    next_before(ticks, tick, spacing, down, |at| (if down { at & !255 } else { at | 255 }).checked_mul(spacing))
 }
 
 /// The same where no liquidity is in range: no amount moves before the next initialised tick, so no word before it rounds anything.
 pub(super) fn next_of_all(ticks: &BTreeMap<i32, Tick>, tick: i32, spacing: i32, down: bool) -> Option<(i32, Option<&Tick>)> {
+    next_before(ticks, tick, spacing, down, |_| if down { MAX_TICK.checked_neg() } else { Some(MAX_TICK) })
+}
+
+/// The next initialised tick, no further than the end that the first place, in spacings, has.
+fn next_before(
+    ticks: &BTreeMap<i32, Tick>,
+    tick: i32,
+    spacing: i32,
+    down: bool,
+    end: impl Fn(i32) -> Option<i32>,
+) -> Option<(i32, Option<&Tick>)> {
+    // A factory that is none of theirs may say anything, and between ticks that go backwards there is no next one.
     let at = tick.checked_div_euclid(spacing).filter(|_| spacing > 0)?;
     let (end, found) = if down {
-        (MAX_TICK.checked_neg()?, ticks.range(..=at.checked_mul(spacing)?).next_back())
+        let (end, from) = (end(at)?, at.checked_mul(spacing)?);
+        // Beyond the last price there is no tick, and a range must not be one backwards.
+        (end.max(MAX_TICK.checked_neg()?), ticks.range(end.min(from)..=from).next_back())
     } else {
-        (MAX_TICK, ticks.range(at.checked_add(1)?.checked_mul(spacing)?..).next())
+        let first = at.checked_add(1)?;
+        let (from, end) = (first.checked_mul(spacing)?, end(first)?);
+        (end.min(MAX_TICK), ticks.range(from..=end.max(from)).next())
     };
     let (next, found) = found.map_or((end, None), |(at, tick)| (*at, Some(tick)));
     let moves = if down { next <= tick } else { next > tick };

@@ -32,6 +32,17 @@ pub enum Swap {
     Ticks(TickSwap),
 }
 
+impl Swap {
+    /// What comes in and goes out, and the initialised ticks that are crossed.
+    #[must_use]
+    pub fn moves(&self) -> (U256, U256, u32) {
+        match self {
+            Self::Pair(swap) => (swap.amount_in, swap.amount_out, 0),
+            Self::Ticks(swap) => (swap.amount_in, swap.amount_out, swap.crossed),
+        }
+    }
+}
+
 impl PoolState {
     /// The swap, as the contract does it; `meta` is of the same pool.
     ///

@@ -16,12 +16,12 @@ pub(in crate::domain) struct Bound {
 }
 
 impl Bound {
-    pub(in crate::domain) const NONE: Self = Self { exponent: i32::MIN, mantissa: 0 };
-    pub(in crate::domain) const MOST: Self = Self { exponent: i32::MAX, mantissa: u64::MAX };
-    pub(in crate::domain) const ONE: Self = Self { exponent: -63, mantissa: 1 << 63 };
+    pub(super) const NONE: Self = Self { exponent: i32::MIN, mantissa: 0 };
+    pub(super) const MOST: Self = Self { exponent: i32::MAX, mantissa: u64::MAX };
+    pub(super) const ONE: Self = Self { exponent: -63, mantissa: 1 << 63 };
 
     /// At least `value`.
-    pub(in crate::domain) fn up(value: U256) -> Self {
+    pub(super) fn up(value: U256) -> Self {
         let down = Self::down(value);
         if down == Self::NONE || Self::shift(value).is_none_or(|bits| bits == 0 || value.trailing_zeros() >= bits) {
             return down;
@@ -30,7 +30,7 @@ impl Bound {
     }
 
     /// At most `value`.
-    pub(in crate::domain) fn down(value: U256) -> Self {
+    pub(super) fn down(value: U256) -> Self {
         if value.is_zero() {
             return Self::NONE;
         }
@@ -61,7 +61,7 @@ impl Bound {
     }
 
     /// At least the product.
-    pub(in crate::domain) fn times(self, other: Self) -> Self {
+    pub(super) fn times(self, other: Self) -> Self {
         if self == Self::NONE || other == Self::NONE {
             return Self::NONE;
         }
@@ -76,7 +76,22 @@ impl Bound {
 
     /// At this rate an amount is surely not worth more than that, or does not cost less.
     pub(in crate::domain) fn falls_short(self, known: U256, worth: U256, is_in: bool) -> bool {
-        if is_in { Self::up(known).times(self) <= Self::down(worth) } else { Self::up(worth).times(self) <= Self::down(known) }
+        self.is_short(Self::known(known, is_in), Self::worth(worth, is_in), is_in)
+    }
+
+    /// The same of amounts that are on their sides already: see [`Bound::known`] and [`Bound::worth`].
+    pub(super) fn is_short(self, known: Self, worth: Self, is_in: bool) -> bool {
+        if is_in { known.times(self) <= worth } else { worth.times(self) <= known }
+    }
+
+    /// An amount that is known, on the side of the doubt.
+    pub(super) fn known(amount: U256, is_in: bool) -> Self {
+        if is_in { Self::up(amount) } else { Self::down(amount) }
+    }
+
+    /// What is to be beaten, on the side of the doubt.
+    pub(super) fn worth(amount: U256, is_in: bool) -> Self {
+        if is_in { Self::down(amount) } else { Self::up(amount) }
     }
 
     /// At least the quotient.
@@ -95,7 +110,7 @@ impl Bound {
 }
 
 /// What a pool gives at most for a unit of token0, and for one of token1.
-pub(in crate::domain) fn rates(meta: &PoolMeta, state: &PoolState) -> [Bound; 2] {
+pub(super) fn rates(meta: &PoolMeta, state: &PoolState) -> [Bound; 2] {
     let rest = match (meta.protocol, meta.fee_pips) {
         // Each swap has its own.
         (Protocol::UniswapV4, DYNAMIC_FEE) => PIPS,

@@ -2,8 +2,6 @@
 //!
 //! Computed once, for ways of any length and any amount that end there.
 
-use alloy::primitives::U256;
-
 use super::{Bound, Venues};
 
 /// From every token to the end of the ways: the one whose amount is not known.
@@ -27,21 +25,6 @@ impl Reach {
     /// What a unit of a token comes to at the end at most, in so many hops at most.
     pub(super) fn most(&self, token: usize, hops: usize) -> Bound {
         self.most.get(hops).map_or(Bound::MOST, |most| most.get(token).copied().unwrap_or(Bound::NONE))
-    }
-
-    /// An amount that is known, on its side.
-    pub(super) fn known(&self, amount: U256) -> Bound {
-        if self.is_in { Bound::up(amount) } else { Bound::down(amount) }
-    }
-
-    /// What is to be beaten, on its side.
-    pub(super) fn worth(&self, amount: U256) -> Bound {
-        if self.is_in { Bound::down(amount) } else { Bound::up(amount) }
-    }
-
-    /// At this rate an amount surely comes to no more than that, or takes no less.
-    pub(super) fn falls_short(&self, known: Bound, rate: Bound, worth: Bound) -> bool {
-        if self.is_in { known.times(rate) <= worth } else { worth.times(rate) <= known }
     }
 }
 

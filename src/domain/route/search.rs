@@ -60,15 +60,15 @@ impl Best {
         Self { ways: Vec::with_capacity(keep), keep, worst }
     }
 
-    fn put(&mut self, way: Way, reach: &Reach) {
-        let is_better = |known: &Way| if reach.is_in { way.amount > known.amount } else { way.amount < known.amount };
+    fn put(&mut self, way: Way, is_in: bool) {
+        let is_better = |known: &Way| if is_in { way.amount > known.amount } else { way.amount < known.amount };
         let at = self.ways.iter().position(is_better).unwrap_or(self.ways.len());
         if at < self.keep {
             self.ways.truncate(self.keep.saturating_sub(1));
             self.ways.insert(at, way);
         }
         if self.ways.len() == self.keep {
-            self.worst = self.ways.last().map(|way| reach.worth(way.amount));
+            self.worst = self.ways.last().map(|way| Bound::worth(way.amount, is_in));
         }
     }
 }
@@ -88,20 +88,21 @@ impl Venues<'_> {
         if start == end || !reach.leads(start, hops_max) {
             return Err(NoRoute::None);
         }
-        let useless = floor.map(|floor| (reach.known(floor.known), reach.worth(floor.worth)));
-        let is_useless = |rate: Bound| useless.is_some_and(|(known, worth)| reach.falls_short(known, rate, worth));
+        let useless = floor.map(|floor| (Bound::known(floor.known, is_in), Bound::worth(floor.worth, is_in)));
+        let is_useless = |rate: Bound| useless.is_some_and(|(known, worth)| rate.is_short(known, worth, is_in));
         // A pool that is crossed so far is a small one for that amount: a part of it may go there.
         let steps_max = if floor.is_some() { STEPS_MAX } else { u32::MAX };
         let least = floor.filter(|floor| floor.known == known).map(|floor| floor.worth);
-        let mut found = Best::new(keep, least.map(|least| reach.worth(least)));
+        let mut found = Best::new(keep, least.map(|least| Bound::worth(least, is_in)));
         let first = Way { via: [0; HOPS_MAX], hops: 0, tokens: [start; HOPS_MAX + 1], amount: known, rate: Bound::ONE };
         let mut level = vec![first];
         for hops_left in (0..hops_max).rev() {
             let mut next: Vec<Best> = Vec::new();
             let mut places: Vec<Option<usize>> = vec![None; self.token_count()];
             for way in &level {
-                let (token, known) = (way.token(), reach.known(way.amount));
-                let is_hopeless = |rate, worst: Option<Bound>| worst.is_some_and(|worst| reach.falls_short(known, rate, worst));
+                let (token, known) = (way.token(), Bound::known(way.amount, is_in));
+                let is_hopeless =
+                    |rate: Bound, worst: Option<Bound>| worst.is_some_and(|worst| rate.is_short(known, worst, is_in));
                 for (at, other) in self.at(token) {
                     if !reach.leads(other, hops_left) || way.visits(other) {
                         continue;
@@ -120,7 +121,7 @@ impl Venues<'_> {
                     let Some(amount) = self.amount(at, token, way.amount, is_in, steps_max) else { continue };
                     let longer = way.longer(at, other, (amount, rate));
                     if other == end {
-                        found.put(longer, reach);
+                        found.put(longer, is_in);
                         continue;
                     }
                     let Some(place) = places.get_mut(other) else { continue };
@@ -129,7 +130,7 @@ impl Venues<'_> {
                         next.len().saturating_sub(1)
                     });
                     if let Some(best) = next.get_mut(place) {
-                        best.put(longer, reach);
+                        best.put(longer, is_in);
                     }
                 }
             }
