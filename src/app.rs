@@ -142,6 +142,12 @@ async fn serve(
         board: board.clone(),
         origins: config.api.origins.clone(),
         streams_per_address: config.api.streams_per_address,
+        sockets: api::SocketLimits {
+            connections: config.api.connections,
+            connections_per_address: config.api.connections_per_address,
+            operations: config.api.operations_per_connection,
+            messages_per_second: config.api.messages_per_second,
+        },
         request_limit: api::RequestLimit {
             per_second: config.api.requests_per_second,
             burst: config.api.requests_burst,

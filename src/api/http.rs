@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use super::{
     gql::error::{ApiError, Code},
+    intake::Client,
     page,
     router::Public,
     ws,
@@ -29,8 +30,9 @@ const JSON: &str = "application/json";
 pub(super) async fn graphql(State(public): State<Arc<Public>>, incoming: axum::extract::Request) -> Response {
     if is_upgrade(incoming.headers()) {
         let (mut parts, _) = incoming.into_parts();
+        let client = Client::of(&parts.extensions);
         return match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
-            Ok(upgrade) => ws::accept(&public, &parts.headers, upgrade),
+            Ok(upgrade) => ws::accept(&public, &parts.headers, client, upgrade),
             Err(rejection) => rejection.into_response(),
         };
     }

@@ -15,7 +15,7 @@ use std::{
 
 use axum::{
     extract::{ConnectInfo, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -54,6 +54,13 @@ pub struct RequestLimit {
 /// Whom a request comes from: an IPv4 address, or the network of an IPv6 address. In the extensions of every request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Client(IpAddr);
+
+impl Client {
+    /// That of a request which passed [`intake`].
+    pub(super) fn of(extensions: &Extensions) -> Self {
+        extensions.get::<Self>().copied().unwrap_or(Self(IpAddr::V6(Ipv6Addr::UNSPECIFIED)))
+    }
+}
 
 /// Names the request and keeps its address within the limit.
 pub(super) async fn intake(State(intake): State<Arc<Intake>>, mut request: Request, next: Next) -> Response {

@@ -28,6 +28,7 @@ pub use intake::RequestLimit;
 pub use rest::openapi;
 pub use router::{admin_router, public_router};
 pub use serve::serve;
+pub use ws::SocketLimits;
 
 use crate::{
     store::Reader,
@@ -44,6 +45,8 @@ pub struct ApiState {
     pub request_limit: RequestLimit,
     /// Open streams of one address; 0: no limit.
     pub streams_per_address: usize,
+    /// WebSockets.
+    pub sockets: SocketLimits,
     /// True once every chain was at its head.
     pub ready: watch::Receiver<bool>,
     /// Cancelled when the process begins to stop: readiness goes off, WebSockets are closed with 1001.

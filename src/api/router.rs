@@ -49,14 +49,17 @@ pub fn public_router(state: Arc<ApiState>) -> Router {
         metrics: state.metrics.clone(),
         version: state.version,
         now_unix_ms: state.now_unix_ms,
+        replays: gql::replays(),
     };
+    let engine = gql::Engine::new(core);
+    let sockets = Sockets::new(engine.guarded().clone(), state.sockets, state.metrics.clone(), state.draining.clone());
     let public = Arc::new(Public {
         reader: state.reader.clone(),
-        engine: gql::Engine::new(core),
+        engine,
         metrics: state.metrics.clone(),
         now_unix_ms: state.now_unix_ms,
         origins: origins.clone(),
-        sockets: Sockets::new(state.metrics.clone(), state.draining.clone()),
+        sockets,
         streams: rest::Streams::new(state.streams_per_address),
         sums: rest::Sums::default(),
     });

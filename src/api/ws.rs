@@ -1,73 +1,159 @@
-//! The WebSocket: `graphql-transport-ws` and nothing else, under one boundary.
+//! The WebSocket: `graphql-transport-ws`, all of it and nothing else.
 //!
-//! The engine's own protocol server runs inside; what it leaves out is done around it: the origin, close codes of the
-//! specification (4400, 4401, 4406, 4408, 4409), `error` messages, limits, a heartbeat, a reader that does not read, and 1001 when
-//! the process stops. What is absent: resuming at a cursor, and one execution for identical subscriptions.
+//! [`machine`] is the protocol without a connection, [`socket`] the loop of one, [`queue`] what waits to be written to it. [`operation`]
+//! starts what a client asks for; identical subscriptions are one [`group`], found in the [`hub`]. What is absent: any other protocol,
+//! compression, and a task per subscriber beside that of its connection.
 
-mod book;
+mod group;
+mod hub;
+mod machine;
+mod message;
+mod operation;
+mod queue;
+mod socket;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    hash::{BuildHasher as _, RandomState},
+    num::NonZeroU32,
+    sync::Arc,
     time::Duration,
 };
 
-use async_graphql::http::{WebSocket as Protocol, WebSocketProtocols, WsMessage};
 use axum::{
     extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
-use futures_util::{FutureExt, SinkExt, Stream, StreamExt, future};
+use dashmap::DashMap;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
-use self::book::{Book, Out};
+use self::{hub::Hub, machine::CLOSE_NOT_ACCEPTABLE, operation::Place, queue::Queue, socket::Talk};
 use super::{
-    gql::ApiSchema,
+    gql::{ApiSchema, error::ApiError},
+    intake::Client,
     router::{BODY_MAX_BYTES, Public},
 };
 use crate::telemetry::Metrics;
 
 const SUBPROTOCOL: &str = "graphql-transport-ws";
-/// One process serves so many; more are told to come back.
-const CONNECTIONS_MAX: usize = 10_000;
-/// From opening to `connection_init`.
-const INIT_MAX: Duration = Duration::from_secs(10);
-/// A ping this often; a peer that is silent for three of them is gone.
-const HEARTBEAT: Duration = Duration::from_secs(30);
-const SILENCE_MAX: Duration = Duration::from_secs(90);
-/// A peer that takes nothing for this long is cut off: it must not hold memory.
-const SEND_MAX: Duration = Duration::from_secs(10);
-/// Messages written before one flush.
-const BURST_MAX: usize = 64;
+/// An idle connection holds little: what is larger grows while it is needed.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+const WRITE_BUFFER_BYTES: usize = 16 * 1024;
+/// When the process stops, so many connections are closed in a second at most, and all within [`LEAVE_MAX`].
+const LEAVE_PER_SECOND: u64 = 5_000;
+const LEAVE_MAX: Duration = Duration::from_secs(2);
 
-const CLOSE_GOING_AWAY: u16 = 1001;
-const CLOSE_NOT_ACCEPTABLE: u16 = 4406;
-const CLOSE_INIT_TIMEOUT: u16 = 4408;
+/// What connections may ask of this process.
+#[derive(Debug, Clone, Copy)]
+pub struct SocketLimits {
+    /// Open at once.
+    pub connections: usize,
+    /// Of those of one address; 0: as many as there are.
+    pub connections_per_address: usize,
+    /// Operations of one connection that run at once.
+    pub operations: usize,
+    /// Messages of one connection, on average; ten times as many at once.
+    pub messages_per_second: u32,
+}
+
+impl Default for SocketLimits {
+    fn default() -> Self {
+        Self { connections: 10_000, connections_per_address: 500, operations: 1_000, messages_per_second: 100 }
+    }
+}
+
+/// Of one connection.
+struct Limits {
+    operations_max: usize,
+    messages_per_second: u32,
+    pace: DefaultDirectRateLimiter,
+}
+
+impl Limits {
+    fn new(limits: &SocketLimits) -> Self {
+        let rate = NonZeroU32::new(limits.messages_per_second).unwrap_or(NonZeroU32::MIN);
+        let quota = Quota::per_second(rate).allow_burst(rate.saturating_mul(NonZeroU32::new(10).unwrap_or(NonZeroU32::MIN)));
+        Self {
+            operations_max: limits.operations,
+            messages_per_second: limits.messages_per_second,
+            pace: RateLimiter::direct(quota),
+        }
+    }
+}
 
 /// All open connections.
 pub(super) struct Sockets {
     metrics: Metrics,
     draining: CancellationToken,
+    limits: SocketLimits,
     places: Arc<Semaphore>,
+    by_client: Arc<DashMap<Client, usize>>,
+    hub: Arc<Hub>,
 }
 
 impl Sockets {
-    pub(super) fn new(metrics: Metrics, draining: CancellationToken) -> Self {
-        Self { metrics, draining, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
+    pub(super) fn new(schema: ApiSchema, limits: SocketLimits, metrics: Metrics, draining: CancellationToken) -> Self {
+        let places = Arc::new(Semaphore::new(limits.connections));
+        Self { metrics, draining, limits, places, by_client: Arc::default(), hub: Hub::new(schema) }
     }
 
     /// Cancelled when the process begins to stop.
     pub(super) fn draining(&self) -> CancellationToken {
         self.draining.clone()
     }
+
+    /// When one of the open connections is to be closed, spread over a time that grows with their number.
+    fn leave_at(&self) -> Instant {
+        let open = u64::try_from(self.metrics.ws_connections.get()).unwrap_or(0);
+        let within_ms = open.saturating_mul(1_000).checked_div(LEAVE_PER_SECOND).unwrap_or(0);
+        let most_ms = u64::try_from(LEAVE_MAX.as_millis()).unwrap_or(0);
+        let chance = RandomState::new().hash_one(0_u8);
+        let later = chance.checked_rem(within_ms.min(most_ms).saturating_add(1)).unwrap_or(0);
+        let now = Instant::now();
+        now.checked_add(Duration::from_millis(later)).unwrap_or(now)
+    }
+
+    /// A place for one connection of this client, or why there is none.
+    fn enter(&self, client: Client) -> Result<Open, &'static str> {
+        let Ok(place) = self.places.clone().try_acquire_owned() else {
+            return Err("too many connections: try again later\n");
+        };
+        let mut of_client = self.by_client.entry(client).or_insert(0);
+        if self.limits.connections_per_address > 0 && *of_client >= self.limits.connections_per_address {
+            return Err("too many connections of this address: close some, or subscribe to more over one\n");
+        }
+        *of_client = of_client.saturating_add(1);
+        drop(of_client);
+        self.metrics.ws_connections.inc();
+        Ok(Open { metrics: self.metrics.clone(), by_client: self.by_client.clone(), client, _place: place })
+    }
+}
+
+/// Counts a connection for as long as it lives.
+struct Open {
+    metrics: Metrics,
+    by_client: Arc<DashMap<Client, usize>>,
+    client: Client,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.metrics.ws_connections.dec();
+        self.by_client.remove_if_mut(&self.client, |_, count| {
+            *count = count.saturating_sub(1);
+            *count == 0
+        });
+    }
 }
 
 /// Answers the upgrade, or says why not.
-pub(super) fn accept(public: &Arc<Public>, headers: &HeaderMap, upgrade: WebSocketUpgrade) -> Response {
+pub(super) fn accept(public: &Arc<Public>, headers: &HeaderMap, client: Client, upgrade: WebSocketUpgrade) -> Response {
     if !public.origins.allow_request(headers) {
         return (
             StatusCode::FORBIDDEN,
@@ -80,126 +166,38 @@ pub(super) fn accept(public: &Arc<Public>, headers: &HeaderMap, upgrade: WebSock
         return (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "1")], "this server is stopping: connect again\n")
             .into_response();
     }
-    let Ok(place) = sockets.places.clone().try_acquire_owned() else {
-        return (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "10")], "too many connections: try again later\n")
-            .into_response();
+    let open = match sockets.enter(client) {
+        Ok(open) => open,
+        Err(why) => return (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "10")], why).into_response(),
     };
-    let upgrade = upgrade.protocols([SUBPROTOCOL]).max_message_size(BODY_MAX_BYTES).max_frame_size(BODY_MAX_BYTES);
+    let upgrade = upgrade
+        .protocols([SUBPROTOCOL])
+        .max_message_size(BODY_MAX_BYTES)
+        .max_frame_size(BODY_MAX_BYTES)
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(WRITE_BUFFER_BYTES);
     let agreed = upgrade.selected_protocol().is_some();
-    let (schema, metrics, draining) = (public.engine.guarded().clone(), sockets.metrics.clone(), sockets.draining.clone());
-    upgrade.on_upgrade(move |mut socket| async move {
-        let _open = Open::new(metrics, place);
+    let limits = Limits::new(&sockets.limits);
+    let place = Place { public: public.clone(), queue: Arc::new(Queue::default()), client };
+    upgrade.on_upgrade(move |socket| async move {
         if agreed {
-            talk(socket, schema, draining).await;
+            Talk::new(socket, place, limits).run().await;
         } else {
-            // The peer may be gone already.
-            let _ = socket.send(close(CLOSE_NOT_ACCEPTABLE, "Subprotocol not acceptable: speak graphql-transport-ws")).await;
+            not_acceptable(socket).await;
         }
+        drop(open);
     })
 }
 
-/// Counts a connection for as long as it lives.
-struct Open(Metrics, #[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
-
-impl Open {
-    fn new(metrics: Metrics, place: OwnedSemaphorePermit) -> Self {
-        metrics.ws_connections.inc();
-        Self(metrics, place)
-    }
+async fn not_acceptable(mut socket: WebSocket) {
+    let reason = "Subprotocol not acceptable: speak graphql-transport-ws".into();
+    // The peer may be gone already.
+    let _ = socket.send(Message::Close(Some(CloseFrame { code: CLOSE_NOT_ACCEPTABLE, reason }))).await;
 }
 
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.ws_connections.dec();
-    }
-}
-
-fn close(code: u16, reason: &str) -> Message {
-    Message::Close(Some(CloseFrame { code, reason: reason.into() }))
-}
-
-type SharedBook = Arc<Mutex<Book>>;
-
-fn with_book<T>(book: &SharedBook, act: impl FnOnce(&mut Book) -> T) -> T {
-    // Never held across an await; a panic inside cannot leave it half-changed.
-    act(&mut book.lock().unwrap_or_else(PoisonError::into_inner))
-}
-
-async fn talk(socket: WebSocket, schema: ApiSchema, draining: CancellationToken) {
-    let book = SharedBook::default();
-    let (mut sink, stream) = socket.split();
-    let mut protocol = Box::pin(Protocol::new(schema, checked(stream, book.clone()), WebSocketProtocols::GraphQLWS));
-    let init_deadline = Instant::now() + INIT_MAX;
-    let mut heartbeat = interval(HEARTBEAT);
-    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    heartbeat.reset();
-    let goodbye = loop {
-        let first = tokio::select! {
-            biased;
-            () = draining.cancelled() => break Some(close(CLOSE_GOING_AWAY, "this server is stopping: connect again")),
-            () = sleep_until(init_deadline), if !with_book(&book, |b| b.acknowledged()) => {
-                break Some(close(CLOSE_INIT_TIMEOUT, "Connection initialisation timeout"));
-            }
-            _ = heartbeat.tick() => {
-                if with_book(&book, |b| b.silent_for(Instant::now())) >= SILENCE_MAX {
-                    break None;
-                }
-                Some(Message::Ping(axum::body::Bytes::new()))
-            }
-            next = protocol.next() => match next {
-                Some(message) => outgoing(&book, message),
-                None => break with_book(&book, Book::take_verdict).map(|(code, reason)| close(code, &reason)),
-            },
-        };
-        let mut messages: Vec<Message> = first.into_iter().collect();
-        while messages.len() < BURST_MAX
-            && let Some(Some(more)) = protocol.next().now_or_never()
-        {
-            messages.extend(outgoing(&book, more));
-        }
-        let last = messages.iter().any(|m| matches!(m, Message::Close(_)));
-        let written = timeout(SEND_MAX, async {
-            for message in messages {
-                sink.feed(message).await?;
-            }
-            sink.flush().await
-        });
-        match written.await {
-            Ok(Ok(())) if !last => {}
-            _ => break None,
-        }
-    };
-    // Streams and their pins go before the goodbye is written: a peer that does not read it holds nothing.
-    drop(protocol);
-    if let Some(goodbye) = goodbye {
-        let _ = timeout(SEND_MAX, sink.send(goodbye)).await;
-    }
-}
-
-/// The peer's messages, as far as they follow the protocol; ends at the first that does not, or with the connection.
-fn checked(stream: impl Stream<Item = Result<Message, axum::Error>>, book: SharedBook) -> impl Stream<Item = axum::body::Bytes> {
-    stream
-        .take_while(|message| future::ready(message.is_ok()))
-        .filter_map(|m| future::ready(m.ok()))
-        .scan((), move |(), message| {
-            let now = Instant::now();
-            let bytes = match message {
-                Message::Text(text) => Some(text.into()),
-                Message::Binary(bytes) => Some(bytes),
-                Message::Ping(_) | Message::Pong(_) | Message::Close(_) => None,
-            };
-            let going_on = with_book(&book, |b| b.heard(bytes.as_deref(), now));
-            future::ready(going_on.then_some(bytes))
-        })
-        .filter_map(future::ready)
-}
-
-fn outgoing(book: &SharedBook, message: WsMessage) -> Option<Message> {
-    match message {
-        WsMessage::Close(code, reason) => Some(close(book::close_code(code), &reason)),
-        WsMessage::Text(text) => match with_book(book, |b| b.said(text)) {
-            Out::Send(text) => Some(Message::Text(text.into())),
-            Out::Nothing => None,
-        },
-    }
+/// An error as a JSON list of one.
+fn one_error(error: ApiError) -> Arc<str> {
+    let error = async_graphql::Error::from(error).into_server_error(async_graphql::Pos::default());
+    let error = async_graphql::ServerError { locations: Vec::new(), ..error };
+    group::errors(&async_graphql::Response::from_errors(vec![error]))
 }

@@ -26,6 +26,15 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
                 .to_owned(),
         );
     }
+    for (key, value) in [
+        ("connections", config.api.connections),
+        ("operations_per_connection", config.api.operations_per_connection),
+        ("messages_per_second", usize::try_from(config.api.messages_per_second).unwrap_or(usize::MAX)),
+    ] {
+        if value == 0 {
+            return Err(format!("`api.{key}` is 0, so that nobody could subscribe: leave it out, or give a number above 0"));
+        }
+    }
     check_store(&config.store)?;
     if config.chain.is_empty() {
         return Err("no [[chain]] is configured: add one with `id`, `name`, `rpc` and a [[chain.dex]]".to_owned());

@@ -3,6 +3,7 @@
 //! [`load`] reads the file, replaces `${VAR}` and `…_file`, lays the environment (`SWAPTIDE__STORE__URL=…`) over it and
 //! checks everything that can be checked without a network.
 
+mod api;
 mod check;
 mod expand;
 mod feed;
@@ -10,9 +11,9 @@ mod feed;
 use std::path::Path;
 
 use alloy::primitives::{Address, B256};
-use ipnet::IpNet;
 use serde::Deserialize;
 
+pub use api::ApiConfig;
 pub use check::is_websocket;
 pub use feed::{FeedConfig, Pair, PricesConfig, SourceKind};
 
@@ -33,36 +34,6 @@ pub struct Config {
     /// Prices from outside the chain.
     #[serde(default)]
     pub feed: Vec<FeedConfig>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ApiConfig {
-    pub listen: String,
-    /// CORS and WebSocket `Origin`; `*` stands for anything within one part.
-    pub origins: Vec<String>,
-    /// Requests that one address may send, on average; 0: no limit. An IPv6 address counts as its /64.
-    pub requests_per_second: u32,
-    /// Requests that it may send at once.
-    pub requests_burst: u32,
-    /// Streams (`/v1/stream`) that one address may have open; 0: no limit.
-    pub streams_per_address: usize,
-    /// Whose `X-Forwarded-For` is believed.
-    #[serde(deserialize_with = "networks")]
-    pub trusted_proxies: Vec<IpNet>,
-}
-
-impl Default for ApiConfig {
-    fn default() -> Self {
-        Self {
-            listen: "127.0.0.1:8080".to_owned(),
-            origins: vec!["http://localhost:*".to_owned(), "http://127.0.0.1:*".to_owned()],
-            requests_per_second: 50,
-            requests_burst: 500,
-            streams_per_address: 50,
-            trusted_proxies: Vec::new(),
-        }
-    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -133,16 +104,6 @@ pub struct ChainConfig {
     pub min_depth_usd: u32,
     #[serde(default)]
     pub dex: Vec<DexConfig>,
-}
-
-fn networks<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
-    let network = |text: String| {
-        let one = || text.parse::<std::net::IpAddr>().map(IpNet::from);
-        text.parse::<IpNet>().or_else(|_| one()).map_err(|_| {
-            serde::de::Error::custom(format!("`{text}` is no network: write an address, or one with a prefix like 10.0.0.0/8"))
-        })
-    };
-    Vec::<String>::deserialize(deserializer)?.into_iter().map(network).collect()
 }
 
 /// An address that says what is wrong with it.

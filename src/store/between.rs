@@ -102,6 +102,10 @@ where
         self.inner.block(chain, hash)
     }
 
+    fn record(&self, chain: ChainId, hash: B256) -> BoxFuture<'_, Result<Option<BlockRecord>, StoreError>> {
+        self.inner.record(chain, hash)
+    }
+
     fn block_at(&self, chain: ChainId, moment: Moment) -> BoxFuture<'_, Result<Option<BlockRef>, StoreError>> {
         self.inner.block_at(chain, moment)
     }

@@ -184,6 +184,9 @@ pub trait History: Send + Sync + 'static {
     /// A stored block by hash, with whether it is canonical.
     fn block(&self, chain: ChainId, hash: B256) -> BoxFuture<'_, Result<Option<(BlockRef, bool)>, StoreError>>;
 
+    /// A stored block by hash with its rows, whichever branch it is on; without what it created.
+    fn record(&self, chain: ChainId, hash: B256) -> BoxFuture<'_, Result<Option<BlockRecord>, StoreError>>;
+
     /// The newest canonical block at a moment: of that height or a lower one, or of that time or an earlier one.
     fn block_at(&self, chain: ChainId, moment: Moment) -> BoxFuture<'_, Result<Option<BlockRef>, StoreError>>;
 

@@ -1,11 +1,13 @@
 //! What is known: [`live`] in memory, [`history`] on disk, [`topics`] for those who wait, and [`reader`], the only door for reads.
 
 pub mod between;
+pub mod branch;
 pub mod candles;
 pub mod codec;
 pub mod conduct;
 #[cfg(test)]
 pub(crate) mod conformance;
+pub mod follow;
 pub mod history;
 pub mod inspect;
 pub mod keep;

@@ -10,11 +10,10 @@ use super::{
     prices::Prices,
     query::{EventQuery, Narrow, Place},
 };
-use alloy::primitives::{Address, B256};
+use alloy::primitives::Address;
 
 use crate::domain::{
     ChainId,
-    cursor::Cursor,
     pool::PoolId,
     record::{BlockRecord, EventAt, EventRow},
 };
@@ -70,21 +69,6 @@ pub struct Scan {
 
 /// Events that one question looks at.
 pub const SCAN_MAX: usize = 10_010;
-
-/// Whether a position is still on our chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    Holds,
-    /// A reorg took its block back. `fork` is the highest block of its branch that is ours too, or what was final when it was made.
-    TakenBack {
-        fork: u64,
-        /// Its hash; `None` where nobody remembers the branch, and the fork is what was final then.
-        hash: Option<B256>,
-    },
-}
-
-/// How far back a branch is followed to its fork. `finality` is at most 4,096 blocks.
-const BRANCH_MAX_BLOCKS: usize = 4_096;
 
 /// Shared by every request. Cheap to clone.
 #[derive(Clone)]
@@ -208,50 +192,6 @@ impl Reader {
         finished.collect()
     }
 
-    /// Where a cursor stands: in memory, else in the store, which keeps what was taken back for a day.
-    pub async fn standing(&self, pin: &Pin, cursor: &Cursor) -> Result<Standing, ReadError> {
-        let Some(head) = pin.head().block else { return Err(ReadError::Starting) };
-        if cursor.block_number > head.number {
-            return Err(ReadError::Ahead { cursor: cursor.block_number, head: head.number });
-        }
-        let (mut number, mut hash) = (cursor.block_number, cursor.block_hash);
-        for _ in 0..BRANCH_MAX_BLOCKS {
-            // What was final when the cursor was made is on every branch since.
-            if number <= cursor.finalized_number {
-                break;
-            }
-            let (parent, ours) = match in_window(pin, number) {
-                Some(ours) if ours == hash => (None, true),
-                Some(_) => (self.parent(pin, hash).await?, false),
-                None => match self.history.block(pin.chain(), hash).await? {
-                    // A hash of another height is none of that branch.
-                    Some((block, _)) if block.number != number => (None, false),
-                    Some((_, true)) => (None, true),
-                    Some((block, false)) => (Some(block.parent_hash), false),
-                    None => (None, false),
-                },
-            };
-            match (ours, parent) {
-                (true, _) if number == cursor.block_number => return Ok(Standing::Holds),
-                (true, _) => return Ok(Standing::TakenBack { fork: number, hash: Some(hash) }),
-                (false, Some(parent)) => (number, hash) = (number.saturating_sub(1), parent),
-                (false, None) => break,
-            }
-        }
-        if cursor.block_number <= cursor.finalized_number {
-            return Ok(Standing::Holds);
-        }
-        Ok(Standing::TakenBack { fork: cursor.finalized_number, hash: None })
-    }
-
-    /// The parent of a block that was taken back; `None` where nobody remembers it.
-    async fn parent(&self, pin: &Pin, hash: B256) -> Result<Option<B256>, ReadError> {
-        if let Some(record) = pin.live().record(&hash) {
-            return Ok(Some(record.block.parent_hash));
-        }
-        Ok(self.history.block(pin.chain(), hash).await?.map(|(block, _)| block.parent_hash))
-    }
-
     /// How many events match, at most [`EventQuery::COUNT_CAP`].
     pub async fn count(&self, pin: &Pin, query: EventQuery) -> Result<u64, ReadError> {
         if pin.head().block.is_none() {
@@ -313,14 +253,6 @@ impl Begun {
 fn reaches_below(after: Option<Place>, floor: u64) -> bool {
     let last = floor.checked_sub(1).map(|number| Place { block_number: number, log_index: u64::MAX });
     last.is_some_and(|last| after.is_none_or(|after| after < last))
-}
-
-/// The hash of our block at this height, where the window has it.
-fn in_window(pin: &Pin, number: u64) -> Option<B256> {
-    let window = &pin.head().window;
-    let at = window.partition_point(|r| r.block.number < number);
-    let in_window = window.get(at).map(|r| r.block).filter(|block| block.number == number);
-    in_window.or(pin.head().block.filter(|block| block.number == number)).map(|block| block.hash)
 }
 
 /// Memory and store together have every block: nothing is left out in silence.

@@ -43,6 +43,8 @@ pub enum FrameKind {
     Retract,
     /// Drop everything above `block`; the stream goes on from there.
     Rollback,
+    /// Nothing new: it says where the stream is.
+    Heartbeat,
 }
 
 #[derive(Debug, Clone)]

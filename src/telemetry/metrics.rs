@@ -40,6 +40,7 @@ pub struct Metrics {
     pub recorded_prices_waiting: IntGauge,
     pub ws_connections: IntGauge,
     pub subscriptions: IntGauge,
+    pub frames_made_total: IntCounter,
     pub frames_sent_total: IntCounter,
     pub slow_consumers_total: IntCounter,
     pub streams: IntGauge,
@@ -186,7 +187,11 @@ impl Metrics {
             recorded_prices_waiting: gauge("swaptide_recorded_prices_waiting", "Prices that are not recorded yet")?,
             ws_connections: gauge("swaptide_ws_connections", "Open WebSocket connections")?,
             subscriptions: gauge("swaptide_subscriptions", "Running GraphQL subscriptions; one of many pools counts as many")?,
-            frames_sent_total: counter("swaptide_frames_sent_total", "Frames handed to subscriptions")?,
+            frames_made_total: counter(
+                "swaptide_frames_made_total",
+                "Frames executed, each once for all subscribers to the same",
+            )?,
+            frames_sent_total: counter("swaptide_frames_sent_total", "Frames written to WebSockets")?,
             slow_consumers_total: counter(
                 "swaptide_slow_consumers_total",
                 "Subscriptions ended because their reader was too slow",

@@ -16,6 +16,12 @@ fn ids(frame: &Value) -> Vec<String> {
     events.iter().map(|e| e["id"].as_str().unwrap().to_owned()).collect()
 }
 
+/// A frame that brings or takes back something.
+fn news(line: &Value) -> bool {
+    let frame = line["data"].as_object().and_then(|data| data.values().next());
+    line["event"] == "next" && frame.is_some_and(|frame| frame["kind"] != "HEARTBEAT")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_swap_one_reorg_one_retract_at_an_npm_client_and_the_rows_in_sqlite() {
     let folder = tempfile::tempdir().unwrap();
@@ -33,7 +39,7 @@ async fn one_swap_one_reorg_one_retract_at_an_npm_client_and_the_rows_in_sqlite(
     let amount = devnet.deployment.pools[0].token0.unit_raw();
     devnet.trader.swap_v2(0, true, amount).await.unwrap();
     let mined = devnet.mine_all_ok().await.unwrap();
-    let update = client.until(|l| l["event"] == "next").await;
+    let update = client.until(news).await;
     let frame = &update["data"]["onSwapsCreated"];
     assert_eq!(frame["kind"], "UPDATE", "{update}");
     assert_eq!(frame["block"]["hash"], json!(mined.hash.to_string()));
@@ -42,7 +48,7 @@ async fn one_swap_one_reorg_one_retract_at_an_npm_client_and_the_rows_in_sqlite(
     assert_eq!(taken, [format!("{}:{}:{}", devnet.chain_id, mined.hash, frame["data"][0]["logIndex"])]);
 
     let reorg = devnet.reorg(1).await.unwrap();
-    let retract = client.until(|l| l["event"] == "next").await;
+    let retract = client.until(news).await;
     let frame = &retract["data"]["onSwapsCreated"];
     assert_eq!(frame["kind"], "RETRACT", "{retract}");
     assert_eq!(ids(&retract), taken, "the very swap is taken back");
@@ -55,7 +61,7 @@ async fn one_swap_one_reorg_one_retract_at_an_npm_client_and_the_rows_in_sqlite(
     // The same swap again is another event, and it is durable: a new process answers with it.
     devnet.trader.swap_v2(0, true, amount).await.unwrap();
     let again = devnet.mine_all_ok().await.unwrap();
-    let update = client.until(|l| l["event"] == "next").await;
+    let update = client.until(news).await;
     assert_eq!(update["data"]["onSwapsCreated"]["kind"], "UPDATE");
     assert_ne!(ids(&update), taken);
     let id = ids(&update);
@@ -108,7 +114,7 @@ async fn a_subscriber_that_folds_every_frame_has_exactly_the_canonical_swaps() {
     // Blocks: every frame must fit the end of what was folded before.
     let mut chain: Vec<(u64, String)> = Vec::new();
     while chain.last().is_none_or(|(_, hash)| *hash != last.hash.to_string()) {
-        let line = blocks.until(|l| l["event"] == "next").await;
+        let line = blocks.until(news).await;
         let frame = &line["data"]["blocks"];
         for block in frame["data"].as_array().unwrap() {
             let this = (block["number"].as_u64().unwrap(), block["hash"].as_str().unwrap().to_owned());
@@ -129,7 +135,7 @@ async fn a_subscriber_that_folds_every_frame_has_exactly_the_canonical_swaps() {
     let expected: Vec<String> = stored.iter().filter(|(number, _)| *number >= first).map(|(_, id)| id.clone()).collect();
     let mut folded: Vec<String> = Vec::new();
     while folded != expected {
-        let line = swaps.until(|l| l["event"] == "next").await;
+        let line = swaps.until(news).await;
         match line["data"]["onSwapsCreated"]["kind"].as_str().unwrap() {
             "UPDATE" => folded.extend(ids(&line)),
             "RETRACT" => {
@@ -185,17 +191,17 @@ async fn onpoolupdated_starts_with_a_snapshot_and_follows_the_state() {
     let pool = format!("{:#x}", devnet.deployment.pools[0].address);
     let query = "subscription($ids: [ID!]!) { onPoolUpdated(ids: $ids) { kind cursor block { number } data { id reserve0 reserve1 asOf { number } } } }";
     let mut client = NodeClient::start("subscribe.mjs", &[&engine.ws_url(), query, &json!({ "ids": [pool] }).to_string()]);
-    let snapshot = client.until(|l| l["event"] == "next").await;
+    let snapshot = client.until(news).await;
     let frame = &snapshot["data"]["onPoolUpdated"];
     assert_eq!(frame["kind"], "SNAPSHOT", "{snapshot}");
     let before = frame["data"][0]["reserve0"].as_str().unwrap().to_owned();
     devnet.trader.swap_v2(0, true, devnet.deployment.pools[0].token0.unit_raw()).await.unwrap();
     devnet.mine_all_ok().await.unwrap();
-    let update = client.until(|l| l["event"] == "next").await;
+    let update = client.until(news).await;
     assert_eq!(update["data"]["onPoolUpdated"]["kind"], "UPDATE");
     assert_ne!(update["data"]["onPoolUpdated"]["data"][0]["reserve0"].as_str().unwrap(), before);
     devnet.reorg(1).await.unwrap();
-    let retract = client.until(|l| l["event"] == "next").await;
+    let retract = client.until(news).await;
     assert_eq!(retract["data"]["onPoolUpdated"]["kind"], "RETRACT", "{retract}");
     assert_eq!(retract["data"]["onPoolUpdated"]["data"][0]["reserve0"].as_str().unwrap(), before, "back to what it was");
 }

@@ -6,7 +6,7 @@ use alloy::primitives::{Address, B256, U256, address};
 use axum::Router;
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use swaptide::{
-    api::{ApiState, RequestLimit, public_router},
+    api::{ApiState, RequestLimit, SocketLimits, public_router},
     domain::{
         ChainId,
         block::BlockRef,
@@ -63,6 +63,7 @@ pub(super) fn router() -> Router {
         origins: Vec::new(),
         request_limit: RequestLimit::default(),
         streams_per_address: 0,
+        sockets: SocketLimits::default(),
         ready,
         draining,
         version: "0",
@@ -187,6 +188,9 @@ impl History for Nothing {
         nothing()
     }
     fn block(&self, _: ChainId, _: B256) -> Answer<'_, Option<(BlockRef, bool)>> {
+        nothing()
+    }
+    fn record(&self, _: ChainId, _: B256) -> Answer<'_, Option<BlockRecord>> {
         nothing()
     }
     fn block_at(&self, _: ChainId, _: Moment) -> Answer<'_, Option<BlockRef>> {

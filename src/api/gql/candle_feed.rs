@@ -10,8 +10,9 @@ use super::{
     candle::{Candle, Written},
     core::Core,
     error::ApiError,
-    feed::Feed,
+    feed::{Feed, Said},
     frame::{Envelope, FrameKind},
+    link::{Fact, Link, Nature, Opening, Replaces},
     scalars::{Cursor, Timestamp},
 };
 use crate::{
@@ -54,7 +55,7 @@ impl CandleFrame {
         &self.envelope.topic
     }
 
-    /// Counts the frames of this subscription: a number left out is a frame lost.
+    /// Counts the frames. Since the last SNAPSHOT, a number left out is a frame lost; that has the number of the frame that comes next.
     async fn seq(&self) -> u64 {
         self.envelope.seq
     }
@@ -115,38 +116,75 @@ fn oldest(pin: &Pin, of: Subject, swaps: &[EventAt]) -> Option<u64> {
     swaps.iter().filter(concerns).map(|swap| swap.block.timestamp).min()
 }
 
-pub(super) fn stream(core: Arc<Core>, live: &Arc<Live>, asked: Asked) -> impl Stream<Item = Result<CandleFrame>> + use<> {
+struct Candles {
+    core: Arc<Core>,
+    link: Arc<Link>,
+    feed: Feed,
+    asked: Asked,
+    /// The start of the newest candle that was told.
+    told: Option<u64>,
+}
+
+impl Candles {
+    /// Why there is something to say, and from which candle on.
+    async fn reason(&mut self) -> (FrameKind, u64, Option<Opening>) {
+        let start_of = |time: u64| self.asked.interval.start_of(time);
+        let Some(told) = self.told else {
+            let now = self.feed.live().head().block.map_or(0, |b| b.timestamp);
+            return (FrameKind::Snapshot, start_of(now), Some(Opening { only: false, ..Opening::WHOLE }));
+        };
+        loop {
+            let said = tokio::select! {
+                biased;
+                () = self.link.called() => return (FrameKind::Snapshot, told, Some(Opening::WHOLE)),
+                said = self.feed.next() => said,
+            };
+            match said {
+                Said::Frame(frame) => {
+                    let FrameData::Swaps(swaps) = &frame.data else { continue };
+                    if let Some(oldest) = oldest(&self.feed.live().pin(), self.asked.of, swaps) {
+                        // The one that was told last may be closed by now.
+                        return (FrameKind::Update, start_of(oldest).min(told), None);
+                    }
+                }
+                // Whatever changed lies within what can still be taken back.
+                Said::Lost => {
+                    let head = self.feed.live().head();
+                    let oldest = head.window.first().map_or(told, |record| record.block.timestamp);
+                    return (FrameKind::Update, start_of(oldest).min(told), None);
+                }
+            }
+        }
+    }
+
+    async fn next(&mut self) -> std::result::Result<CandleFrame, ApiError> {
+        let (kind, from, opening) = self.reason().await;
+        let pin = self.feed.live().pin();
+        let data = candles(&self.core, &pin, self.asked, from).await?;
+        self.told = Some(data.last().map_or(from, |last| last.candle.start));
+        let (block, cursor) = pin.head().block.zip(pin.cursor()).ok_or(ReadError::Starting)?;
+        let only = opening.is_some_and(|opening| opening.only);
+        let envelope = self.feed.envelope(kind, block, &cursor, only);
+        let nature = Nature::State { replaces: Some(Replaces { key: 0, from }) };
+        self.link.tell(Fact { nature, opening, cursor: Some(cursor), ..Fact::default() });
+        Ok(CandleFrame { envelope, from, data })
+    }
+}
+
+pub(super) fn stream(
+    core: Arc<Core>,
+    live: &Arc<Live>,
+    link: Arc<Link>,
+    asked: Asked,
+) -> impl Stream<Item = Result<CandleFrame>> + use<> {
     // Subscribe first, then look: no swap can fall between.
     let topic = match asked.of {
         Subject::Pool(pool) => Topic::PoolSwaps(pool),
         Subject::Token(_) | Subject::Factory(_) => Topic::Swaps,
     };
     let feed = Feed::new(&core, live, topic);
-    stream::unfold((core, feed, None), move |(core, mut feed, told)| async move {
-        let (kind, from) = if let Some(told) = told {
-            let oldest = loop {
-                let frame = match feed.next().await? {
-                    Ok(frame) => frame,
-                    Err(error) => return Some((Err(error.into()), (core, feed, Some(told)))),
-                };
-                let FrameData::Swaps(swaps) = &frame.data else { return None };
-                if let Some(oldest) = oldest(&feed.live().pin(), asked.of, swaps) {
-                    break oldest;
-                }
-            };
-            // The one that was told last may be closed by now.
-            (FrameKind::Update, asked.interval.start_of(oldest).min(told))
-        } else {
-            let now = feed.live().head().block.map_or(0, |b| b.timestamp);
-            (FrameKind::Snapshot, asked.interval.start_of(now))
-        };
-        let pin = feed.live().pin();
-        let found = candles(&core, &pin, asked, from).await;
-        let told = found.as_ref().ok().and_then(|data| data.last()).map_or(from, |last| last.candle.start);
-        let item = found.and_then(|data| {
-            let envelope = feed.envelope_at(&pin, kind).ok_or(ReadError::Starting)?;
-            Ok(CandleFrame { envelope, from, data })
-        });
-        Some((item.map_err(Into::into), (core, feed, Some(told))))
+    stream::unfold(Candles { core, link, feed, asked, told: None }, |mut candles| async move {
+        let item = candles.next().await;
+        Some((item.map_err(Into::into), candles))
     })
 }

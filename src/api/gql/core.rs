@@ -1,6 +1,9 @@
 //! What every resolver may use: the door for reads and the counters.
 
+use std::sync::Arc;
+
 use async_graphql::Context;
+use tokio::sync::Semaphore;
 
 use super::error::{ApiError, Code};
 use crate::{store::Reader, telemetry::Metrics};
@@ -12,11 +15,13 @@ pub(crate) struct Core {
     pub(crate) version: &'static str,
     /// The wall clock: prices from outside the chain age by it.
     pub(crate) now_unix_ms: fn() -> u64,
+    /// Of subscriptions, so many go through history at once.
+    pub(crate) replays: Arc<Semaphore>,
 }
 
 /// The shared state. It is always there, but a missing one is an answer and not a panic.
 pub(super) fn core<'a>(ctx: &Context<'a>) -> Result<&'a Core, ApiError> {
-    ctx.data_opt::<std::sync::Arc<Core>>()
-        .map(std::sync::Arc::as_ref)
+    ctx.data_opt::<Arc<Core>>()
+        .map(Arc::as_ref)
         .ok_or_else(|| ApiError::new(Code::UpstreamDown, "this server is not ready to read yet: try again in a moment"))
 }

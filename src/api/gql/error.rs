@@ -22,8 +22,6 @@ pub(crate) enum Code {
     CursorExpired,
     /// The block of the cursor or argument was taken back by a reorg.
     Reorged,
-    /// The subscriber did not read fast enough; the error carries its last cursor.
-    SlowConsumer,
     /// This address asks too often.
     RateLimited,
     /// The store cannot answer now.
@@ -45,7 +43,6 @@ impl Code {
             Self::BlockPruned => "BLOCK_PRUNED",
             Self::CursorExpired => "CURSOR_EXPIRED",
             Self::Reorged => "REORGED",
-            Self::SlowConsumer => "SLOW_CONSUMER",
             Self::RateLimited => "RATE_LIMITED",
             Self::UpstreamDown => "UPSTREAM_DOWN",
             Self::NotFound => "NOT_FOUND",

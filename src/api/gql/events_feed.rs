@@ -1,5 +1,4 @@
-//! Everything that happens, as it happens: events of pools, and pools that are created. Both follow the topic of blocks, and look into each
-//! block's record: what a reader misses there ends its subscription, it is never left out in silence.
+//! Everything that happens, as it happens: events of pools, and pools that are created.
 
 use std::sync::Arc;
 
@@ -9,10 +8,9 @@ use futures_util::stream::{self, Stream};
 
 use super::{
     block::Protocol,
-    core::Core,
-    error::{ApiError, Code},
     event::{At, Burn, Mint, Swap},
-    feed::Feed,
+    feed::known_block,
+    following::{Following, events},
     frame::{DexEvent, PoolEvent},
     pool::Pool,
 };
@@ -21,11 +19,12 @@ use crate::{
         block, event,
         image::PoolImage,
         pool::{self, PoolId},
-        record::{BlockRecord, EventAt},
     },
     store::{
         Live, Pin, PoolStatus, PoolView,
-        topics::{Frame, FrameData, FrameKind as Kind, Topic},
+        follow::{Happened, Interest, News},
+        query::Narrow,
+        topics::FrameKind as Kind,
     },
 };
 
@@ -68,6 +67,19 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
+    /// What history is asked for: one condition has an index, the others are looked at afterwards.
+    pub(super) fn interest(&self) -> Interest {
+        let narrow = match (self.pool, self.token) {
+            (Some(pool), _) => Narrow::Pool(pool),
+            (None, Some(token)) => Narrow::Token(token),
+            (None, None) => Narrow::All,
+        };
+        let mut kinds = self.kinds.clone();
+        kinds.sort_unstable();
+        kinds.dedup();
+        Interest::Events { kinds, narrow }
+    }
+
     fn admits(&self, at: &At) -> bool {
         let row = &at.event().row;
         let is_maker = |maker: &Address| {
@@ -81,103 +93,43 @@ impl Wanted {
     }
 }
 
-/// The records of a frame's blocks, in its order.
-fn records(live: &Live, frame: &Frame) -> std::result::Result<Vec<Arc<BlockRecord>>, ApiError> {
-    let FrameData::Blocks(blocks) = &frame.data else { return Ok(Vec::new()) };
-    let record = |block: &block::BlockRef| {
-        live.record(&block.hash).ok_or_else(|| ApiError {
-            code: Code::SlowConsumer,
-            message: format!("this subscription was read too slowly: block {} has left memory. Subscribe anew", block.number),
-            cursor: Some(frame.cursor.encode()),
-        })
-    };
-    blocks.iter().map(record).collect()
-}
-
-pub(super) fn on_events(core: Arc<Core>, live: &Arc<Live>, wanted: Wanted) -> impl Stream<Item = Result<DexEvent>> + use<> {
-    let feed = Feed::new(&core, live, Topic::Blocks);
-    stream::unfold((feed, wanted), |(mut feed, wanted)| async move {
-        loop {
-            let frame = match feed.next().await? {
-                Ok(frame) => frame,
-                Err(error) => return Some((Err(error.into()), (feed, wanted))),
-            };
-            let records = match records(feed.live(), &frame) {
-                Ok(records) => records,
-                Err(error) => {
-                    feed.end();
-                    return Some((Err(error.into()), (feed, wanted)));
-                }
-            };
-            let pin = Arc::new(feed.live().pin());
-            let is_back = frame.kind == Kind::Retract;
-            let data: Vec<DexEventItem> = records.iter().flat_map(|record| events(&pin, record, is_back, &wanted)).collect();
-            if !data.is_empty() {
-                return Some((Ok(DexEvent { envelope: feed.envelope_of(&frame), data }), (feed, wanted)));
-            }
-        }
+pub(super) fn on_events(following: Following, wanted: Wanted) -> impl Stream<Item = Result<DexEvent>> + use<> {
+    stream::unfold((following, wanted), |(mut following, wanted)| async move {
+        let keep = |pin: &Arc<Pin>, news: &News| -> Vec<DexEventItem> {
+            let all = events(news).iter().map(|event| At::new(pin, event.clone()));
+            all.filter(|at| wanted.admits(at)).map(DexEventItem::from).collect()
+        };
+        let item = following.next(keep).await?.map(|(envelope, data)| DexEvent { envelope, data });
+        Some((item.map_err(Into::into), (following, wanted)))
     })
 }
 
-fn events(pin: &Arc<Pin>, record: &BlockRecord, is_back: bool, wanted: &Wanted) -> Vec<DexEventItem> {
-    let at = |row: &crate::domain::record::EventRow| {
-        let event = EventAt { chain: record.chain, block: record.block, row: row.clone(), canonical: !is_back };
-        At::new(pin, event)
-    };
-    let mut found: Vec<DexEventItem> = record
-        .rows
-        .iter()
-        .filter(|row| wanted.kinds.contains(&row.kind()))
-        .map(at)
-        .filter(|at| wanted.admits(at))
-        .map(|at| match at.event().row.kind() {
-            event::EventKind::Mint => DexEventItem::Mint(at.into()),
-            event::EventKind::Burn => DexEventItem::Burn(at.into()),
-            _ => DexEventItem::Swap(at.into()),
-        })
-        .collect();
-    if is_back {
-        found.reverse();
+impl From<At> for DexEventItem {
+    fn from(at: At) -> Self {
+        match at.event().row.kind() {
+            event::EventKind::Mint => Self::Mint(at.into()),
+            event::EventKind::Burn => Self::Burn(at.into()),
+            _ => Self::Swap(at.into()),
+        }
     }
-    found
 }
 
 pub(super) fn on_pools(
-    core: Arc<Core>,
-    live: &Arc<Live>,
+    following: Following,
+    live: Arc<Live>,
     protocol: Option<Protocol>,
 ) -> impl Stream<Item = Result<PoolEvent>> + use<> {
     let protocol: Option<pool::Protocol> = protocol.map(Into::into);
-    let feed = Feed::new(&core, live, Topic::Blocks);
-    stream::unfold(feed, move |mut feed| async move {
-        loop {
-            let frame = match feed.next().await? {
-                Ok(frame) => frame,
-                Err(error) => return Some((Err(error.into()), feed)),
-            };
-            let records = match records(feed.live(), &frame) {
-                Ok(records) => records,
-                Err(error) => {
-                    feed.end();
-                    return Some((Err(error.into()), feed));
-                }
-            };
-            let pin = Arc::new(feed.live().pin());
-            let is_back = frame.kind == Kind::Retract;
-            // Records of what is taken back come newest first; so do their pools.
-            let created = records.iter().flat_map(|record| {
-                let mut created: Vec<_> = record.created.iter().collect();
-                if is_back {
-                    created.reverse();
-                }
-                created
-            });
-            let wanted = created.filter(|meta| protocol.is_none_or(|protocol| meta.protocol == protocol));
-            let data: Vec<Pool> = wanted.map(|meta| pool_of(&pin, meta, is_back, frame.block)).collect();
-            if !data.is_empty() {
-                return Some((Ok(PoolEvent { envelope: feed.envelope_of(&frame), data }), feed));
-            }
-        }
+    stream::unfold((following, live), move |(mut following, live)| async move {
+        let keep = |pin: &Arc<Pin>, news: &News| -> Vec<Pool> {
+            let Happened::Created(created) = &news.happened else { return Vec::new() };
+            let is_back = news.kind == Kind::Retract;
+            let block = known_block(&live, news.block);
+            let wanted = created.iter().filter(|meta| protocol.is_none_or(|protocol| meta.protocol == protocol));
+            wanted.map(|meta| pool_of(pin, meta, is_back, block)).collect()
+        };
+        let item = following.next(keep).await?.map(|(envelope, data)| PoolEvent { envelope, data });
+        Some((item.map_err(Into::into), (following, live)))
     })
 }
 

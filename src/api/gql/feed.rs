@@ -1,4 +1,4 @@
-//! A subscription's supply of frames: one topic, in order, until its reader is too slow.
+//! A subscription's supply of states: frames of topics, of which only the newest counts.
 
 use std::sync::Arc;
 
@@ -7,11 +7,10 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use super::{
     core::Core,
-    error::{ApiError, Code},
     frame::{Envelope, FrameKind},
 };
 use crate::{
-    domain::block::BlockRef,
+    domain::{block::BlockRef, cursor::Cursor, pool::PoolId},
     store::{
         Live, Pin,
         topics::{Frame, Topic},
@@ -19,10 +18,10 @@ use crate::{
 };
 
 /// Counts running subscriptions for as long as it lives.
-struct Running(IntGauge);
+pub(super) struct Running(IntGauge);
 
 impl Running {
-    fn new(gauge: &IntGauge) -> Self {
+    pub(super) fn new(gauge: &IntGauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }
@@ -34,24 +33,30 @@ impl Drop for Running {
     }
 }
 
+/// What a topic says next.
+pub(super) enum Said {
+    Frame(Arc<Frame>),
+    /// Frames were lost: look at the state.
+    Lost,
+}
+
 pub(super) struct Feed {
     core: Arc<Core>,
     live: Arc<Live>,
+    of: Topic,
     topic: Arc<str>,
     frames: Receiver<Arc<Frame>>,
     seq: u64,
-    last_cursor: Option<String>,
-    /// Frames up to this epoch are part of the snapshot already.
+    /// Frames up to this epoch are part of what was told already.
     seen_epoch: u64,
-    ended: bool,
     _running: Running,
 }
 
 impl Feed {
     /// Frames from now on.
-    pub(super) fn new(core: &Arc<Core>, live: &Arc<Live>, topic: Topic) -> Self {
+    pub(super) fn new(core: &Arc<Core>, live: &Arc<Live>, of: Topic) -> Self {
         let chain = live.chain;
-        let name = match topic {
+        let name = match of {
             Topic::Blocks => format!("blocks:{chain}"),
             Topic::Swaps => format!("swaps:{chain}"),
             Topic::PoolSwaps(pool) => format!("swaps:{chain}:{pool}"),
@@ -60,84 +65,59 @@ impl Feed {
         Self {
             core: core.clone(),
             live: live.clone(),
+            of,
             topic: name.into(),
-            frames: live.topics.subscribe(topic),
+            frames: live.topics.subscribe(of),
             seq: 0,
-            last_cursor: None,
             seen_epoch: 0,
-            ended: false,
             _running: Running::new(&core.metrics.subscriptions),
         }
     }
 
-    /// Makes `pin` the state that later frames build on. It must have been taken after [`Feed::new`].
-    pub(super) fn snapshot(&mut self, pin: &Pin) -> Option<(Envelope, BlockRef)> {
-        let block = pin.head().block?;
-        let cursor = pin.cursor()?.encode();
+    /// Makes `pin` the state that later frames build on. It must have been taken after [`Feed::new`], or after [`Said::Lost`].
+    pub(super) fn seen(&mut self, pin: &Pin) {
         self.seen_epoch = pin.head().epoch;
-        Some((self.envelope(FrameKind::Snapshot, block, cursor), block))
     }
 
-    /// Of what was worked out at `pin`, which may be newer than the frame that was the reason to.
-    pub(super) fn envelope_at(&mut self, pin: &Pin, kind: FrameKind) -> Option<Envelope> {
-        let (block, cursor) = (pin.head().block?, pin.cursor()?.encode());
-        Some(self.envelope(kind, block, cursor))
-    }
-
-    /// Nothing comes after what is said now.
-    pub(super) fn end(&mut self) {
-        self.ended = true;
-        self.core.metrics.slow_consumers_total.inc();
+    /// The pool whose state it is about.
+    pub(super) fn pool(&self) -> Option<PoolId> {
+        if let Topic::Pool(id) = self.of { Some(id) } else { None }
     }
 
     pub(super) fn live(&self) -> &Arc<Live> {
         &self.live
     }
 
-    /// The next frame that the snapshot does not contain. `None` after the end; an error is the end.
-    pub(super) async fn next(&mut self) -> Option<Result<Arc<Frame>, ApiError>> {
-        if self.ended {
-            return None;
-        }
+    /// The next frame that was not seen. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Said {
         loop {
             match self.frames.recv().await {
                 Ok(frame) if frame.epoch <= self.seen_epoch => {}
-                Ok(frame) => return Some(Ok(frame)),
-                Err(RecvError::Lagged(lost)) => {
-                    self.ended = true;
-                    self.core.metrics.slow_consumers_total.inc();
-                    return Some(Err(ApiError {
-                        code: Code::SlowConsumer,
-                        message: format!(
-                            "this subscription was read too slowly and missed {lost} frames: read the state again and subscribe anew"
-                        ),
-                        cursor: self.last_cursor.clone(),
-                    }));
-                }
+                Ok(frame) => return Said::Frame(frame),
+                Err(RecvError::Lagged(_)) => return Said::Lost,
                 Err(RecvError::Closed) => {
-                    self.ended = true;
-                    return Some(Err(ApiError {
-                        code: Code::CursorExpired,
-                        message: "the server was cut off from the chain and caught up without single blocks: read the state again and subscribe anew".into(),
-                        cursor: self.last_cursor.clone(),
-                    }));
+                    self.frames = self.live.topics.subscribe(self.of);
+                    return Said::Lost;
                 }
             }
         }
     }
 
-    /// Names and counts a frame that is about to be sent.
-    pub(super) fn envelope_of(&mut self, frame: &Frame) -> Envelope {
-        self.envelope(frame.kind.into(), frame.block, frame.cursor.encode())
-    }
-
-    fn envelope(&mut self, kind: FrameKind, block: BlockRef, cursor: String) -> Envelope {
-        self.core.metrics.frames_sent_total.inc();
+    /// Names and counts a frame that is about to be sent. One that is for newcomers only is not counted: it has the number of the one
+    /// that comes next.
+    pub(super) fn envelope(&mut self, kind: FrameKind, block: BlockRef, cursor: &Cursor, only_newcomers: bool) -> Envelope {
+        self.core.metrics.frames_made_total.inc();
         let seq = self.seq;
-        self.seq = self.seq.saturating_add(1);
-        self.last_cursor = Some(cursor.clone());
-        // A RETRACT knows the number and hash of the block that is left; the rest is usually still in memory.
-        let block = if block.parent_hash.is_zero() { self.live.record(&block.hash).map_or(block, |r| r.block) } else { block };
-        Envelope { topic: self.topic.clone(), seq, kind, block, cursor }
+        self.seq = seq.saturating_add(u64::from(!only_newcomers));
+        Envelope { topic: self.topic.clone(), seq, kind, block: known_block(&self.live, block), cursor: cursor.encode() }
     }
+}
+
+/// A RETRACT or a cursor knows number and hash of its block; the rest is usually still in memory.
+pub(super) fn known_block(live: &Live, block: BlockRef) -> BlockRef {
+    if !block.parent_hash.is_zero() {
+        return block;
+    }
+    let head = live.head().block.filter(|head| head.hash == block.hash);
+    head.or_else(|| live.record(&block.hash).map(|record| record.block)).unwrap_or(block)
 }

@@ -9,6 +9,7 @@ use super::{
     block::BlockRef,
     event::{At, Swap},
     events_feed::DexEventItem,
+    following::events,
     pool::Pool,
     rows::Rows,
     scalars::Cursor,
@@ -16,8 +17,9 @@ use super::{
 use crate::{
     domain::block,
     store::{
-        Pin,
-        topics::{self, Frame, FrameData},
+        Pin, PoolView,
+        follow::{Happened, News},
+        topics,
     },
 };
 
@@ -31,8 +33,12 @@ pub(crate) enum FrameKind {
     /// Takes back what it lists, newest first: a reorg. Remove by `id`, and leave an id alone that was never sent to you: it is from
     /// before you subscribed. The same id may come again later.
     Retract,
-    /// Drop everything above `block`; the stream goes on from there. Nothing sends it yet: it belongs to resuming.
+    /// Drop everything above `block`; the stream goes on from there. It is sent where a reorg happened while you were away and nobody
+    /// remembers what it took back.
     Rollback,
+    /// Nothing new: `cursor` says where the stream is. The first frame of a subscription to events, the one with which a resumed
+    /// subscription has arrived at the newest block, and one every 30 seconds in which nothing else came.
+    Heartbeat,
 }
 
 impl From<topics::FrameKind> for FrameKind {
@@ -42,6 +48,7 @@ impl From<topics::FrameKind> for FrameKind {
             topics::FrameKind::Update => Self::Update,
             topics::FrameKind::Retract => Self::Retract,
             topics::FrameKind::Rollback => Self::Rollback,
+            topics::FrameKind::Heartbeat => Self::Heartbeat,
         }
     }
 }
@@ -76,7 +83,8 @@ macro_rules! frame {
                 &self.envelope.topic
             }
 
-            /// Counts the frames of this topic within this subscription: a number left out is a frame lost.
+            /// Counts the frames of this topic. Since the last SNAPSHOT or HEARTBEAT, a number left out is a frame lost; those two have the
+            /// number of the frame that comes next, and the count may go on elsewhere after them.
             async fn seq(&self) -> u64 {
                 self.envelope.seq
             }
@@ -114,25 +122,21 @@ frame!(SwapEvent, Swap, 100, "Swaps that happened, or were taken back. One frame
 frame!(DexEvent, DexEventItem, 100, "Events that happened, or were taken back. One frame per change of the chain that has any.");
 frame!(PoolEvent, Pool, 1, "A pool's new state. One frame per change of the chain that touched it.");
 
-pub(super) fn blocks(envelope: Envelope, frame: &Frame) -> BlockEvent {
-    let data = match &frame.data {
-        FrameData::Blocks(blocks) => blocks.iter().map(|b| (*b).into()).collect(),
-        FrameData::Swaps(_) | FrameData::Pool(_) => Vec::new(),
-    };
-    BlockEvent { envelope, data }
+pub(super) fn blocks(news: &News) -> Vec<BlockRef> {
+    match &news.happened {
+        Happened::Blocks(blocks) => blocks.iter().map(|block| (*block).into()).collect(),
+        Happened::Nothing | Happened::Events(_) | Happened::Created(_) => Vec::new(),
+    }
 }
 
-/// The swaps of a frame, of one token where one is named.
-pub(super) fn wanted_swaps(frame: &Frame, pin: &Arc<Pin>, token: Option<Address>) -> Vec<Swap> {
-    let FrameData::Swaps(swaps) = &frame.data else { return Vec::new() };
-    let all = swaps.iter().map(|swap| At::new(pin, swap.clone()));
-    all.filter(|at| token.is_none_or(|t| at.trades(&t))).map(Swap::from).collect()
+/// The swaps of what happened, of one token where one is named.
+pub(super) fn swaps(pin: &Arc<Pin>, news: &News, token: Option<Address>) -> Vec<Swap> {
+    let all = events(news).iter().map(|swap| At::new(pin, swap.clone()));
+    all.filter(|at| token.is_none_or(|token| at.trades(&token))).map(Swap::from).collect()
 }
 
-pub(super) fn pool(envelope: Envelope, frame: &Frame, pin: &Arc<Pin>) -> PoolEvent {
-    let data = match &frame.data {
-        FrameData::Pool(views) => views.iter().map(|view| Pool::at(pin, view.clone(), frame.block)).collect(),
-        FrameData::Blocks(_) | FrameData::Swaps(_) => Vec::new(),
-    };
+/// A pool as a frame has it.
+pub(super) fn pool(envelope: Envelope, view: Option<Arc<PoolView>>, block: block::BlockRef, pin: &Arc<Pin>) -> PoolEvent {
+    let data = view.into_iter().map(|view| Pool::at(pin, view, block)).collect();
     PoolEvent { envelope, data }
 }

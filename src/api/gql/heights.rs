@@ -4,6 +4,9 @@
 //! receipt of block N reads its own write. The wait has to be over before the request takes its pin, because all its answers come
 //! from one epoch: the document is searched for it first.
 
+use std::sync::Arc;
+
+use alloy::primitives::B256;
 use async_graphql::{
     InputObject, Name, Variables,
     parser::types::{ExecutableDocument, Field, OperationType, Selection, SelectionSet},
@@ -11,9 +14,13 @@ use async_graphql::{
 
 use super::{
     error::{ApiError, Code},
+    pins::wait_for,
     scalars::Bytes,
 };
-use crate::{domain::ChainId, store::Pin};
+use crate::{
+    domain::{ChainId, cursor::Cursor},
+    store::{Live, Pin, ReadError, Reader},
+};
 
 /// One block. Give exactly one of the fields.
 #[derive(Debug, Clone, InputObject)]
@@ -64,6 +71,41 @@ impl BlockHeight {
             }
             _ => Err(ApiError::input("`block` takes exactly one of number, hash and number_gte")),
         }
+    }
+}
+
+impl BlockHeight {
+    /// The position right before this block.
+    pub(super) async fn before(self, reader: &Reader, live: &Arc<Live>) -> Result<Cursor, ApiError> {
+        let number = match (self.number, self.hash.as_ref().map(Bytes::hash), self.number_gte) {
+            (Some(number), None, None) | (None, None, Some(number)) => number,
+            (None, Some(hash), None) => {
+                let pin = live.pin();
+                let known = reader.height_of(&pin, hash).await?;
+                known.ok_or_else(|| {
+                    let message = format!("block {hash:#x} is not of this chain: a reorg took it back, or it is not known here");
+                    ApiError::new(Code::Reorged, message)
+                })?
+            }
+            _ => return Err(ApiError::input("`since` takes exactly one of number, hash and number_gte")),
+        };
+        wait_for(live, number).await;
+        let pin = live.pin();
+        let head = pin.head().block.ok_or(ReadError::Starting)?;
+        if number > head.number.saturating_add(1) {
+            let message =
+                format!("block {number} has not arrived here yet, the newest is {}: ask again in a moment", head.number);
+            return Err(ApiError::new(Code::StateStale, message));
+        }
+        let Some(before) = number.checked_sub(1) else {
+            let nothing =
+                Cursor { chain: live.chain, block_number: 0, block_hash: B256::ZERO, next_log_index: 0, finalized_number: 0 };
+            return Ok(nothing);
+        };
+        let block_hash = reader.hash_at(&pin, before).await?.unwrap_or(B256::ZERO);
+        // Blocks without events are not kept for ever: of an old one nothing but its height is needed, because it is final.
+        let finalized_number = pin.head().finalized_number;
+        Ok(Cursor { chain: live.chain, block_number: before, block_hash, next_log_index: Cursor::BLOCK_END, finalized_number })
     }
 }
 

@@ -14,18 +14,22 @@ pub(in crate::api) mod event;
 mod event_query;
 mod events_feed;
 mod feed;
+mod following;
 mod frame;
 mod guard;
 mod heights;
 mod limits;
+pub(crate) mod link;
 pub(in crate::api) mod liquidity;
 mod loader;
 mod meta;
 mod money;
+pub(crate) mod normal;
 pub(in crate::api) mod period;
 pub(in crate::api) mod period_value;
 mod pins;
 mod pool;
+mod pool_feed;
 pub(in crate::api) mod pool_price;
 pub(in crate::api) mod position;
 pub(in crate::api) mod position_value;
@@ -47,7 +51,11 @@ mod token_market;
 mod transaction;
 pub(in crate::api) mod value;
 
+use std::sync::Arc;
+
 use async_graphql::{EmptyMutation, Schema, SchemaBuilder};
+
+use tokio::sync::Semaphore;
 
 pub(crate) use self::{core::Core, engine::Engine};
 use query::Query;
@@ -57,6 +65,14 @@ pub(crate) type ApiSchema = Schema<Query, EmptyMutation, Subscription>;
 
 /// What a request may cost, in fields it can answer at most: a full page of swaps with 40 fields each fits twice.
 const COMPLEXITY_MAX: usize = 100_000;
+
+/// Subscriptions that go through history at once: queries must not wait for them.
+const REPLAYS_MAX: usize = 2;
+
+/// Their turns.
+pub(crate) fn replays() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(REPLAYS_MAX))
+}
 
 fn builder() -> SchemaBuilder<Query, EmptyMutation, Subscription> {
     Schema::build(Query, EmptyMutation, Subscription)

@@ -72,7 +72,7 @@ impl Pins {
 }
 
 /// Until the head has this height, or the time is over: the argument's own check says which.
-async fn wait_for(live: &Live, number: u64) {
+pub(super) async fn wait_for(live: &Live, number: u64) {
     let mut epochs = live.watch_epoch();
     let reached = async {
         while live.head().block.is_none_or(|b| b.number < number) {

@@ -18,6 +18,7 @@ use super::{
     core::Core,
     error::ApiError,
     frame::FrameKind,
+    link::{Fact, Link, Nature, Opening},
     price::{Feed, FeedStatus, TokenKey, TokenPrice, distinct, prices_of},
 };
 use crate::domain::{ChainId, fixed::Fixed18};
@@ -31,7 +32,7 @@ const THROTTLE_MAX_MS: i32 = 60_000;
 /// Prices that moved.
 #[derive(SimpleObject)]
 pub(crate) struct PriceEvent {
-    /// Counts the frames of this subscription.
+    /// Counts the frames. Since the last SNAPSHOT, a number left out is a frame lost; that has the number of the frame that comes next.
     seq: u64,
     /// SNAPSHOT: all tokens. UPDATE: those whose price or status changed.
     kind: FrameKind,
@@ -42,7 +43,7 @@ pub(crate) struct PriceEvent {
 /// Feeds whose standing changed.
 #[derive(SimpleObject)]
 pub(crate) struct FeedEvent {
-    /// Counts the frames of this subscription.
+    /// Counts the frames. Since the last SNAPSHOT, a number left out is a frame lost; that has the number of the frame that comes next.
     seq: u64,
     /// SNAPSHOT: all feeds. UPDATE: those whose status changed, or that left a source out or took it back.
     kind: FrameKind,
@@ -115,15 +116,95 @@ impl Wanted {
     }
 }
 
-/// Something new, or something grew old; and not with every tick of every exchange.
-async fn next_look(changes: &mut Option<watch::Receiver<u64>>, epochs: &mut [watch::Receiver<u64>]) {
-    tokio::time::sleep(LOOK_PAUSE).await;
-    let blocks = epochs.iter_mut().map(|epoch| Box::pin(epoch.changed()) as BoxFuture<'_, _>);
-    let mut all: Vec<_> = blocks.collect();
-    all.extend(changes.iter_mut().map(|changes| Box::pin(changes.changed()) as BoxFuture<'_, _>));
-    let _ = tokio::time::timeout(LOOK_AGAIN, select_all(all)).await;
-    epochs.iter_mut().for_each(watch::Receiver::mark_unchanged);
-    changes.iter_mut().for_each(watch::Receiver::mark_unchanged);
+/// What makes it worth to look.
+struct Watch {
+    changes: Option<watch::Receiver<u64>>,
+    epochs: Vec<watch::Receiver<u64>>,
+}
+
+impl Watch {
+    /// Something new, or something grew old; and not with every tick of every exchange.
+    async fn news(&mut self) {
+        tokio::time::sleep(LOOK_PAUSE).await;
+        let blocks = self.epochs.iter_mut().map(|epoch| Box::pin(epoch.changed()) as BoxFuture<'_, _>);
+        let mut all: Vec<_> = blocks.collect();
+        all.extend(self.changes.iter_mut().map(|changes| Box::pin(changes.changed()) as BoxFuture<'_, _>));
+        if all.is_empty() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            return;
+        }
+        let _ = tokio::time::timeout(LOOK_AGAIN, select_all(all)).await;
+        self.epochs.iter_mut().for_each(watch::Receiver::mark_unchanged);
+        self.changes.iter_mut().for_each(watch::Receiver::mark_unchanged);
+    }
+}
+
+type All<T> = Box<dyn Fn(&Core) -> Vec<T> + Send + Sync>;
+type Moved<T, B> = Box<dyn Fn(&B, &T) -> bool + Send + Sync>;
+
+/// What is known of several things, told as a whole to whoever begins, and then only what moved.
+struct Several<T, B> {
+    core: Arc<Core>,
+    link: Arc<Link>,
+    watch: Watch,
+    /// At most one frame in this time.
+    throttle: Duration,
+    /// Each as it was told last.
+    before: Option<Vec<B>>,
+    seq: u64,
+    all: All<T>,
+    brief: fn(&T) -> B,
+    moved: Moved<T, B>,
+}
+
+impl<T, B> Several<T, B> {
+    async fn next(&mut self) -> (u64, FrameKind, Vec<T>) {
+        if self.before.is_none() {
+            let data = (self.all)(&self.core);
+            self.before = Some(data.iter().map(self.brief).collect());
+            return self.say(FrameKind::Snapshot, data, false);
+        }
+        let quiet = tokio::time::sleep(self.throttle);
+        tokio::pin!(quiet);
+        let mut rested = false;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.link.called() => {
+                    let data = (self.all)(&self.core);
+                    return self.say(FrameKind::Snapshot, data, true);
+                }
+                () = &mut quiet, if !rested => {
+                    rested = true;
+                    continue;
+                }
+                () = self.watch.news(), if rested => {}
+            }
+            let data = self.moved();
+            if !data.is_empty() {
+                return self.say(FrameKind::Update, data, false);
+            }
+        }
+    }
+
+    fn moved(&mut self) -> Vec<T> {
+        let mut all = (self.all)(&self.core).into_iter().zip(self.before.iter_mut().flatten()).collect::<Vec<_>>();
+        all.retain(|(now, before)| (self.moved)(before, now));
+        let told = |(now, before): (T, &mut B)| {
+            *before = (self.brief)(&now);
+            now
+        };
+        all.into_iter().map(told).collect()
+    }
+
+    fn say(&mut self, kind: FrameKind, data: Vec<T>, only: bool) -> (u64, FrameKind, Vec<T>) {
+        self.core.metrics.frames_made_total.inc();
+        let opening = (kind == FrameKind::Snapshot).then_some(Opening { only, ..Opening::WHOLE });
+        self.link.tell(Fact { nature: Nature::State { replaces: None }, opening, ..Fact::default() });
+        let seq = self.seq;
+        self.seq = seq.saturating_add(u64::from(!only));
+        (seq, kind, data)
+    }
 }
 
 type Told = (FeedStatus, Option<Fixed18>);
@@ -133,77 +214,43 @@ fn told(price: &TokenPrice) -> Told {
 }
 
 /// A reader that is slow gets the newest prices, not all of them: nothing piles up for it.
-pub(super) fn on_prices(core: Arc<Core>, wanted: Wanted) -> impl Stream<Item = Result<PriceEvent>> + use<> {
+pub(super) fn on_prices(core: Arc<Core>, link: Arc<Link>, wanted: Wanted) -> impl Stream<Item = Result<PriceEvent>> + use<> {
     let changes = wanted.is_fed(&core).then(|| core.reader.prices().watch());
-    let epochs = wanted.epochs(&core);
-    let first: Option<Vec<Told>> = None;
-    stream::unfold((core, wanted, (changes, epochs), first, 0_u64), |(core, wanted, mut watched, before, seq)| async move {
-        let Some(mut before) = before else {
-            let data = wanted.all(&core);
-            let before = data.iter().map(told).collect();
-            core.metrics.frames_sent_total.inc();
-            return Some((
-                Ok(PriceEvent { seq, kind: FrameKind::Snapshot, data }),
-                (core, wanted, watched, Some(before), seq.saturating_add(1)),
-            ));
-        };
-        tokio::time::sleep(wanted.throttle).await;
-        loop {
-            next_look(&mut watched.0, &mut watched.1).await;
-            let mut data = wanted.all(&core);
-            let mut keep = data
-                .iter()
-                .zip(&mut before)
-                .map(|(now, before)| {
-                    let moved = wanted.moved(before, now);
-                    if moved {
-                        *before = told(now);
-                    }
-                    moved
-                })
-                .collect::<Vec<_>>()
-                .into_iter();
-            data.retain(|_| keep.next().unwrap_or(false));
-            if !data.is_empty() {
-                core.metrics.frames_sent_total.inc();
-                return Some((
-                    Ok(PriceEvent { seq, kind: FrameKind::Update, data }),
-                    (core, wanted, watched, Some(before), seq.saturating_add(1)),
-                ));
-            }
-        }
+    let watch = Watch { changes, epochs: wanted.epochs(&core) };
+    let (throttle, wanted) = (wanted.throttle, Arc::new(wanted));
+    let moving = wanted.clone();
+    let prices = Several {
+        core,
+        link,
+        watch,
+        throttle,
+        before: None,
+        seq: 0,
+        all: Box::new(move |core: &Core| wanted.all(core)),
+        brief: told,
+        moved: Box::new(move |before: &Told, now: &TokenPrice| moving.moved(before, now)),
+    };
+    stream::unfold(prices, |mut prices| async move {
+        let (seq, kind, data) = prices.next().await;
+        Some((Ok(PriceEvent { seq, kind, data }), prices))
     })
 }
 
-pub(super) fn on_feed_status(core: Arc<Core>) -> impl Stream<Item = Result<FeedEvent>> + use<> {
-    let changes = Some(core.reader.prices().watch());
-    let first: Option<Vec<Feed>> = None;
-    stream::unfold((core, changes, first, 0_u64), |(core, mut changes, before, seq)| async move {
-        let all = |core: &Core| -> Vec<Feed> { core.reader.prices().all((core.now_unix_ms)()).iter().map(Feed::new).collect() };
-        let Some(before) = before else {
-            let data = all(&core);
-            core.metrics.frames_sent_total.inc();
-            return Some((
-                Ok(FeedEvent { seq, kind: FrameKind::Snapshot, data: data.clone() }),
-                (core, changes, Some(data), seq.saturating_add(1)),
-            ));
-        };
-        loop {
-            next_look(&mut changes, &mut []).await;
-            let now = all(&core);
-            let data: Vec<Feed> = now
-                .iter()
-                .zip(&before)
-                .filter(|(now, before)| now.standing() != before.standing())
-                .map(|(now, _)| now.clone())
-                .collect();
-            if !data.is_empty() {
-                core.metrics.frames_sent_total.inc();
-                return Some((
-                    Ok(FeedEvent { seq, kind: FrameKind::Update, data }),
-                    (core, changes, Some(now), seq.saturating_add(1)),
-                ));
-            }
-        }
+pub(super) fn on_feed_status(core: Arc<Core>, link: Arc<Link>) -> impl Stream<Item = Result<FeedEvent>> + use<> {
+    let watch = Watch { changes: Some(core.reader.prices().watch()), epochs: Vec::new() };
+    let feeds = Several {
+        core,
+        link,
+        watch,
+        throttle: Duration::ZERO,
+        before: None,
+        seq: 0,
+        all: Box::new(|core: &Core| core.reader.prices().all((core.now_unix_ms)()).iter().map(Feed::new).collect()),
+        brief: Feed::clone,
+        moved: Box::new(|before: &Feed, now: &Feed| before.standing() != now.standing()),
+    };
+    stream::unfold(feeds, |mut feeds| async move {
+        let (seq, kind, data) = feeds.next().await;
+        Some((Ok(FeedEvent { seq, kind, data }), feeds))
     })
 }

@@ -12,6 +12,7 @@ use super::{
     core::Core,
     error::{ApiError, Code},
     frame::FrameKind,
+    link::{Fact, Link, Nature, Opening, Replaces},
     quote::{self, Quote, QuoteInput, TradeType},
     quote_input,
 };
@@ -23,7 +24,7 @@ use crate::{
 /// A quote that changed.
 #[derive(SimpleObject)]
 pub(crate) struct QuoteEvent {
-    /// Counts the frames of this subscription.
+    /// Counts the frames. Since the last SNAPSHOT, a number left out is a frame lost; that has the number of the frame that comes next.
     seq: u64,
     /// SNAPSHOT: as it is at first. UPDATE: it is another one.
     kind: FrameKind,
@@ -94,25 +95,73 @@ fn event(seq: u64, kind: FrameKind, block: block::BlockRef, quote: std::result::
     QuoteEvent { seq, kind, block: block.into(), data, code, reason }
 }
 
-/// A reader that is slow gets the newest quote, not all of them: nothing piles up for it.
-pub(super) fn on_quote(core: Arc<Core>, wanted: Wanted) -> Result<impl Stream<Item = Result<QuoteEvent>> + use<>, ApiError> {
-    let epochs: watch::Receiver<u64> = core.reader.live(wanted.input.chain_id)?.watch_epoch();
-    let first: Option<Told> = None;
-    Ok(stream::unfold((core, wanted, epochs, first, 0_u64), |(core, wanted, mut epochs, before, seq)| async move {
+struct Quotes {
+    core: Arc<Core>,
+    link: Arc<Link>,
+    wanted: Wanted,
+    epochs: watch::Receiver<u64>,
+    told: Option<Told>,
+    seq: u64,
+}
+
+impl Quotes {
+    /// `None`: the chain is gone.
+    async fn next(&mut self) -> Option<QuoteEvent> {
+        let mut called = false;
         loop {
-            epochs.mark_unchanged();
-            if let Some((block, quote)) = wanted.now(&core).await {
-                let now = wanted.told(&quote);
-                let kind = if before.is_none() { FrameKind::Snapshot } else { FrameKind::Update };
-                if before.as_ref().is_none_or(|before| wanted.moved(before, &now)) {
-                    core.metrics.frames_sent_total.inc();
-                    let event = event(seq, kind, block, quote);
-                    return Some((Ok(event), (core, wanted, epochs, Some(now), seq.saturating_add(1))));
+            self.epochs.mark_unchanged();
+            if let Some((block, quote)) = self.wanted.now(&self.core).await {
+                let now = self.wanted.told(&quote);
+                let moved = self.told.as_ref().is_none_or(|before| self.wanted.moved(before, &now));
+                // What is new is for everybody; newcomers begin with it, too.
+                if moved || called {
+                    let kind = if self.told.is_none() || !moved { FrameKind::Snapshot } else { FrameKind::Update };
+                    if moved && called {
+                        // They wait for a SNAPSHOT still.
+                        self.link.call();
+                    }
+                    return Some(self.say(kind, block, quote, now, !moved));
                 }
             }
-            if epochs.changed().await.is_err() {
-                return None;
+            tokio::select! {
+                biased;
+                () = self.link.called() => called = true,
+                changed = self.epochs.changed() => if changed.is_err() { return None },
             }
         }
+    }
+
+    fn say(
+        &mut self,
+        kind: FrameKind,
+        block: block::BlockRef,
+        quote: std::result::Result<Quote, ApiError>,
+        now: Told,
+        only: bool,
+    ) -> QuoteEvent {
+        self.core.metrics.frames_made_total.inc();
+        let seq = self.seq;
+        if !only {
+            self.seq = seq.saturating_add(1);
+            self.told = Some(now);
+        }
+        let nature = Nature::State { replaces: Some(Replaces { key: 0, from: 0 }) };
+        let opening = (kind == FrameKind::Snapshot).then_some(Opening { only, ..Opening::WHOLE });
+        self.link.tell(Fact { nature, opening, ..Fact::default() });
+        event(seq, kind, block, quote)
+    }
+}
+
+/// A reader that is slow gets the newest quote, not all of them: nothing piles up for it.
+pub(super) fn on_quote(
+    core: Arc<Core>,
+    link: Arc<Link>,
+    wanted: Wanted,
+) -> Result<impl Stream<Item = Result<QuoteEvent>> + use<>, ApiError> {
+    let epochs = core.reader.live(wanted.input.chain_id)?.watch_epoch();
+    let quotes = Quotes { core, link, wanted, epochs, told: None, seq: 0 };
+    Ok(stream::unfold(quotes, |mut quotes| async move {
+        let event = quotes.next().await?;
+        Some((Ok(event), quotes))
     }))
 }

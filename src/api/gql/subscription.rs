@@ -3,10 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use async_graphql::{Context, ID, Result, Subscription as GraphQlSubscription};
-use futures_util::{
-    StreamExt,
-    stream::{self, BoxStream, Stream},
-};
+use futures_util::stream::{self, Stream};
 
 use super::{
     args::{self, EventFilter, SwapWhere},
@@ -16,20 +13,23 @@ use super::{
     core::Core,
     error::{ApiError, Code},
     events_feed::{self, EventKind},
-    feed::Feed,
+    following::{self, Following},
     frame::{self, BlockEvent, DexEvent, PoolEvent, SwapEvent},
-    pool::Pool,
+    heights::BlockHeight,
+    link::link,
+    pool_feed,
     price::TokenKey,
     price_feed::{self, FeedEvent, PriceEvent, Wanted},
     quote::{self, QuoteInput},
     quote_feed::{self, QuoteEvent},
-    scalars::AddressScalar,
+    scalars::{AddressScalar, Cursor},
 };
 use crate::{
-    domain::{ChainId, market::Subject},
+    domain::{ChainId, event, market::Subject},
     store::{
         Live, Pin,
-        topics::{self, Topic},
+        follow::{Interest, News},
+        topics,
     },
 };
 
@@ -49,6 +49,34 @@ fn door(ctx: &Context<'_>, chain: Option<ChainId>) -> std::result::Result<(Arc<C
     Ok((core, live))
 }
 
+fn following(
+    ctx: &Context<'_>,
+    chain: Option<ChainId>,
+    interest: Interest,
+    resume_from: Option<Cursor>,
+) -> std::result::Result<Following, ApiError> {
+    let ((core, live), link) = (door(ctx, chain)?, link(ctx));
+    let after = following::start(&link, &live, resume_from)?;
+    Ok(Following::new(&core, &live, link, interest, after))
+}
+
+/// `resumeFrom`, or the position before `since`.
+async fn begin(
+    ctx: &Context<'_>,
+    chain: Option<ChainId>,
+    since: Option<BlockHeight>,
+    resume_from: Option<Cursor>,
+) -> std::result::Result<Option<Cursor>, ApiError> {
+    match since {
+        // Whoever comes back has both, because clients send again what they sent at first.
+        Some(since) if resume_from.is_none() && link(ctx).follows_document() => {
+            let (core, live) = door(ctx, chain)?;
+            Ok(Some(Cursor(since.before(&core.reader, &live).await?.encode())))
+        }
+        _ => Ok(resume_from),
+    }
+}
+
 /// What is pushed while the chain moves. Every payload is a frame; a reorg arrives as a RETRACT.
 #[GraphQlSubscription]
 impl Subscription {
@@ -57,15 +85,13 @@ impl Subscription {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "EIP-155 chain id; may be left out where one chain is configured")] chain_id: Option<u64>,
+        #[graphql(desc = "The cursor of the last frame that was read: goes on right after it")] resume_from: Option<Cursor>,
     ) -> Result<impl Stream<Item = Result<BlockEvent>> + use<>> {
-        let (core, live) = door(ctx, chain_id)?;
-        let feed = Feed::new(&core, &live, Topic::Blocks);
-        Ok(stream::unfold(feed, |mut feed| async move {
-            let item = match feed.next().await? {
-                Ok(frame) => Ok(frame::blocks(feed.envelope_of(&frame), &frame)),
-                Err(error) => Err(error.into()),
-            };
-            Some((item, feed))
+        let following = following(ctx, chain_id, Interest::Blocks, resume_from)?;
+        Ok(stream::unfold(following, |mut following| async move {
+            let keep = |_: &Arc<Pin>, news: &News| frame::blocks(news);
+            let item = following.next(keep).await?.map(|(envelope, data)| BlockEvent { envelope, data });
+            Some((item.map_err(Into::into), following))
         }))
     }
 
@@ -75,29 +101,26 @@ impl Subscription {
         ctx: &Context<'_>,
         #[graphql(desc = "EIP-155 chain id; may be left out where one chain is configured")] chain_id: Option<u64>,
         #[graphql(desc = "Which swaps: of one `pool`, or of one `token`", name = "where")] filter: Option<SwapWhere>,
+        #[graphql(desc = "From this block on, that block too: first what is known of it, then live")] since: Option<BlockHeight>,
+        #[graphql(desc = "The cursor of the last frame that was read: goes on right after it")] resume_from: Option<Cursor>,
     ) -> Result<impl Stream<Item = Result<SwapEvent>> + use<>> {
         let filter: EventFilter = filter.try_into()?;
         if filter.origin.is_some() || filter.transaction.is_some() || filter.time_from.is_some() || filter.time_to.is_some() {
             return Err(ApiError::input("`where` of onSwapsCreated takes pool and token only").into());
         }
-        let (core, live) = door(ctx, chain_id)?;
-        let feed = Feed::new(&core, &live, filter.pool.map_or(Topic::Swaps, Topic::PoolSwaps));
-        Ok(stream::unfold(feed, move |mut feed| async move {
-            loop {
-                let frame = match feed.next().await? {
-                    Ok(frame) => frame,
-                    Err(error) => return Some((Err(error.into()), feed)),
-                };
-                let pin = Arc::new(feed.live().pin());
-                let swaps = frame::wanted_swaps(&frame, &pin, filter.token);
-                if !swaps.is_empty() {
-                    return Some((Ok(SwapEvent { envelope: feed.envelope_of(&frame), data: swaps }), feed));
-                }
-            }
+        let token = filter.token;
+        let wanted = events_feed::Wanted { pool: filter.pool, token, maker: None, kinds: vec![event::EventKind::Swap] };
+        let resume_from = begin(ctx, chain_id, since, resume_from).await?;
+        let following = following(ctx, chain_id, wanted.interest(), resume_from)?;
+        Ok(stream::unfold(following, move |mut following| async move {
+            let keep = |pin: &Arc<Pin>, news: &News| frame::swaps(pin, news, token);
+            let item = following.next(keep).await?.map(|(envelope, data)| SwapEvent { envelope, data });
+            Some((item.map_err(Into::into), following))
         }))
     }
 
     /// Swaps, mints and burns as they happen, and as a reorg takes them back.
+    #[expect(clippy::too_many_arguments, reason = "they are the field's")]
     async fn on_events_created(
         &self,
         ctx: &Context<'_>,
@@ -107,6 +130,8 @@ impl Subscription {
         maker: Option<AddressScalar>,
         #[graphql(desc = "Only of these kinds; all of them where it is not said")] kinds: Option<Vec<EventKind>>,
         #[graphql(desc = "EIP-155 chain id; may be left out where one chain is configured")] chain_id: Option<u64>,
+        #[graphql(desc = "From this block on, that block too: first what is known of it, then live")] since: Option<BlockHeight>,
+        #[graphql(desc = "The cursor of the last frame that was read: goes on right after it")] resume_from: Option<Cursor>,
     ) -> Result<impl Stream<Item = Result<DexEvent>> + use<>> {
         let kinds = kinds.unwrap_or_else(|| vec![EventKind::Swap, EventKind::Mint, EventKind::Burn]);
         if kinds.is_empty() {
@@ -118,8 +143,8 @@ impl Subscription {
             maker: maker.map(|maker| maker.0),
             kinds: kinds.into_iter().map(Into::into).collect(),
         };
-        let (core, live) = door(ctx, chain_id)?;
-        Ok(events_feed::on_events(core, &live, wanted))
+        let resume_from = begin(ctx, chain_id, since, resume_from).await?;
+        Ok(events_feed::on_events(following(ctx, chain_id, wanted.interest(), resume_from)?, wanted))
     }
 
     /// Pools as they are created, and as a reorg takes them back: then the pool is shown as it was created.
@@ -128,9 +153,10 @@ impl Subscription {
         ctx: &Context<'_>,
         #[graphql(desc = "EIP-155 chain id; may be left out where one chain is configured")] chain_id: Option<u64>,
         #[graphql(desc = "Only pools of this protocol")] protocol: Option<Protocol>,
+        #[graphql(desc = "The cursor of the last frame that was read: goes on right after it")] resume_from: Option<Cursor>,
     ) -> Result<impl Stream<Item = Result<PoolEvent>> + use<>> {
-        let (core, live) = door(ctx, chain_id)?;
-        Ok(events_feed::on_pools(core, &live, protocol))
+        let (_, live) = door(ctx, chain_id)?;
+        Ok(events_feed::on_pools(following(ctx, chain_id, Interest::Created, resume_from)?, live, protocol))
     }
 
     /// A pool's candles: the one under way, then what changes with each swap and each reorg. Each frame replaces all candles from its `from` on.
@@ -144,7 +170,12 @@ impl Subscription {
     ) -> Result<impl Stream<Item = Result<CandleFrame>> + use<>> {
         let pool = args::pool_id(&pool)?;
         let (core, live) = door(ctx, chain_id)?;
-        Ok(candle_feed::stream(core, &live, candle_feed::Asked { of: Subject::Pool(pool), interval: interval.into(), invert }))
+        Ok(candle_feed::stream(
+            core,
+            &live,
+            link(ctx),
+            candle_feed::Asked { of: Subject::Pool(pool), interval: interval.into(), invert },
+        ))
     }
 
     /// A token's candles in dollars: the one under way, then what changes with each swap in one of its pools and each reorg. Each frame replaces
@@ -157,7 +188,7 @@ impl Subscription {
     ) -> Result<impl Stream<Item = Result<CandleFrame>> + use<>> {
         let (core, live) = door(ctx, token.chain_id)?;
         let of = Subject::Token(token.address.0);
-        Ok(candle_feed::stream(core, &live, candle_feed::Asked { of, interval: interval.into(), invert: false }))
+        Ok(candle_feed::stream(core, &live, link(ctx), candle_feed::Asked { of, interval: interval.into(), invert: false }))
     }
 
     /// Reorgs: the blocks that are taken back, newest first, each time that happens.
@@ -165,19 +196,16 @@ impl Subscription {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "EIP-155 chain id; may be left out where one chain is configured")] chain_id: Option<u64>,
+        #[graphql(desc = "The cursor of the last frame that was read: goes on right after it")] resume_from: Option<Cursor>,
     ) -> Result<impl Stream<Item = Result<BlockEvent>> + use<>> {
-        let (core, live) = door(ctx, chain_id)?;
-        let feed = Feed::new(&core, &live, Topic::Blocks);
-        Ok(stream::unfold(feed, |mut feed| async move {
-            loop {
-                match feed.next().await? {
-                    Ok(frame) if frame.kind == topics::FrameKind::Retract => {
-                        return Some((Ok(frame::blocks(feed.envelope_of(&frame), &frame)), feed));
-                    }
-                    Ok(_) => {}
-                    Err(error) => return Some((Err(error.into()), feed)),
-                }
-            }
+        let following = following(ctx, chain_id, Interest::Blocks, resume_from)?;
+        Ok(stream::unfold(following, |mut following| async move {
+            let keep = |_: &Arc<Pin>, news: &News| match news.kind {
+                topics::FrameKind::Retract => frame::blocks(news),
+                _ => Vec::new(),
+            };
+            let item = following.next(keep).await?.map(|(envelope, data)| BlockEvent { envelope, data });
+            Some((item.map_err(Into::into), following))
         }))
     }
 
@@ -189,10 +217,12 @@ impl Subscription {
         #[graphql(desc = "The tokens, 1 to 100 of them")] tokens: Vec<TokenKey>,
         #[graphql(desc = "Only moves of at least so many parts of 10,000; 0: every move", default = 0)] min_change_bps: i32,
         #[graphql(desc = "At most one frame in so many milliseconds, 0 to 60000", default = 0)] throttle_ms: i32,
+        #[graphql(desc = "Accepted, and answered with a SNAPSHOT: only the newest price counts")] resume_from: Option<Cursor>,
     ) -> Result<impl Stream<Item = Result<PriceEvent>> + use<>> {
+        drop(resume_from);
         let core = shared(ctx)?;
         let wanted = Wanted::new(&core, &tokens, min_change_bps, throttle_ms)?;
-        Ok(price_feed::on_prices(core, wanted))
+        Ok(price_feed::on_prices(core, link(ctx), wanted))
     }
 
     /// What a swap would pay: a SNAPSHOT, then an UPDATE with each block that changes it. A reader that is slow gets the newest, not each.
@@ -207,12 +237,12 @@ impl Subscription {
         )]
         min_change_bps: i32,
     ) -> Result<impl Stream<Item = Result<QuoteEvent>> + use<>> {
-        Ok(quote_feed::on_quote(shared(ctx)?, quote_feed::Wanted::new(input, min_change_bps)?)?)
+        Ok(quote_feed::on_quote(shared(ctx)?, link(ctx), quote_feed::Wanted::new(input, min_change_bps)?)?)
     }
 
     /// The standing of feeds: a SNAPSHOT of all, then those whose status changed, or that left a source out or took it back.
     async fn on_feed_status(&self, ctx: &Context<'_>) -> Result<impl Stream<Item = Result<FeedEvent>> + use<>> {
-        Ok(price_feed::on_feed_status(shared(ctx)?))
+        Ok(price_feed::on_feed_status(shared(ctx)?, link(ctx)))
     }
 
     /// The state of pools: a SNAPSHOT of each, then each change. An id of a pool that does not exist yet gets an empty SNAPSHOT, and
@@ -222,41 +252,14 @@ impl Subscription {
         ctx: &Context<'_>,
         #[graphql(desc = "The pools' addresses, any case; 1 to 100 of them")] ids: Vec<ID>,
         #[graphql(desc = "EIP-155 chain id; may be left out where one chain is configured")] chain_id: Option<u64>,
+        #[graphql(desc = "Accepted, and answered with a SNAPSHOT: only the newest state counts")] resume_from: Option<Cursor>,
     ) -> Result<impl Stream<Item = Result<PoolEvent>> + use<>> {
         if ids.is_empty() || ids.len() > POOLS_MAX {
             return Err(ApiError::input(format!("`ids` takes 1 to {POOLS_MAX} pool ids, these are {}", ids.len())).into());
         }
         let ids = ids.iter().map(args::pool_id).collect::<std::result::Result<BTreeSet<_>, _>>()?;
+        drop(resume_from);
         let (core, live) = door(ctx, chain_id)?;
-        // Subscribe first, then pin: no change can fall between.
-        let feeds: Vec<_> = ids.into_iter().map(|id| (id, Feed::new(&core, &live, Topic::Pool(id)))).collect();
-        let pin = Arc::new(live.pin());
-        let streams = feeds.into_iter().map(|(id, feed)| pool_stream(feed, &pin, id));
-        Ok(stream::select_all(streams).scan(false, |ended, item| {
-            // One topic that lost frames ends them all: the reader is the same.
-            let next = (!*ended).then(|| {
-                *ended = item.is_err();
-                item
-            });
-            async move { next }
-        }))
+        Ok(pool_feed::on_pools(pool_feed::Pools::new(&core, &live, link(ctx), ids)))
     }
-}
-
-fn pool_stream(mut feed: Feed, pin: &Arc<Pin>, id: crate::domain::pool::PoolId) -> BoxStream<'static, Result<PoolEvent>> {
-    let snapshot = feed.snapshot(pin).map(|(envelope, block)| {
-        let data = pin.pool(&id).map(|view| Pool::at(pin, view, block)).into_iter().collect();
-        Ok(PoolEvent { envelope, data })
-    });
-    let frames = stream::unfold(feed, |mut feed| async move {
-        let item = match feed.next().await? {
-            Ok(frame) => {
-                let pin = Arc::new(feed.live().pin());
-                Ok(frame::pool(feed.envelope_of(&frame), &frame, &pin))
-            }
-            Err(error) => Err(error.into()),
-        };
-        Some((item, feed))
-    });
-    stream::iter(snapshot).chain(frames).boxed()
 }

@@ -23,9 +23,10 @@ use crate::{
     domain::{cursor::Cursor, dollars::Usd, event::EventKind},
     store::{
         Pin,
+        branch::Standing,
         history::DataSource,
         query::{EventQuery, Fields, Narrow, Place},
-        reader::{Scan, Standing},
+        reader::Scan,
     },
 };
 

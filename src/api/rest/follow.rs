@@ -28,8 +28,9 @@ use crate::{
     domain::{ChainId, block::BlockRef, cursor::Cursor, event::EventKind},
     store::{
         self, Live, Pin, Reader,
+        branch::Standing,
         query::{EventQuery, Narrow, Place},
-        reader::{ReadError, Standing},
+        reader::ReadError,
         topics::{self, FrameData, Topic},
     },
 };

@@ -107,6 +107,7 @@ impl From<topics::FrameKind> for FrameKind {
             topics::FrameKind::Update => Self::Update,
             topics::FrameKind::Retract => Self::Retract,
             topics::FrameKind::Rollback => Self::Rollback,
+            topics::FrameKind::Heartbeat => Self::Heartbeat,
         }
     }
 }

@@ -46,7 +46,6 @@ enum ProblemCode {
     BlockPruned,
     CursorExpired,
     Reorged,
-    SlowConsumer,
     UpstreamDown,
     NoRoute,
     InsufficientLiquidity,
@@ -80,7 +79,7 @@ impl From<ApiError> for Problem {
             Code::NoRoute | Code::InsufficientLiquidity => StatusCode::UNPROCESSABLE_ENTITY,
             Code::StateStale | Code::UpstreamDown => StatusCode::SERVICE_UNAVAILABLE,
             Code::BlockPruned | Code::CursorExpired | Code::Reorged => StatusCode::GONE,
-            Code::SlowConsumer | Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         };
         Self::new(status, error.code.as_str(), error.message)
     }

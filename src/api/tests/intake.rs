@@ -32,6 +32,7 @@ fn limited(world: &World, burst: u32) -> Router {
         origins: state.origins.clone(),
         request_limit,
         streams_per_address: 2,
+        sockets: crate::api::SocketLimits::default(),
         ready: state.ready.clone(),
         draining: state.draining.clone(),
         version: state.version,

@@ -126,8 +126,14 @@ impl History for ListHistory {
         ready(Ok(Unenriched { blocks: Vec::new(), next_block: to + 1 }))
     }
 
-    fn block(&self, _: ChainId, _: B256) -> BoxFuture<'_, Result<Option<(BlockRef, bool)>, StoreError>> {
-        ready(Ok(None))
+    fn block(&self, _: ChainId, hash: B256) -> BoxFuture<'_, Result<Option<(BlockRef, bool)>, StoreError>> {
+        let found = self.records.lock().unwrap().iter().find(|record| record.block.hash == hash).map(|r| (r.block, true));
+        ready(Ok(found))
+    }
+
+    fn record(&self, _: ChainId, hash: B256) -> BoxFuture<'_, Result<Option<BlockRecord>, StoreError>> {
+        let found = self.records.lock().unwrap().iter().find(|r| r.block.hash == hash).map(|r| BlockRecord::clone(r));
+        ready(Ok(found))
     }
 
     fn block_at(&self, _: ChainId, moment: Moment) -> BoxFuture<'_, Result<Option<BlockRef>, StoreError>> {

@@ -2,8 +2,10 @@
 
 mod admin;
 mod candles;
+mod client;
 mod dollars;
 mod errors;
+mod groups;
 mod http;
 mod intake;
 mod limits;
@@ -16,6 +18,7 @@ mod paging;
 mod periods;
 mod posts;
 mod prices;
+mod protocol;
 mod queries;
 mod quotes;
 mod rest;

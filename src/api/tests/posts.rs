@@ -422,6 +422,7 @@ async fn whoever_posts_too_often_is_told_when_to_come_back() {
         origins: state.origins.clone(),
         request_limit: RequestLimit { per_second: 1, burst: 2, trusted_proxies: Vec::new() },
         streams_per_address: 2,
+        sockets: crate::api::SocketLimits::default(),
         ready: state.ready.clone(),
         draining: state.draining.clone(),
         version: state.version,

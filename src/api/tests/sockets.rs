@@ -1,69 +1,10 @@
 //! The WebSocket, with a real client on a real port.
 
-use std::sync::Arc;
+use futures_util::SinkExt;
+use serde_json::json;
+use tokio_tungstenite::tungstenite::{Error, Message};
 
-use futures_util::{SinkExt, StreamExt};
-use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{Error, Message, client::IntoClientRequest, protocol::frame::coding::CloseCode},
-};
-use tokio_util::sync::CancellationToken;
-
-use super::world::*;
-use crate::api::{public_router, serve};
-
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
-
-async fn listen(world: &World) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(serve(listener, public_router(Arc::clone(&world.state)), CancellationToken::new()));
-    format!("ws://{address}/graphql")
-}
-
-async fn open(url: &str, protocol: &str, origin: Option<&str>) -> Result<Socket, Error> {
-    let mut request = url.into_client_request().unwrap();
-    if !protocol.is_empty() {
-        request.headers_mut().insert("sec-websocket-protocol", protocol.parse().unwrap());
-    }
-    if let Some(origin) = origin {
-        request.headers_mut().insert("origin", origin.parse().unwrap());
-    }
-    Ok(connect_async(request).await?.0)
-}
-
-async fn say(socket: &mut Socket, message: Value) {
-    socket.send(Message::text(message.to_string())).await.unwrap();
-}
-
-async fn hear(socket: &mut Socket) -> Value {
-    loop {
-        match socket.next().await.unwrap().unwrap() {
-            Message::Text(text) => return serde_json::from_str(&text).unwrap(),
-            Message::Close(frame) => panic!("closed: {frame:?}"),
-            _ => {}
-        }
-    }
-}
-
-async fn close_code(socket: &mut Socket) -> u16 {
-    loop {
-        match socket.next().await.unwrap().unwrap() {
-            Message::Close(Some(frame)) => return CloseCode::into(frame.code),
-            Message::Text(_) | Message::Ping(_) => {}
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-async fn ready(url: &str) -> Socket {
-    let mut socket = open(url, "graphql-transport-ws", None).await.unwrap();
-    say(&mut socket, json!({ "type": "connection_init" })).await;
-    assert_eq!(hear(&mut socket).await, json!({ "type": "connection_ack" }));
-    socket
-}
+use super::{client::*, world::*};
 
 #[tokio::test]
 async fn a_subscription_runs_over_the_socket_until_the_server_stops() {

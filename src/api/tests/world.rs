@@ -213,7 +213,13 @@ impl World {
         let reader = Reader::new(chains, store).with_prices(Arc::new(Prices::new(feeds)));
         let metrics = Metrics::new().unwrap();
         let (ready, ready_rx) = watch::channel(false);
-        let core = Core { reader: reader.clone(), metrics: metrics.clone(), version: "0.0.0-test", now_unix_ms };
+        let core = Core {
+            reader: reader.clone(),
+            metrics: metrics.clone(),
+            version: "0.0.0-test",
+            now_unix_ms,
+            replays: crate::api::gql::replays(),
+        };
         let state = ApiState {
             reader,
             metrics,
@@ -221,6 +227,7 @@ impl World {
             origins: vec!["http://localhost:*".to_owned()],
             request_limit: crate::api::RequestLimit::default(),
             streams_per_address: 0,
+            sockets: crate::api::SocketLimits::default(),
             ready: ready_rx,
             draining: CancellationToken::new(),
             version: "0.0.0-test",

@@ -220,11 +220,14 @@ impl Oracle {
         for block in &self.blocks {
             let found = store.block(CHAIN, block.record.block.hash).await.unwrap();
             assert_eq!(found, Some((block.record.block, block.orphaned_at.is_none())));
+            let found = store.record(CHAIN, block.record.block.hash).await.unwrap();
+            assert_eq!(found, Some(BlockRecord { created: Vec::new(), told: None, ..block.record.clone() }), "a record");
         }
         for (from, limit) in [(0, 3), (2, 2), (4, 100)] {
             assert_eq!(store.records(CHAIN, from, limit).await.unwrap(), self.records(from, limit), "records from {from}");
         }
         assert_eq!(store.block(CHAIN, B256::ZERO).await.unwrap(), None);
+        assert_eq!(store.record(CHAIN, B256::ZERO).await.unwrap(), None);
     }
 
     pub(crate) async fn check_replay(&self, store: &Arc<dyn History>) {

@@ -275,6 +275,10 @@ impl History for MongoHistory {
         Box::pin(async move { read::block(&self.store, chain, &hash).await.map_err(Failure::told) })
     }
 
+    fn record(&self, chain: ChainId, hash: B256) -> BoxFuture<'_, std::result::Result<Option<BlockRecord>, StoreError>> {
+        Box::pin(async move { read::record(&self.store, chain, &hash).await.map_err(Failure::told) })
+    }
+
     fn block_at(&self, chain: ChainId, moment: Moment) -> BoxFuture<'_, std::result::Result<Option<BlockRef>, StoreError>> {
         Box::pin(async move { read::block_at(&self.store, chain, moment).await.map_err(Failure::told) })
     }

@@ -250,6 +250,22 @@ pub(super) async fn block(store: &Store, chain: ChainId, hash: &B256) -> Result<
     found.map(|found| Ok((Doc(&found).block()?, Doc(&found).flag("canonical")?))).transpose()
 }
 
+pub(super) async fn record(store: &Store, chain: ChainId, hash: &B256) -> Result<Option<BlockRecord>> {
+    let Some((block, _)) = self::block(store, chain, hash).await? else { return Ok(None) };
+    let mut record = BlockRecord::new(chain, block, Vec::new());
+    let at = key::events_in_blocks(chain, block.number, block.number);
+    let mut cursor = store.collection(EVENTS).find(at).batch_size(BATCH).await?;
+    while cursor.advance().await? {
+        // Several branches may have a block of that height.
+        let event = row::read_event(cursor.current())?;
+        if event.block.hash == *hash {
+            record.rows.push(event.row);
+        }
+    }
+    record.rows.sort_by_key(crate::domain::record::EventRow::log_index);
+    Ok(Some(record))
+}
+
 /// The filter, the index and its order.
 pub(super) fn block_at_filter(chain: ChainId, moment: Moment) -> (Document, &'static str, Document) {
     match moment {

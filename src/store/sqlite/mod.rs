@@ -166,6 +166,10 @@ impl History for SqliteHistory {
         Box::pin(async move { self.shared.connections()?.read(move |tx| read::block(tx, chain, &hash)).await })
     }
 
+    fn record(&self, chain: ChainId, hash: B256) -> BoxFuture<'_, Result<Option<BlockRecord>, StoreError>> {
+        Box::pin(async move { self.shared.connections()?.read(move |tx| read::record(tx, chain, &hash)).await })
+    }
+
     fn block_at(&self, chain: ChainId, moment: Moment) -> BoxFuture<'_, Result<Option<BlockRef>, StoreError>> {
         Box::pin(async move { self.shared.connections()?.read(move |tx| read::block_at(tx, chain, moment)).await })
     }

@@ -66,6 +66,13 @@ fn records_events_sql() -> String {
     )
 }
 
+fn record_events_sql() -> String {
+    format!(
+        "SELECT {EVENT_COLUMNS} FROM events AS e {EVENT_JOINS}
+         WHERE e.chain = ?1 AND e.number = ?2 AND b.hash = ?3 ORDER BY e.log_index"
+    )
+}
+
 /// Kind by kind, as the index has them: the order of the chain is made afterwards.
 fn replay_sql() -> String {
     let kinds = EventKind::ALL.map(|kind| (kind as u8).to_string()).join(", ");
@@ -192,6 +199,18 @@ pub(super) fn block(tx: &Transaction<'_>, chain: ChainId, hash: &B256) -> Result
     rows.next()?.map(|row| Ok((row::block(row, 0)?, row.get(4)?))).transpose()
 }
 
+pub(super) fn record(tx: &Transaction<'_>, chain_id: ChainId, hash: &B256) -> Result<Option<BlockRecord>> {
+    let Some((block, _)) = block(tx, chain_id, hash)? else { return Ok(None) };
+    let chain = open::chain_key(tx, chain_id)?;
+    let mut record = BlockRecord::new(chain_id, block, Vec::new());
+    let mut statement = tx.prepare_cached(&record_events_sql())?;
+    let mut rows = statement.query(params![chain, bound(block.number), hash.as_slice()])?;
+    while let Some(row) = rows.next()? {
+        record.rows.push(row::event(chain_id, row)?.row);
+    }
+    Ok(Some(record))
+}
+
 pub(super) fn block_at(tx: &Transaction<'_>, chain: ChainId, moment: Moment) -> Result<Option<BlockRef>> {
     let chain = open::chain_key(tx, chain)?;
     let (text, most) = match moment {
@@ -220,7 +239,7 @@ pub(super) fn statements() -> Vec<String> {
         .map(str::to_owned)
         .to_vec();
     all.extend(super::book::STATEMENTS.map(str::to_owned));
-    all.extend([pools_sql(), records_events_sql(), replay_sql()]);
+    all.extend([pools_sql(), records_events_sql(), record_events_sql(), replay_sql()]);
     all
 }
 

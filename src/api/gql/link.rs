@@ -1,0 +1,143 @@
+//! What a subscription's stream and whoever carries it tell each other beside the responses. Lives in the request's data.
+//!
+//! One stream serves many subscribers, who come and go. A newcomer has to begin with something: the state (SNAPSHOT), or where the
+//! stream is (HEARTBEAT). So the stream can be called for such an opening at any time, between two frames, and says of each response
+//! what the carrier has to know and a document may not have asked for.
+
+use std::sync::{Mutex, PoisonError};
+
+use async_graphql::Context;
+use tokio::sync::Notify;
+
+use super::error::ApiError;
+use crate::domain::cursor::Cursor;
+
+/// Whether a frame can be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Nature {
+    /// Each counts.
+    #[default]
+    Event,
+    /// Only the newest counts.
+    State {
+        /// It says all that an earlier frame with the same key said, if its reach is not shorter. `None`: only an opening can take its
+        /// place.
+        replaces: Option<Replaces>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Replaces {
+    /// Which of the things that a subscription is about.
+    pub(crate) key: u64,
+    /// From where on it says everything, smaller is more.
+    pub(crate) from: u64,
+}
+
+/// Of one response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Fact {
+    pub(crate) nature: Nature,
+    /// Newcomers may begin with it.
+    pub(crate) opening: Option<Opening>,
+    /// The position after it, where the subscription has one.
+    pub(crate) cursor: Option<Cursor>,
+    /// The epoch that brought it. `None`: it was read back, or nothing happened.
+    pub(crate) epoch: Option<u64>,
+    /// Nothing of this epoch and of those before is still to come.
+    pub(crate) through: Option<u64>,
+}
+
+/// An opening may take several frames, which come without others between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Opening {
+    pub(crate) first: bool,
+    pub(crate) last: bool,
+    /// Only for newcomers; else for everybody.
+    pub(crate) only: bool,
+}
+
+impl Opening {
+    /// In one frame.
+    pub(crate) const WHOLE: Self = Self { first: true, last: true, only: true };
+}
+
+/// Where a stream begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Start {
+    /// Where its document says.
+    #[default]
+    Document,
+    /// At the head, whatever the document says.
+    Head,
+    /// Right after this.
+    After(Cursor),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Link {
+    start: Start,
+    fact: Mutex<Fact>,
+    called: Notify,
+}
+
+impl Link {
+    /// Of a stream that is shared: it begins at the head.
+    pub(crate) fn shared() -> Self {
+        Self { start: Start::Head, ..Self::default() }
+    }
+
+    /// Of a stream that goes on after a cursor, if there is one, else where its document says.
+    pub(crate) fn resuming(after: Option<Cursor>) -> Self {
+        Self { start: after.map_or(Start::Document, Start::After), ..Self::default() }
+    }
+
+    /// Asks for an opening.
+    pub(crate) fn call(&self) {
+        self.called.notify_one();
+    }
+
+    /// Until an opening is asked for.
+    pub(super) async fn called(&self) {
+        self.called.notified().await;
+    }
+
+    /// About the response that comes next.
+    pub(super) fn tell(&self, fact: Fact) {
+        *self.fact.lock().unwrap_or_else(PoisonError::into_inner) = fact;
+    }
+
+    /// About the response that came last.
+    pub(crate) fn fact(&self) -> Fact {
+        std::mem::take(&mut *self.fact.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// That of this request; one of its own where nobody else listens.
+pub(super) fn link(ctx: &Context<'_>) -> std::sync::Arc<Link> {
+    ctx.data_opt::<std::sync::Arc<Link>>().cloned().unwrap_or_default()
+}
+
+impl Link {
+    /// Where to begin, if the document says `asked`. `None`: at the head.
+    pub(super) fn start(&self, asked: Option<Cursor>) -> Option<Cursor> {
+        match self.start {
+            Start::Document => asked,
+            Start::Head => None,
+            Start::After(cursor) => Some(cursor),
+        }
+    }
+
+    /// Whether the document's own words about where to begin count.
+    pub(super) fn follows_document(&self) -> bool {
+        self.start == Start::Document
+    }
+}
+
+/// A cursor that a client gave, of this chain.
+pub(super) fn of_chain(cursor: Cursor, chain: crate::domain::ChainId) -> Result<Cursor, ApiError> {
+    if cursor.chain != chain {
+        return Err(ApiError::input(format!("this cursor is of chain {}, and the subscription of chain {chain}", cursor.chain)));
+    }
+    Ok(cursor)
+}

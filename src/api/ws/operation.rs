@@ -1,0 +1,179 @@
+//! Starts what a `subscribe` message asks for.
+//!
+//! A query runs in a task of its own. A subscription joins those who have the same one; one that resumes runs alone until it has
+//! reached what they have, and joins them then.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_graphql::{Request, parser::types::OperationType};
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::task::AbortHandle;
+
+use super::{
+    Sockets,
+    group::{errors, frame},
+    hub::Membership,
+    message::Asked,
+    one_error,
+    queue::{Body, Frame, Head, Item, Queue},
+};
+use crate::{
+    api::{
+        gql::{
+            error::ApiError,
+            link::{Fact, Link, Nature},
+            normal::{Document, Shared},
+        },
+        intake::Client,
+        router::Public,
+    },
+    domain::cursor::Cursor,
+};
+
+/// An operation that runs. Dropping it ends it.
+pub(super) struct Operation {
+    pub(super) head: Arc<Head>,
+    membership: Arc<Mutex<Option<Membership>>>,
+    task: Option<AbortHandle>,
+    /// The position after what was written last.
+    pub(super) cursor: Option<Cursor>,
+}
+
+impl Operation {
+    /// It was behind, and everything is written now: it begins anew.
+    pub(super) fn reopen(&self) {
+        if let Some(membership) = self.membership.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            membership.reopen();
+        }
+    }
+}
+
+impl Drop for Operation {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+/// What an operation needs of its connection.
+#[derive(Clone)]
+pub(super) struct Place {
+    pub(super) public: Arc<Public>,
+    pub(super) queue: Arc<Queue>,
+    pub(super) client: Client,
+}
+
+impl Place {
+    fn sockets(&self) -> &Sockets {
+        &self.public.sockets
+    }
+
+    fn fail(&self, head: &Arc<Head>, error: ApiError) {
+        self.queue.push(Item { head: head.clone(), body: Body::Failed(one_error(error)) });
+    }
+
+    /// Runs something for an operation that ends with it, or hands it over.
+    fn spawn(&self, head: &Arc<Head>, work: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        let (place, head) = (self.clone(), head.clone());
+        let task = async move {
+            if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+                let message = "something went wrong in this server, and was written to its log: try again";
+                place.fail(&head, ApiError::new(crate::api::gql::error::Code::UpstreamDown, message));
+            }
+        };
+        tokio::spawn(task).abort_handle()
+    }
+
+    /// `resume` is the cursor that the client named for this operation when it connected.
+    pub(super) fn start(&self, head: Arc<Head>, asked: Asked, resume: Option<&str>) -> Operation {
+        let mut operation = Operation { head: head.clone(), membership: Arc::default(), task: None, cursor: None };
+        if let Err(error) = self.begin(&mut operation, asked, resume) {
+            self.fail(&head, error);
+        }
+        operation
+    }
+
+    fn begin(&self, operation: &mut Operation, mut asked: Asked, resume: Option<&str>) -> Result<(), ApiError> {
+        let head = operation.head.clone();
+        let document = Document::new(&asked.query, asked.operation.as_deref())?;
+        let variables = asked.variables();
+        let mut request = Request::new(asked.query).variables(variables.clone());
+        request.operation_name.clone_from(&asked.operation);
+        if document.kind != OperationType::Subscription {
+            operation.task = Some(self.spawn(&head, self.clone().answer(head.clone(), request)));
+            return Ok(());
+        }
+        let resume = resume.map(Cursor::decode).transpose()?;
+        request.set_parsed_query(document.parsed.clone());
+        let shared = Shared::new(document.parsed, asked.operation, variables)?;
+        if resume.is_none() && !shared.starts {
+            let membership = self.sockets().hub.join(&shared, &self.queue, &head, self.client)?;
+            *operation.membership.lock().unwrap_or_else(PoisonError::into_inner) = Some(membership);
+            return Ok(());
+        }
+        let alone = self.clone().resume(head.clone(), request, shared, resume, operation.membership.clone());
+        operation.task = Some(self.spawn(&head, alone));
+        Ok(())
+    }
+
+    async fn answer(self, head: Arc<Head>, request: Request) {
+        let (response, began) = self.public.engine.execute(request).await;
+        self.queue.room().await;
+        if !began {
+            self.queue.push(Item { head, body: Body::Failed(errors(&response)) });
+            return;
+        }
+        let payload = serde_json::to_string(&response).unwrap_or_default();
+        let frame = Frame { payload: payload.into(), plain: false, fact: Fact::default() };
+        self.queue.push(Item { head: head.clone(), body: Body::Next(Arc::new(frame), 0) });
+        self.queue.push(Item { head, body: Body::Complete });
+    }
+
+    async fn resume(
+        self,
+        head: Arc<Head>,
+        request: Request,
+        shared: Shared,
+        resume: Option<Cursor>,
+        joined: Arc<Mutex<Option<Membership>>>,
+    ) {
+        let link = Arc::new(Link::resuming(resume));
+        let hub = &self.sockets().hub;
+        let mut stream = hub.schema().execute_stream(request.data(link.clone()));
+        let keep = |membership: Membership| *joined.lock().unwrap_or_else(PoisonError::into_inner) = Some(membership);
+        while let Some(response) = stream.next().await {
+            let frame = match frame(&response, &link) {
+                Ok(frame) => frame,
+                Err(errors) => return self.queue.push(Item { head, body: Body::Failed(errors) }),
+            };
+            if frame.fact.nature != Nature::Event {
+                // Of a state only the newest counts: it begins like all others.
+                match hub.join(&shared, &self.queue, &head, self.client) {
+                    Ok(membership) => keep(membership),
+                    Err(error) => self.fail(&head, error),
+                }
+                return;
+            }
+            let through = frame.fact.through;
+            self.queue.room().await;
+            self.queue.push(Item { head: head.clone(), body: Body::Next(Arc::new(frame), 0) });
+            let Some(at) = through else { continue };
+            match hub.join_at(&shared, &self.queue, &head, self.client, at) {
+                Ok((membership, fits)) => {
+                    // Kept where the operation's end finds it, even while this waits.
+                    keep(membership);
+                    if fits.await == Ok(true) {
+                        return;
+                    }
+                    joined.lock().unwrap_or_else(PoisonError::into_inner).take();
+                }
+                Err(error) => return self.fail(&head, error),
+            }
+        }
+        self.queue.push(Item { head, body: Body::Complete });
+    }
+}

@@ -1,0 +1,327 @@
+//! What happened on a chain after a position: from history as far as needed, then live, then from history again where frames were
+//! lost.
+//!
+//! Whoever follows is always at one [`Cursor`]. A step that is not live looks where the cursor stands: what a reorg took back
+//! meanwhile is told first (RETRACT, newest first; ROLLBACK where nobody remembers the branch), then what came after it on our chain.
+//! Once that is nothing more, frames are taken from a topic that was subscribed to before that last look, so there is no gap and no
+//! double between the two. A reader that lost frames is back where a reconnecting one begins: there is no error for slowness here.
+//! What is absent: states of pools, prices, quotes and candles (they begin anew with a SNAPSHOT), and any filter beyond what history
+//! has an index for.
+
+mod past;
+
+use std::{sync::Arc, time::Duration};
+
+use alloy::primitives::B256;
+use tokio::{
+    sync::{
+        Semaphore,
+        broadcast::{Receiver, error::RecvError},
+        watch,
+    },
+    time::{Instant, sleep_until},
+};
+
+use self::past::Trouble;
+use super::{
+    Live, ReadError, Reader,
+    query::Narrow,
+    topics::{Frame, FrameData, FrameKind, Topic},
+};
+use crate::domain::{
+    block::BlockRef,
+    cursor::Cursor,
+    event::EventKind,
+    pool::PoolMeta,
+    record::{BlockRecord, EventAt},
+};
+
+/// Whoever hears nothing for this long is told where it is.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+/// A store that cannot answer is asked again.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// What is followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Interest {
+    Blocks,
+    /// Pools that are created.
+    Created,
+    Events {
+        kinds: Vec<EventKind>,
+        /// What history is narrowed to. Live, only a pool is told apart; the rest is for whoever follows to leave out.
+        narrow: Narrow,
+    },
+}
+
+impl Interest {
+    fn topic(&self) -> Topic {
+        match self {
+            Self::Events { kinds, narrow: Narrow::Pool(pool) } if *kinds == [EventKind::Swap] => Topic::PoolSwaps(*pool),
+            Self::Events { kinds, .. } if *kinds == [EventKind::Swap] => Topic::Swaps,
+            Self::Blocks | Self::Created | Self::Events { .. } => Topic::Blocks,
+        }
+    }
+}
+
+/// What came, or was taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Happened {
+    /// Of a HEARTBEAT and a ROLLBACK.
+    Nothing,
+    Blocks(Vec<BlockRef>),
+    Events(Vec<EventAt>),
+    Created(Vec<Arc<PoolMeta>>),
+}
+
+impl Happened {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Blocks(all) => all.is_empty(),
+            Self::Events(all) => all.is_empty(),
+            Self::Created(all) => all.is_empty(),
+        }
+    }
+}
+
+/// One step.
+#[derive(Debug, Clone)]
+pub struct News {
+    /// UPDATE, RETRACT, ROLLBACK or HEARTBEAT.
+    pub kind: FrameKind,
+    /// The block of `cursor`; its parent and time are zero where memory has it no more.
+    pub block: BlockRef,
+    /// The position after this step.
+    pub cursor: Cursor,
+    pub happened: Happened,
+    /// The epoch that brought it. `None`: it was read back, or nothing happened.
+    pub epoch: Option<u64>,
+    /// Nothing of this epoch and of those before is still to come. `None`: something may be.
+    pub through: Option<u64>,
+}
+
+/// The position is too far back to go on from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expired {
+    /// The oldest one that works.
+    pub oldest: Option<Cursor>,
+}
+
+struct Listening {
+    frames: Receiver<Arc<Frame>>,
+    /// Frames up to this epoch were told, or happened before the position.
+    epoch: u64,
+}
+
+/// One who follows.
+pub struct Follow {
+    reader: Reader,
+    live: Arc<Live>,
+    interest: Interest,
+    epochs: watch::Receiver<u64>,
+    /// Everything before it was told. `None`: it begins at the head.
+    cursor: Option<Cursor>,
+    listening: Option<Listening>,
+    heartbeat_at: Instant,
+    /// Of all who follow, so many go through history at once: queries of others must not wait for them.
+    replays: Arc<Semaphore>,
+}
+
+impl Follow {
+    #[must_use]
+    pub fn new(reader: Reader, live: Arc<Live>, interest: Interest, after: Option<Cursor>, replays: Arc<Semaphore>) -> Self {
+        let epochs = live.watch_epoch();
+        Self { reader, live, interest, epochs, cursor: after, listening: None, heartbeat_at: now_and(HEARTBEAT), replays }
+    }
+
+    /// The next step. The first of one that begins at the head, and the one with which it arrives there, is a HEARTBEAT: it says where.
+    ///
+    /// Cancel-safe: what was not returned is told the next time.
+    ///
+    /// # Errors
+    /// [`Expired`]: the end. What happened since is not known here in full.
+    pub async fn next(&mut self) -> Result<News, Expired> {
+        loop {
+            if self.listening.is_none() {
+                if let Some(news) = self.catch_up().await? {
+                    return Ok(self.told(news));
+                }
+                continue;
+            }
+            if let Some(news) = self.hear().await {
+                return Ok(self.told(news));
+            }
+        }
+    }
+
+    /// Where it is now, as a HEARTBEAT. `None`: on its way to the head.
+    pub fn beat(&mut self) -> Option<News> {
+        // An epoch is announced after all of its frames: where none waits after that look, everything up to it was told.
+        let announced = *self.epochs.borrow();
+        let listening = self.listening.as_mut()?;
+        if listening.frames.is_empty() {
+            let pin = self.live.pin();
+            if pin.head().epoch == announced && announced >= listening.epoch {
+                listening.epoch = announced;
+                self.cursor = pin.cursor().or(self.cursor);
+            }
+        }
+        let (cursor, through) = (self.cursor?, Some(listening.epoch));
+        Some(News { kind: FrameKind::Heartbeat, block: bare(&cursor), cursor, happened: Happened::Nothing, epoch: None, through })
+    }
+
+    fn told(&mut self, news: News) -> News {
+        self.heartbeat_at = now_and(HEARTBEAT);
+        self.cursor = Some(news.cursor);
+        news
+    }
+
+    /// One look at what came after the cursor. `None`: nothing yet; waits before it says so.
+    async fn catch_up(&mut self) -> Result<Option<News>, Expired> {
+        self.epochs.mark_unchanged();
+        // Listen first, look afterwards: nothing falls between.
+        let frames = self.live.topics.subscribe(self.interest.topic());
+        let pin = Arc::new(self.live.pin());
+        let at_head = pin.head().at_head;
+        let (Some(_), Some(here)) = (pin.head().block, pin.cursor()) else {
+            self.wait(None).await;
+            return Ok(None);
+        };
+        if let Some(cursor) = self.cursor {
+            let replays = self.replays.clone();
+            // The semaphore is never closed; without a turn it would only be less fair.
+            let turn = replays.acquire().await;
+            let step = self.step(&pin, cursor, here).await;
+            drop(turn);
+            match step {
+                Ok(Some(news)) => return Ok(Some(news)),
+                Ok(None) => {}
+                Err(Trouble::Expired(expired)) => return Err(expired),
+                Err(Trouble::Read(ReadError::Ahead { .. } | ReadError::Starting)) => {
+                    self.wait(None).await;
+                    return Ok(None);
+                }
+                Err(Trouble::Read(error)) => {
+                    tracing::debug!(%error, "whoever resumes waits for the store");
+                    self.wait(Some(RETRY)).await;
+                    return Ok(None);
+                }
+            }
+        }
+        if !at_head {
+            // The position moves on with the chain, so that nothing is looked at twice.
+            self.cursor = self.cursor.map(|_| here);
+            self.wait(None).await;
+            return Ok(None);
+        }
+        let epoch = pin.head().epoch;
+        self.listening = Some(Listening { frames, epoch });
+        let kind = FrameKind::Heartbeat;
+        Ok(Some(News { kind, block: bare(&here), cursor: here, happened: Happened::Nothing, epoch: None, through: Some(epoch) }))
+    }
+
+    async fn wait(&mut self, at_most: Option<Duration>) {
+        let changed = self.epochs.changed();
+        match at_most {
+            Some(most) => drop(tokio::time::timeout(most, changed).await),
+            None => {
+                if changed.await.is_err() {
+                    // The chain is gone: the process is stopping.
+                    std::future::pending::<()>().await;
+                }
+            }
+        }
+    }
+
+    /// The events of a block that are of interest; newest first where it is taken back.
+    fn events_of(&self, record: &BlockRecord, taken_back: bool) -> Vec<EventAt> {
+        let Interest::Events { kinds, narrow } = &self.interest else { return Vec::new() };
+        let wanted = |row: &&crate::domain::record::EventRow| {
+            kinds.contains(&row.kind()) && !matches!(narrow, Narrow::Pool(pool) if row.event.pool != *pool)
+        };
+        let event = |row: &crate::domain::record::EventRow| EventAt {
+            chain: record.chain,
+            block: record.block,
+            row: row.clone(),
+            canonical: !taken_back,
+        };
+        let mut found: Vec<EventAt> = record.rows.iter().filter(wanted).map(event).collect();
+        if taken_back {
+            found.reverse();
+        }
+        found
+    }
+
+    /// The topic's next frame. `None`: it was none of ours, or frames were lost and history has them.
+    async fn hear(&mut self) -> Option<News> {
+        let heartbeat_at = self.heartbeat_at;
+        let listening = self.listening.as_mut()?;
+        let frame = tokio::select! {
+            frame = listening.frames.recv() => frame,
+            () = sleep_until(heartbeat_at) => {
+                self.heartbeat_at = now_and(HEARTBEAT);
+                return self.beat();
+            }
+        };
+        let frame = match frame {
+            Ok(frame) if frame.epoch <= listening.epoch => return None,
+            Ok(frame) => frame,
+            Err(RecvError::Lagged(_) | RecvError::Closed) => {
+                self.listening = None;
+                return None;
+            }
+        };
+        let Some(happened) = self.of_frame(&frame) else {
+            // The block has left memory: what it brought is read from history, from the same position on.
+            self.listening = None;
+            return None;
+        };
+        // A RETRACT may be followed by an UPDATE of the same epoch.
+        let through = (frame.kind == FrameKind::Update).then_some(frame.epoch);
+        if let (Some(through), Some(listening)) = (through, self.listening.as_mut()) {
+            listening.epoch = through;
+        }
+        if happened.is_empty() {
+            self.cursor = Some(frame.cursor);
+            return None;
+        }
+        Some(News { kind: frame.kind, block: frame.block, cursor: frame.cursor, happened, epoch: Some(frame.epoch), through })
+    }
+
+    fn of_frame(&self, frame: &Frame) -> Option<Happened> {
+        let taken_back = frame.kind == FrameKind::Retract;
+        let blocks = match &frame.data {
+            FrameData::Swaps(swaps) => return Some(Happened::Events(swaps.clone())),
+            FrameData::Pool(_) => return Some(Happened::Nothing),
+            FrameData::Blocks(blocks) => blocks,
+        };
+        let records = || blocks.iter().map(|block| self.live.record(&block.hash)).collect::<Option<Vec<_>>>();
+        Some(match &self.interest {
+            Interest::Blocks => Happened::Blocks(blocks.clone()),
+            Interest::Events { .. } => {
+                Happened::Events(records()?.iter().flat_map(|record| self.events_of(record, taken_back)).collect())
+            }
+            Interest::Created => {
+                let in_order = |record: &Arc<BlockRecord>| {
+                    let mut created = record.created.clone();
+                    if taken_back {
+                        created.reverse();
+                    }
+                    created
+                };
+                Happened::Created(records()?.iter().flat_map(in_order).collect())
+            }
+        })
+    }
+}
+
+fn now_and(later: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(later).unwrap_or(now)
+}
+
+/// What the cursor itself says of its block.
+fn bare(cursor: &Cursor) -> BlockRef {
+    BlockRef { number: cursor.block_number, hash: cursor.block_hash, parent_hash: B256::ZERO, timestamp: 0 }
+}
