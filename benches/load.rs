@@ -9,12 +9,14 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::print_stdout,
+    clippy::print_stderr,
     clippy::cast_precision_loss,
     clippy::arithmetic_side_effects,
     clippy::disallowed_methods,
     reason = "a bench prints, and ends with a panic where it cannot go on"
 )]
 
+mod fanout;
 mod http;
 
 use std::{
@@ -54,11 +56,31 @@ struct Args {
 
 fn main() -> Result<()> {
     let mut args = Args { connections: 32, rounds: 5, seconds: 3.0, mongodb: false, only: None };
+    let mut frames: Option<fanout::Args> = None;
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
         match word.as_str() {
             SERVE => return runtime()?.block_on(serve()),
+            fanout::SERVE => {
+                let kind = value()?;
+                let rate = value()?.parse()?;
+                return fanout::serve(&kind, rate, value()?.parse()?);
+            }
+            fanout::SWARM => return serde_json::from_str::<fanout::Swarm>(&value()?)?.run(),
+            "--clients" => {
+                let frames = frames.get_or_insert_default();
+                frames.clients = value()?.parse()?;
+            }
+            "--topic" => frames.get_or_insert_default().topic = value()?,
+            "--rate" => frames.get_or_insert_default().rate = value()?.parse()?,
+            "--swaps" => frames.get_or_insert_default().swaps = value()?.parse()?,
+            "--distinct" => frames.get_or_insert_default().distinct = value()?.parse()?,
+            "--slow" => frames.get_or_insert_default().slow = value()?.parse()?,
+            "--churn" => frames.get_or_insert_default().churn = value()?.parse()?,
+            "--servers" => frames.get_or_insert_default().servers = value()?.split(',').map(str::to_owned).collect(),
+            "--url" => frames.get_or_insert_default().url = Some(value()?),
+            "--json" => frames.get_or_insert_default().json = true,
             "--connections" => args.connections = value()?.parse()?,
             "--rounds" => args.rounds = value()?.parse()?,
             "--seconds" => args.seconds = value()?.parse()?,
@@ -70,7 +92,10 @@ fn main() -> Result<()> {
             }
         }
     }
-    run(&args)
+    match frames {
+        Some(frames) => fanout::run(&fanout::Args { seconds: args.seconds, rounds: args.rounds, ..frames }),
+        None => run(&args),
+    }
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

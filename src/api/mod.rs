@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 pub use gql::sdl;
 pub use intake::RequestLimit;
 pub use rest::openapi;
-pub use router::{admin_router, public_router};
+pub use router::{admin_router, executor, public_router};
 pub use serve::serve;
 pub use ws::SocketLimits;
 

@@ -41,17 +41,27 @@ pub(super) struct Public {
     pub(super) sums: rest::Sums,
 }
 
-/// `/`, `/graphql` and what the page needs: for everybody.
-pub fn public_router(state: Arc<ApiState>) -> Router {
-    let origins = Origins::new(&state.origins);
-    let core = gql::Core {
+/// The native schema over a process's state, for whoever carries it by other means than [`public_router`]: under the same guard, without
+/// its limits of connections and messages, and without anything that is shared between subscribers.
+#[must_use]
+pub fn executor(state: &ApiState) -> impl async_graphql::Executor {
+    gql::Engine::new(core(state)).guarded().clone()
+}
+
+fn core(state: &ApiState) -> gql::Core {
+    gql::Core {
         reader: state.reader.clone(),
         metrics: state.metrics.clone(),
         version: state.version,
         now_unix_ms: state.now_unix_ms,
         replays: gql::replays(),
-    };
-    let engine = gql::Engine::new(core);
+    }
+}
+
+/// `/`, `/graphql` and what the page needs: for everybody.
+pub fn public_router(state: Arc<ApiState>) -> Router {
+    let origins = Origins::new(&state.origins);
+    let engine = gql::Engine::new(core(&state));
     let sockets = Sockets::new(engine.guarded().clone(), state.sockets, state.metrics.clone(), state.draining.clone());
     let public = Arc::new(Public {
         reader: state.reader.clone(),

@@ -167,6 +167,10 @@ impl Engine {
         format!("ws://{}/graphql", self.api.host())
     }
 
+    pub fn http_url(&self) -> String {
+        format!("http://{}/graphql", self.api.host())
+    }
+
     /// One GraphQL request; its `data`.
     pub async fn query(&self, query: &str, variables: Value) -> Value {
         let answer = self.raw_query(query, variables).await;

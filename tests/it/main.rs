@@ -45,6 +45,7 @@ mod sources;
 mod state;
 mod stream;
 mod tradingview;
+mod transports;
 mod v4;
 mod v4_quotes;
 mod v4_simulated;

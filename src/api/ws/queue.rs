@@ -5,9 +5,15 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    future::poll_fn,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
 };
 
+use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 
 use super::message;
@@ -116,10 +122,23 @@ impl Inner {
     }
 }
 
+/// What is to be done for a connection.
+pub(super) struct Taken {
+    pub(super) items: Vec<Item>,
+    /// Nothing else waits.
+    pub(super) is_all: bool,
+    /// Operations that have to begin anew, once these are written.
+    pub(super) behind: Vec<Arc<Head>>,
+    /// The operation whose events did not fit.
+    pub(super) given_up: Option<Arc<Head>>,
+}
+
 #[derive(Default)]
 pub(super) struct Queue {
     inner: Mutex<Inner>,
-    wake: Notify,
+    /// Something is to be done.
+    called: AtomicBool,
+    waker: AtomicWaker,
     room: Notify,
 }
 
@@ -155,7 +174,7 @@ impl Queue {
                     let lost = leave_out(&mut inner, head.serial);
                     inner.behind.push(head.clone());
                     drop(inner);
-                    self.wake.notify_one();
+                    self.wake();
                     return Pushed::Behind(lost.saturating_add(skipped).saturating_add(1));
                 }
                 inner.push(Item { head: head.clone(), body: Body::Next(frame.clone(), skipped) });
@@ -163,7 +182,7 @@ impl Queue {
         }
         drop(inner);
         if idle {
-            self.wake.notify_one();
+            self.wake();
         }
         Pushed::Taken
     }
@@ -176,7 +195,7 @@ impl Queue {
         }
         inner.push(item);
         drop(inner);
-        self.wake.notify_one();
+        self.wake();
     }
 
     /// Until little waits to be written.
@@ -190,15 +209,24 @@ impl Queue {
         }
     }
 
-    /// Until something is to be done. Cancel-safe.
-    pub(super) async fn wake(&self) {
-        self.wake.notified().await;
+    fn wake(&self) {
+        self.called.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Until something is to be done. Cancel-safe; for one task.
+    pub(super) async fn called(&self) {
+        poll_fn(|context| {
+            self.waker.register(context.waker());
+            if self.called.swap(false, Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
     /// The oldest of what waits, so many and so large at most.
-    pub(super) fn take(&self, most: usize, bytes_most: usize) -> Vec<Item> {
+    pub(super) fn take(&self, most: usize, bytes_most: usize) -> Taken {
         let mut inner = self.inner();
-        let mut taken = Vec::new();
+        let mut taken = Vec::with_capacity(inner.items.len().min(most));
         let mut bytes = 0_usize;
         while taken.len() < most
             && bytes < bytes_most
@@ -212,23 +240,14 @@ impl Queue {
             // An idle connection holds no memory for what it once had to take.
             inner.items = VecDeque::new();
         }
-        let has_room = inner.items.len() < ROOM;
+        let (is_all, has_room) = (inner.items.is_empty(), inner.items.len() < ROOM);
+        let behind = if is_all { std::mem::take(&mut inner.behind) } else { Vec::new() };
+        let taken = Taken { items: taken, is_all, behind, given_up: inner.given_up.clone() };
         drop(inner);
         if has_room {
             self.room.notify_waiters();
         }
         taken
-    }
-
-    /// The operation whose events did not fit.
-    pub(super) fn given_up(&self) -> Option<Arc<Head>> {
-        self.inner().given_up.clone()
-    }
-
-    /// Operations that have to begin anew, once nothing waits any more.
-    pub(super) fn behind(&self) -> Vec<Arc<Head>> {
-        let mut inner = self.inner();
-        if inner.items.is_empty() { std::mem::take(&mut inner.behind) } else { Vec::new() }
     }
 
     pub(super) fn close(&self) {

@@ -1,11 +1,15 @@
 //! The loop of one connection: what it says is done, what waits for it is written and flushed once.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
-use futures_util::SinkExt as _;
+use futures_util::{FutureExt as _, SinkExt as _};
 use serde_json::{Map, Value};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     Limits,
@@ -14,7 +18,7 @@ use super::{
     },
     message,
     operation::{Operation, Place},
-    queue::{Body, Head, Item},
+    queue::{Body, Head, Item, Taken},
 };
 use crate::api::gql::error::{ApiError, Code};
 
@@ -41,7 +45,7 @@ pub(super) struct Talk {
     place: Place,
     limits: Limits,
     machine: Machine,
-    operations: HashMap<u64, Operation>,
+    operations: BTreeMap<u64, Operation>,
     /// What `connection_init` said: cursors by operation.
     resume: HashMap<String, String>,
     last_heard: Instant,
@@ -50,7 +54,7 @@ pub(super) struct Talk {
 impl Talk {
     pub(super) fn new(socket: WebSocket, place: Place, limits: Limits) -> Self {
         let machine = Machine::new(limits.operations_max);
-        let (operations, resume, last_heard) = (HashMap::new(), HashMap::new(), Instant::now());
+        let (operations, resume, last_heard) = (BTreeMap::new(), HashMap::new(), Instant::now());
         Self { socket, place, limits, machine, operations, resume, last_heard }
     }
 
@@ -59,7 +63,7 @@ impl Talk {
         let goodbye = self.talk().await;
         // Nothing is made for it any more, whether it reads its goodbye or not.
         self.place.queue.close();
-        self.operations = HashMap::new();
+        self.operations = BTreeMap::new();
         if let Some(goodbye) = goodbye {
             let _ = timeout(GOODBYE_MAX, self.leave(goodbye)).await;
         }
@@ -75,12 +79,12 @@ impl Talk {
     }
 
     async fn talk(&mut self) -> Option<Goodbye> {
-        let init_deadline = Instant::now() + INIT_MAX;
-        let mut heartbeat = interval(HEARTBEAT);
-        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        heartbeat.reset();
-        let draining = self.place.public.sockets.draining();
-        let mut leave_at: Option<Instant> = None;
+        // A token and a timer of its own: what all connections share would be touched with every message of each.
+        let draining = self.place.public.sockets.draining().child_token();
+        let stopping = draining.cancelled();
+        let timer = sleep(INIT_MAX);
+        tokio::pin!(stopping, timer);
+        let mut leaving = false;
         let queue = self.place.queue.clone();
         loop {
             match self.write_all().await {
@@ -90,7 +94,7 @@ impl Talk {
             }
             tokio::select! {
                 biased;
-                () = queue.wake() => {}
+                () = queue.called() => {}
                 message = self.socket.recv() => match message {
                     Some(Ok(message)) => match self.hear(message).await {
                         Ok(()) => {}
@@ -99,21 +103,25 @@ impl Talk {
                     Some(Err(error)) => return Some(unreadable(&error)),
                     None => return None,
                 },
-                () = sleep_until(init_deadline), if !self.machine.begun() => {
-                    return Some(Goodbye::new(CLOSE_INIT_TIMEOUT, "Connection initialisation timeout"));
-                }
-                () = draining.cancelled(), if leave_at.is_none() => {
+                () = &mut stopping, if !leaving => {
+                    leaving = true;
                     // Not all at once: they come back somewhere else.
-                    leave_at = Some(self.place.public.sockets.leave_at());
+                    timer.as_mut().reset(self.place.public.sockets.leave_at());
                 }
-                () = sleep_until(leave_at.unwrap_or(init_deadline)), if leave_at.is_some() => return Some(self.going_away()),
-                _ = heartbeat.tick() => {
+                () = &mut timer => {
+                    if leaving {
+                        return Some(self.going_away());
+                    }
+                    if !self.machine.begun() {
+                        return Some(Goodbye::new(CLOSE_INIT_TIMEOUT, "Connection initialisation timeout"));
+                    }
                     if self.last_heard.elapsed() >= SILENCE_MAX {
                         return None;
                     }
                     if self.send(Message::Ping(axum::body::Bytes::new())).await.is_err() {
                         return None;
                     }
+                    timer.as_mut().reset(Instant::now() + HEARTBEAT);
                 }
             }
         }
@@ -139,39 +147,44 @@ impl Talk {
     /// Writes what waits, one flush for many messages.
     async fn write_all(&mut self) -> Result<Option<Goodbye>, Gone> {
         loop {
-            if let Some(head) = self.place.queue.given_up() {
+            let Taken { items, is_all, behind, given_up } = self.place.queue.take(BURST_MAX, BURST_BYTES_MAX);
+            if let Some(head) = given_up {
                 return Ok(Some(self.too_slow(&head)));
             }
-            let items = self.place.queue.take(BURST_MAX, BURST_BYTES_MAX);
-            if items.is_empty() {
-                for head in self.place.queue.behind() {
-                    if let Some(operation) = self.operations.get(&head.serial) {
-                        operation.reopen();
-                    }
-                }
+            if !items.is_empty()
+                && let Some(goodbye) = self.write(items).await?
+            {
+                return Ok(Some(goodbye));
+            }
+            behind.iter().filter_map(|head| self.operations.get(&head.serial)).for_each(Operation::reopen);
+            if is_all {
+                // Whatever came meanwhile calls.
                 return Ok(None);
             }
-            let messages: Vec<Option<Message>> = items.iter().map(|item| self.message(item)).collect();
-            let mut fed = 0_usize;
-            let written = timeout(SEND_MAX, async {
-                for message in messages {
-                    if let Some(message) = message {
-                        self.socket.feed(message).await?;
-                    }
-                    fed = fed.saturating_add(1);
-                }
-                self.socket.flush().await
-            });
-            let written = written.await;
-            // A goodbye comes after all of these: whoever reads it has read them.
-            items.iter().take(fed).for_each(|item| self.wrote(item));
-            match written {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return Err(Gone),
-                Err(_) => {
-                    let head = items.get(fed).or(items.last()).map(|item| item.head.clone());
-                    return head.map(|head| Some(self.too_slow(&head))).ok_or(Gone);
-                }
+        }
+    }
+
+    async fn write(&mut self, items: Vec<Item>) -> Result<Option<Goodbye>, Gone> {
+        let messages: Vec<Option<Message>> = items.iter().map(|item| self.message(item)).collect();
+        let mut fed = 0_usize;
+        let written = {
+            let writing = feed_all(&mut self.socket, messages, &mut fed);
+            tokio::pin!(writing);
+            // Nearly always the kernel takes it at once, and no clock is needed.
+            match writing.as_mut().now_or_never() {
+                Some(written) => Ok(written),
+                None => timeout(SEND_MAX, writing).await,
+            }
+        };
+        self.place.public.metrics.frames_sent_total.inc_by(u64::try_from(fed).unwrap_or(0));
+        // A goodbye comes after all of these: whoever reads it has read them.
+        items.iter().take(fed).for_each(|item| self.wrote(item));
+        match written {
+            Ok(Ok(())) => Ok(None),
+            Ok(Err(_)) => Err(Gone),
+            Err(_) => {
+                let head = items.get(fed).or(items.last()).map(|item| item.head.clone());
+                head.map(|head| Some(self.too_slow(&head))).ok_or(Gone)
             }
         }
     }
@@ -181,16 +194,12 @@ impl Talk {
         let operation = self.operations.get(&item.head.serial)?;
         let text = match &item.body {
             Body::Next(frame, skipped) => {
-                self.place.public.metrics.frames_sent_total.inc();
-                let (prefix, payload) = (&operation.head.prefix, &frame.payload);
-                let mut text = String::with_capacity(prefix.len().saturating_add(payload.len()).saturating_add(48));
-                text.push_str(prefix);
+                let (prefix, payload) = (operation.head.prefix.as_ref(), frame.payload.as_ref());
                 match payload.strip_suffix('}').filter(|_| *skipped > 0 && frame.plain) {
-                    Some(open) => text.push_str(&format!(r#"{open},"extensions":{{"skipped":{skipped}}}}}"#)),
-                    None => text.push_str(payload),
+                    Some(open) => [prefix, &format!(r#"{open},"extensions":{{"skipped":{skipped}}}}}"#), message::END].concat(),
+                    // Of exactly its length: the bytes are handed on without another allocation.
+                    None => [prefix, payload, message::END].concat(),
                 }
-                text.push_str(message::END);
-                text
             }
             Body::Failed(errors) => message::error(&item.head.id, errors),
             Body::Complete => message::complete(&item.head.id),
@@ -285,6 +294,17 @@ impl Talk {
             Some(_) => Err(wrong()),
         }
     }
+}
+
+/// Counts those that are on their way in order; one flush for all.
+async fn feed_all(socket: &mut WebSocket, messages: Vec<Option<Message>>, fed: &mut usize) -> Result<(), axum::Error> {
+    for message in messages {
+        if let Some(message) = message {
+            socket.feed(message).await?;
+        }
+        *fed = fed.saturating_add(1);
+    }
+    socket.flush().await
 }
 
 /// Why a message could not be read, in the words of RFC 6455.

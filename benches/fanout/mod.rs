@@ -1,0 +1,202 @@
+//! One update to thousands of subscribers: ours, the engine's stock server, and a bare broadcaster of the same bytes.
+//!
+//! Three processes: this one starts the others and looks at their CPU and memory, a server commits blocks of one swap at a rate, and a
+//! swarm subscribes and reads. The swap's amount is the time of its commit, so what a client measures is everything from the commit
+//! to its own hands: execution, serialisation, queues and sockets. The servers take turns within a round, because shared machines drift.
+
+mod chain;
+mod serve;
+mod swarm;
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead as _, BufReader, Write as _},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use crate::http::{Killed, Result, median};
+
+pub(crate) use swarm::Swarm;
+
+pub(crate) const SERVE: &str = "--serve-frames";
+pub(crate) const SWARM: &str = "--swarm";
+
+/// What subscribers ask for: about 300 bytes a frame.
+pub(crate) const QUERY: &str =
+    "subscription { onSwapsCreated { kind cursor block { number } data { amount0Raw amount1Raw logIndex pool { id } } } }";
+const TOPICS: [(&str, &str); 3] = [
+    ("swaps", QUERY),
+    ("blocks", "subscription { blocks { kind cursor block { number timestamp } data { number hash } } }"),
+    (
+        "pool",
+        "subscription { onPoolUpdated(ids: [\"0x00000000000000000000000000000000000a00b0\"]) { kind cursor block { number } data { id reserve0 reserve1 } } }",
+    ),
+];
+
+/// What is asked of a run.
+#[derive(Debug, Clone)]
+pub(crate) struct Args {
+    pub(crate) clients: usize,
+    pub(crate) topic: String,
+    pub(crate) seconds: f64,
+    /// Frames a second.
+    pub(crate) rate: f64,
+    pub(crate) rounds: usize,
+    /// Of a frame.
+    pub(crate) swaps: usize,
+    /// Different subscriptions; the clients are dealt to them in turn.
+    pub(crate) distinct: usize,
+    /// Of the clients, so many never read.
+    pub(crate) slow: usize,
+    /// Connections that come and go each second, beside the clients.
+    pub(crate) churn: f64,
+    /// Which servers: `ours`, `bare`, `stock`.
+    pub(crate) servers: Vec<String>,
+    /// A server that runs already: `ws://host:port/graphql`. Then only the swarm is ours.
+    pub(crate) url: Option<String>,
+    pub(crate) json: bool,
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        Self {
+            clients: 1_000,
+            topic: "swaps".to_owned(),
+            seconds: 10.0,
+            rate: 20.0,
+            rounds: 3,
+            swaps: 1,
+            distinct: 1,
+            slow: 0,
+            churn: 0.0,
+            servers: ["bare", "ours", "stock"].map(str::to_owned).to_vec(),
+            url: None,
+            json: false,
+        }
+    }
+}
+
+impl Args {
+    pub(crate) fn query(&self) -> Result<&'static str> {
+        let found = TOPICS.iter().find(|(name, _)| *name == self.topic);
+        found
+            .map(|(_, query)| *query)
+            .ok_or_else(|| format!("--topic is one of {}", TOPICS.map(|(name, _)| name).join(", ")).into())
+    }
+}
+
+pub(crate) use serve::serve;
+
+/// One server in one round.
+fn one(server: &str, args: &Args) -> Result<Value> {
+    let mut child = Command::new(std::env::current_exe()?)
+        .args([SERVE, server, &args.rate.to_string(), &args.swaps.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut port = String::new();
+    BufReader::new(child.stdout.take().ok_or("no output")?).read_line(&mut port)?;
+    let mut go = child.stdin.take().ok_or("no input")?;
+    let server_process = Killed(child);
+    let rss_before = server_process.rss_kb()?;
+    let swarm = Swarm::of(args, format!("ws://127.0.0.1:{}/graphql", port.trim()))?;
+    let (mut told, _swarm) = swarm.start()?;
+    // All are connected and have subscribed; nothing is sent yet.
+    told.until("ready")?;
+    let idle_kb = server_process.rss_kb()?.saturating_sub(rss_before);
+    writeln!(go, "go")?;
+    std::thread::sleep(Duration::from_secs(1));
+    let cpu = server_process.cpu()?;
+    told.say("measure")?;
+    let mut figures = told.until("figures")?;
+    let cpu = (server_process.cpu()? - cpu).as_secs_f64();
+    let messages = figures["messages"].as_f64().unwrap_or(0.0);
+    figures["server"] = json!(server);
+    figures["idle_kb_per_connection"] = json!(idle_kb as f64 / args.clients as f64);
+    figures["rss_kb"] = json!(server_process.rss_kb()?);
+    figures["cpu_us_per_message"] = json!(cpu * 1e6 / messages.max(1.0));
+    Ok(figures)
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if let Some(url) = &args.url {
+        let swarm = Swarm::of(args, url.clone())?;
+        let (mut told, _swarm) = swarm.start()?;
+        told.until("ready")?;
+        println!("{} clients are connected and have subscribed; listening for {} s …", args.clients, args.seconds);
+        told.say("measure")?;
+        println!("{:#}", told.until("figures")?);
+        return Ok(());
+    }
+    println!(
+        "{} clients of `{}`, {} frames/s of {} swaps, {} different, {} that never read, {} connections/s coming and going; {} rounds of {} s",
+        args.clients, args.topic, args.rate, args.swaps, args.distinct, args.slow, args.churn, args.rounds, args.seconds
+    );
+    let mut all: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for round in 0..args.rounds {
+        for server in &args.servers {
+            let figures = one(server, args)?;
+            if args.json {
+                println!("{figures}");
+            } else {
+                println!("  round {}: {server:<6} {}", round + 1, brief(&figures));
+            }
+            all.entry(server.clone()).or_default().push(figures);
+        }
+    }
+    print(args, &all);
+    Ok(())
+}
+
+fn brief(figures: &Value) -> String {
+    let of = |name: &str| figures[name].as_f64().unwrap_or(f64::NAN);
+    format!(
+        "{:>9.0} messages/s  p50 {:>7.2} ms  p99 {:>7.2}  p999 {:>7.2}  CPU {:>6.2} us each  {:>5.1} kB idle  {} closed",
+        of("per_second"),
+        of("p50_ms"),
+        of("p99_ms"),
+        of("p999_ms"),
+        of("cpu_us_per_message"),
+        of("idle_kb_per_connection"),
+        figures["closed"]
+    )
+}
+
+fn print(args: &Args, all: &BTreeMap<String, Vec<Value>>) {
+    println!("\nmedians of {} rounds", args.rounds);
+    println!(
+        "{:<8} {:>12} {:>9} {:>9} {:>9} {:>9} {:>9} {:>11}",
+        "", "messages/s", "p50 ms", "p99 ms", "p999 ms", "CPU us", "kB idle", "MB at end"
+    );
+    let of = |figures: &[Value], name: &str| median(figures.iter().map(|f| f[name].as_f64().unwrap_or(f64::NAN)).collect());
+    for server in &args.servers {
+        let Some(figures) = all.get(server) else { continue };
+        println!(
+            "{server:<8} {:>12.0} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>9.1} {:>11.1}",
+            of(figures, "per_second"),
+            of(figures, "p50_ms"),
+            of(figures, "p99_ms"),
+            of(figures, "p999_ms"),
+            of(figures, "cpu_us_per_message"),
+            of(figures, "idle_kb_per_connection"),
+            of(figures, "rss_kb") / 1e3
+        );
+    }
+    let ratios = |other: &str, name: &str, ours_below: bool| -> Option<f64> {
+        let (ours, other) = (all.get("ours")?, all.get(other)?);
+        let ratio = ours.iter().zip(other).map(|(ours, other)| {
+            let (ours, other) = (ours[name].as_f64().unwrap_or(f64::NAN), other[name].as_f64().unwrap_or(f64::NAN));
+            if ours_below { other / ours } else { ours / other }
+        });
+        Some(median(ratio.collect()))
+    };
+    if let (Some(rate), Some(p99)) = (ratios("bare", "per_second", false), ratios("bare", "p99_ms", false)) {
+        println!("ours / bare, median of the rounds: messages/s {rate:.2} (bar 0.70), p99 {p99:.2} (bar 1.5 at most)");
+    }
+    if let (Some(cpu), Some(p99)) = (ratios("stock", "cpu_us_per_message", true), ratios("stock", "p99_ms", true)) {
+        println!("stock / ours, median of the rounds: CPU a message {cpu:.2} (bar 2), p99 {p99:.2} (bar 2)");
+    }
+}
