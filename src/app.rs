@@ -136,12 +136,16 @@ async fn serve(
     let lives: Vec<Arc<Live>> = chains.iter().map(|deps| deps.live.clone()).collect();
     let (ready_tx, ready) = watch::channel(false);
     let draining = CancellationToken::new();
+    let documents = config.api.documents.as_deref().map(api::Documents::read).transpose().map_err(Exit)?;
+    let documents = api::DocumentRules { introspection: config.api.introspection, documents };
     let state = Arc::new(api::ApiState {
         reader: Reader::new(lives.iter().cloned(), history).with_prices(prices.clone()).with_keep(keep.clone()),
         metrics: metrics.clone(),
         board: board.clone(),
         origins: config.api.origins.clone(),
         streams_per_address: config.api.streams_per_address,
+        access: access(&config.api),
+        documents,
         sockets: api::SocketLimits {
             connections: config.api.connections,
             connections_per_address: config.api.connections_per_address,
@@ -413,4 +417,24 @@ pub(crate) fn now_unix_s() -> u64 {
 fn now_unix_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn access(config: &config::ApiConfig) -> api::AccessRules {
+    let scope = |scope: &config::ScopeConfig| match scope {
+        config::ScopeConfig::Read => api::Scope::Read,
+        config::ScopeConfig::Subscribe => api::Scope::Subscribe,
+    };
+    let keys = config.key.iter().map(|key| api::ApiKey {
+        name: key.name.clone(),
+        hash: key.hash,
+        scopes: key.scopes.iter().map(scope).collect(),
+        cost_per_second: key.cost_per_second,
+        cost_burst: key.cost_burst.unwrap_or(key.cost_per_second.saturating_mul(10)),
+    });
+    api::AccessRules {
+        keys: keys.collect(),
+        key_required: config.key_required,
+        cost_per_second: config.cost_per_second,
+        cost_burst: config.cost_burst,
+    }
 }

@@ -73,6 +73,8 @@ enum Command {
         #[arg(long)]
         openapi: bool,
     },
+    /// Make an API key: prints it once, and what to write into the configuration for it
+    Key,
     /// Ask a running engine whether it is up; ends with 0 (it is) or 1. For containers that have no shell
     Health {
         /// Its admin listener; an unspecified address means this machine
@@ -140,6 +142,7 @@ pub(crate) fn main() -> ExitCode {
             say!("{}", if openapi { api::openapi() } else { api::sdl() });
             Ok(ExitCode::SUCCESS)
         }
+        Command::Key => new_key(),
         Command::Doctor { config, json } => doctor(&config, json),
         Command::Init { chain, output, stdout } => write_configuration(&chain, &output, stdout),
     };
@@ -160,6 +163,19 @@ fn doctor(path: &Path, json: bool) -> Result<ExitCode, String> {
         say!("{}", report.table(std::io::stdout().is_terminal()));
     }
     Ok(if report.count(Verdict::Fail) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn new_key() -> Result<ExitCode, String> {
+    let (key, hash) = api::new_key().map_err(|error| format!("the machine gives no random numbers: {error}"))?;
+    say_line!("{key}");
+    say_line!("");
+    say_line!("# Give the key to whoever is to have it; it is not shown again. In swaptide.toml:");
+    say_line!("[[api.key]]");
+    say_line!("name = \"somebody\"");
+    say_line!("hash = \"{hash}\"");
+    say_line!("scopes = [\"read\", \"subscribe\"]");
+    say_line!("cost_per_second = 2000      # points; 0: no limit");
+    Ok(ExitCode::SUCCESS)
 }
 
 fn write_configuration(chain: &str, output: &Path, stdout: bool) -> Result<ExitCode, String> {

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use alloy::primitives::{Address, B256, Bytes, U256, address};
 use swaptide::{
-    api::{ApiState, RequestLimit, SocketLimits},
+    api::{AccessRules, ApiState, DocumentRules, RequestLimit, SocketLimits},
     domain::{
         block::BlockRef,
         event::{Event, EventBody, RawLog},
@@ -69,6 +69,8 @@ impl Chain {
             request_limit: RequestLimit::default(),
             streams_per_address: 0,
             sockets: SocketLimits { connections: 20_000, connections_per_address: 0, ..SocketLimits::default() },
+            access: AccessRules::default(),
+            documents: DocumentRules::default(),
             ready: watch::channel(true).1,
             draining: CancellationToken::new(),
             version: "bench",

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_graphql::{Request, Response as GraphQlResponse};
 use axum::{
-    body::Bytes,
+    body::{Bytes, HttpBody as _},
     extract::{FromRequest as _, FromRequestParts as _, State, WebSocketUpgrade, rejection::BytesRejection},
     http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
@@ -16,8 +16,11 @@ use axum::{
 use serde::Serialize;
 
 use super::{
-    gql::error::{ApiError, Code},
-    intake::Client,
+    access::{Caller, Cost},
+    gql::{
+        Answered,
+        error::{ApiError, Code},
+    },
     page,
     router::Public,
     ws,
@@ -30,9 +33,9 @@ const JSON: &str = "application/json";
 pub(super) async fn graphql(State(public): State<Arc<Public>>, incoming: axum::extract::Request) -> Response {
     if is_upgrade(incoming.headers()) {
         let (mut parts, _) = incoming.into_parts();
-        let client = Client::of(&parts.extensions);
+        let caller = parts.extensions.get::<Caller>().cloned();
         return match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
-            Ok(upgrade) => ws::accept(&public, &parts.headers, client, upgrade),
+            Ok(upgrade) => ws::accept(&public, &parts.headers, caller, upgrade),
             Err(rejection) => rejection.into_response(),
         };
     }
@@ -55,9 +58,12 @@ pub(super) async fn graphql(State(public): State<Arc<Public>>, incoming: axum::e
 }
 
 async fn execute(public: &Public, request: Request, accept: Accept) -> Response {
-    let (response, began) = public.engine.execute(request).await;
+    let Answered { response, began, fields } = public.engine.execute(request).await;
     let status = if began || accept == Accept::Json { StatusCode::OK } else { StatusCode::BAD_REQUEST };
-    answer(status, accept, &Body::new(&response, began))
+    let mut answer = answer(status, accept, &Body::new(&response, began));
+    let bytes = answer.body().size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0);
+    answer.extensions_mut().insert(Cost::new(bytes, fields));
+    answer
 }
 
 fn is_upgrade(headers: &HeaderMap) -> bool {
@@ -104,7 +110,12 @@ fn from_body(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result
 }
 
 fn with_query(request: Request) -> Result<Request, Refusal> {
-    if request.query.trim().is_empty() { Err(Refusal::bad("there is no `query` in the request")) } else { Ok(request) }
+    // A persisted one is named by its hash.
+    if request.query.trim().is_empty() && request.extensions.is_empty() {
+        Err(Refusal::bad("there is no `query` in the request"))
+    } else {
+        Ok(request)
+    }
 }
 
 /// Whether a path is answered in GraphQL's way.
@@ -112,9 +123,14 @@ pub(super) fn owns(path: &str) -> bool {
     path == "/graphql" || path == "/graphql/ws"
 }
 
-/// 429, in the shape that a client of GraphQL reads.
+/// 401, 403 or 429, in the shape that a client of GraphQL reads.
 pub(super) fn refusal(error: ApiError) -> Response {
-    refused(StatusCode::TOO_MANY_REQUESTS, Accept::Json, error)
+    let status = match error.code {
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::Forbidden => StatusCode::FORBIDDEN,
+        _ => StatusCode::TOO_MANY_REQUESTS,
+    };
+    refused(status, Accept::Json, error)
 }
 
 /// What the client reads.

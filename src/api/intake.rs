@@ -1,6 +1,7 @@
 //! What every public request passes first: a name that its answer and the log share, and a limit per address.
 //!
-//! What is absent: limits of a WebSocket's messages, and of one client that has many addresses.
+//! Keys and what an answer costs are in [`super::access`]; messages of WebSockets are counted there, too. What is absent: one client that
+//! has many addresses and no key.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -14,8 +15,9 @@ use std::{
 };
 
 use axum::{
+    body::HttpBody as _,
     extract::{ConnectInfo, Request, State},
-    http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -27,6 +29,7 @@ use governor::{
 use ipnet::IpNet;
 
 use super::{
+    access::{self, Access, Caller, Cost, Scope},
     gql::error::{ApiError, Code},
     http, rest,
 };
@@ -56,13 +59,25 @@ pub struct RequestLimit {
 pub(super) struct Client(IpAddr);
 
 impl Client {
-    /// That of a request which passed [`intake`].
-    pub(super) fn of(extensions: &Extensions) -> Self {
-        extensions.get::<Self>().copied().unwrap_or(Self(IpAddr::V6(Ipv6Addr::UNSPECIFIED)))
+    pub(super) fn address(self) -> IpAddr {
+        self.0
     }
 }
 
-/// Names the request and keeps its address within the limit.
+/// What a path is about, for whoever may ask only some of it. `None`: it is for everybody.
+fn scope(request: &Request) -> Option<Scope> {
+    let path = request.uri().path();
+    // A WebSocket may bring its key in `connection_init`: it is looked at there.
+    let is_socket = request.headers().contains_key(header::UPGRADE);
+    match path {
+        "/v1/stream" => Some(Scope::Subscribe),
+        _ if http::owns(path) && is_socket => None,
+        _ if http::owns(path) || path.starts_with("/v1/") || path.starts_with("/udf/") => Some(Scope::Read),
+        _ => None,
+    }
+}
+
+/// Names the request and keeps whoever asks within the limits.
 pub(super) async fn intake(State(intake): State<Arc<Intake>>, mut request: Request, next: Next) -> Response {
     let id = intake.id(request.headers());
     let path = request.uri().path().to_owned();
@@ -70,11 +85,20 @@ pub(super) async fn intake(State(intake): State<Arc<Intake>>, mut request: Reque
     // For the handlers.
     request.headers_mut().insert(REQUEST_ID, id.clone());
     request.extensions_mut().insert(client);
-    let mut response = match intake.admit(client) {
-        Ok(()) => next.run(request).await,
-        Err(wait) => {
-            intake.metrics.rate_limited_total.inc();
-            refused(&path, wait)
+    let mut response = match intake.let_in(client, &request) {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller.clone());
+            let response = next.run(request).await;
+            if let Some(cost) = response.extensions().get::<Cost>() {
+                intake.access.settle(&caller, *cost);
+            }
+            response
+        }
+        Err((error, wait)) => {
+            if error.code == Code::RateLimited {
+                intake.metrics.rate_limited_total.inc();
+            }
+            refused(&path, error, wait)
         }
     };
     match response.status() {
@@ -89,22 +113,35 @@ pub(super) async fn intake(State(intake): State<Arc<Intake>>, mut request: Reque
     response
 }
 
+/// What an answer cost, where nothing else says it: its size.
+pub(super) async fn weigh(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if response.extensions().get::<Cost>().is_none()
+        && let Some(bytes) = response.body().size_hint().exact()
+    {
+        let cost = Cost::new(usize::try_from(bytes).unwrap_or(usize::MAX), 0);
+        response.extensions_mut().insert(cost);
+    }
+    response
+}
+
 /// Whom requests come from, and how many.
 pub(super) struct Intake {
     metrics: Metrics,
+    access: Arc<Access>,
     limiter: Option<RateLimiter<IpAddr, DashMapStateStore<IpAddr>, DefaultClock>>,
     trusted: Vec<IpNet>,
     asked: AtomicU64,
 }
 
 impl Intake {
-    pub(super) fn new(limit: &RequestLimit, metrics: Metrics) -> Self {
+    pub(super) fn new(limit: &RequestLimit, access: Arc<Access>, metrics: Metrics) -> Self {
         let quota = NonZeroU32::new(limit.per_second).map(|rate| {
             let burst = NonZeroU32::new(limit.burst).unwrap_or(rate);
             Quota::per_second(rate).allow_burst(burst)
         });
         let trusted = limit.trusted_proxies.clone();
-        Self { metrics, limiter: quota.map(RateLimiter::dashmap), trusted, asked: AtomicU64::new(0) }
+        Self { metrics, access, limiter: quota.map(RateLimiter::dashmap), trusted, asked: AtomicU64::new(0) }
     }
 
     /// The client's own name for the request, where it is one; else a new one.
@@ -119,6 +156,26 @@ impl Intake {
             let name = format!("{:016x}", SEED.hash_one(NEXT.fetch_add(1, Ordering::Relaxed)));
             HeaderValue::from_str(&name).unwrap_or(HeaderValue::from_static("-"))
         })
+    }
+
+    /// Who asks, or why it is not answered and how many seconds it has to wait.
+    fn let_in(&self, client: Client, request: &Request) -> Result<Caller, (ApiError, Option<u128>)> {
+        let caller = self.access.caller(client, request.headers()).map_err(|error| (error, None))?;
+        if let Some(scope) = scope(request) {
+            self.access.may(&caller, scope).map_err(|error| (error, None))?;
+        }
+        if !caller.has_key() {
+            self.admit(client).map_err(|wait| {
+                let seconds = wait.as_millis().div_ceil(1_000).max(1);
+                let message = format!("too many requests from this address: wait {seconds} s, and ask more slowly");
+                (ApiError::new(Code::RateLimited, message), Some(seconds))
+            })?;
+        }
+        self.access.admit(&caller).map_err(|wait| {
+            let (error, seconds) = access::too_much(wait);
+            (error, Some(seconds))
+        })?;
+        Ok(caller)
     }
 
     /// How long it has to wait, where it asks too often.
@@ -161,13 +218,11 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-fn refused(path: &str, wait: Duration) -> Response {
-    // Rounded up: a client that comes back at that time is let in.
-    let seconds = wait.as_millis().div_ceil(1_000).max(1);
-    let message = format!("too many requests from this address: wait {seconds} s, and ask more slowly");
-    let error = ApiError::new(Code::RateLimited, message);
+fn refused(path: &str, error: ApiError, wait: Option<u128>) -> Response {
     let mut response = if http::owns(path) { http::refusal(error) } else { rest::problem(error).into_response() };
-    if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
+    if let Some(seconds) = wait
+        && let Ok(value) = HeaderValue::from_str(&seconds.to_string())
+    {
         response.headers_mut().insert(header::RETRY_AFTER, value);
     }
     response
@@ -178,6 +233,7 @@ mod tests {
     use axum::body::Body;
 
     use super::*;
+    use crate::api::AccessRules;
 
     fn client(peer: &str, forwarded: &[&str]) -> String {
         let limit = RequestLimit {
@@ -188,7 +244,7 @@ mod tests {
         for line in forwarded {
             request = request.header(FORWARDED_FOR, *line);
         }
-        let intake = Intake::new(&limit, Metrics::new().unwrap());
+        let intake = Intake::new(&limit, Arc::new(Access::new(&AccessRules::default())), Metrics::new().unwrap());
         network(intake.client(&request.body(Body::empty()).unwrap())).to_string()
     }
 

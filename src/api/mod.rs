@@ -4,6 +4,7 @@
 //! transports). Everything is read through [`Reader`]; nothing here knows how it came to be. What is absent: resuming a
 //! subscription at a cursor, grouping identical subscriptions.
 
+mod access;
 mod admin;
 mod assets;
 mod calls;
@@ -23,7 +24,8 @@ mod ws;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use gql::sdl;
+pub use access::{AccessRules, ApiKey, Scope, new_key};
+pub use gql::{DocumentRules, Documents, sdl};
 pub use intake::RequestLimit;
 pub use rest::openapi;
 pub use router::{admin_router, executor, public_router};
@@ -43,6 +45,8 @@ pub struct ApiState {
     /// Who may ask from a browser, for CORS and WebSockets alike: `http://localhost:*`, `https://*.example.org`, `*`.
     pub origins: Vec<String>,
     pub request_limit: RequestLimit,
+    pub access: AccessRules,
+    pub documents: DocumentRules,
     /// Open streams of one address; 0: no limit.
     pub streams_per_address: usize,
     /// WebSockets.

@@ -6,7 +6,7 @@ use axum::{
     Router,
     extract::DefaultBodyLimit,
     http::{HeaderName, Method, header, request::Parts},
-    middleware::from_fn_with_state,
+    middleware::{from_fn, from_fn_with_state},
     routing::{any, get},
 };
 use tower_http::{
@@ -15,7 +15,9 @@ use tower_http::{
 };
 
 use super::{
-    ApiState, admin, gql, http,
+    ApiState,
+    access::{self, Access},
+    admin, gql, http,
     intake::{self, Intake},
     origins::Origins,
     page, rest, udf,
@@ -36,6 +38,7 @@ pub(super) struct Public {
     pub(super) now_unix_ms: fn() -> u64,
     pub(super) origins: Origins,
     pub(super) sockets: Sockets,
+    pub(super) access: Arc<Access>,
     /// Places for streams over HTTP.
     pub(super) streams: rest::Streams,
     pub(super) sums: rest::Sums,
@@ -45,7 +48,7 @@ pub(super) struct Public {
 /// its limits of connections and messages, and without anything that is shared between subscribers.
 #[must_use]
 pub fn executor(state: &ApiState) -> impl async_graphql::Executor {
-    gql::Engine::new(core(state)).guarded().clone()
+    gql::Engine::new(core(state), &state.documents).guarded().clone()
 }
 
 fn core(state: &ApiState) -> gql::Core {
@@ -61,7 +64,8 @@ fn core(state: &ApiState) -> gql::Core {
 /// `/`, `/graphql` and what the page needs: for everybody.
 pub fn public_router(state: Arc<ApiState>) -> Router {
     let origins = Origins::new(&state.origins);
-    let engine = gql::Engine::new(core(&state));
+    let engine = gql::Engine::new(core(&state), &state.documents);
+    let access = Arc::new(Access::new(&state.access));
     let sockets = Sockets::new(engine.guarded().clone(), state.sockets, state.metrics.clone(), state.draining.clone());
     let public = Arc::new(Public {
         reader: state.reader.clone(),
@@ -70,10 +74,11 @@ pub fn public_router(state: Arc<ApiState>) -> Router {
         now_unix_ms: state.now_unix_ms,
         origins: origins.clone(),
         sockets,
+        access: access.clone(),
         streams: rest::Streams::new(state.streams_per_address),
         sums: rest::Sums::default(),
     });
-    let intake = Arc::new(Intake::new(&state.request_limit, state.metrics.clone()));
+    let intake = Arc::new(Intake::new(&state.request_limit, access, state.metrics.clone()));
     Router::new()
         .route("/", get(page::index))
         .route("/graphiql", get(page::graphiql))
@@ -86,6 +91,7 @@ pub fn public_router(state: Arc<ApiState>) -> Router {
         .nest("/udf", udf::router())
         .fallback(page::not_found)
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
+        .layer(from_fn(intake::weigh))
         .layer(CompressionLayer::new().compress_when(compressible()))
         .layer(from_fn_with_state(intake, intake::intake))
         .layer(cors(origins))
@@ -119,6 +125,7 @@ fn cors(origins: Origins) -> CorsLayer {
             header::IF_NONE_MATCH,
             HeaderName::from_static("last-event-id"),
             intake::REQUEST_ID,
+            HeaderName::from_static(access::API_KEY),
             HeaderName::from_static("apollo-require-preflight"),
             HeaderName::from_static("x-requested-with"),
         ])

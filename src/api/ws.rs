@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{hub::Hub, machine::CLOSE_NOT_ACCEPTABLE, operation::Place, queue::Queue, socket::Talk};
 use super::{
+    access::Caller,
     gql::{ApiSchema, error::ApiError},
     intake::Client,
     router::{BODY_MAX_BYTES, Public},
@@ -153,7 +154,7 @@ impl Drop for Open {
 }
 
 /// Answers the upgrade, or says why not.
-pub(super) fn accept(public: &Arc<Public>, headers: &HeaderMap, client: Client, upgrade: WebSocketUpgrade) -> Response {
+pub(super) fn accept(public: &Arc<Public>, headers: &HeaderMap, caller: Option<Caller>, upgrade: WebSocketUpgrade) -> Response {
     if !public.origins.allow_request(headers) {
         return (
             StatusCode::FORBIDDEN,
@@ -166,7 +167,8 @@ pub(super) fn accept(public: &Arc<Public>, headers: &HeaderMap, client: Client, 
         return (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "1")], "this server is stopping: connect again\n")
             .into_response();
     }
-    let open = match sockets.enter(client) {
+    let Some(caller) = caller else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
+    let open = match sockets.enter(caller.client()) {
         Ok(open) => open,
         Err(why) => return (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "10")], why).into_response(),
     };
@@ -178,7 +180,7 @@ pub(super) fn accept(public: &Arc<Public>, headers: &HeaderMap, client: Client, 
         .write_buffer_size(WRITE_BUFFER_BYTES);
     let agreed = upgrade.selected_protocol().is_some();
     let limits = Limits::new(&sockets.limits);
-    let place = Place { public: public.clone(), queue: Arc::new(Queue::default()), client };
+    let place = Place { public: public.clone(), queue: Arc::new(Queue::default()), caller };
     upgrade.on_upgrade(move |socket| async move {
         if agreed {
             Talk::new(socket, place, limits).run().await;

@@ -35,6 +35,26 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
             return Err(format!("`api.{key}` is 0, so that nobody could subscribe: leave it out, or give a number above 0"));
         }
     }
+    if config.api.cost_per_second > 0 && config.api.cost_burst == 0 {
+        return Err(
+            "`api.cost_burst` is 0, so that nothing could be answered: leave it out, or set `api.cost_per_second` = 0".to_owned()
+        );
+    }
+    let mut names = BTreeSet::new();
+    for key in &config.api.key {
+        if !names.insert(&key.name) {
+            return Err(format!("the API key \"{}\" is configured twice", key.name));
+        }
+        if key.scopes.is_empty() {
+            return Err(format!(
+                "the API key \"{}\" opens nothing: give `scopes` of read and subscribe, or leave it out",
+                key.name
+            ));
+        }
+    }
+    if config.api.key_required && config.api.key.is_empty() {
+        return Err("`api.key_required` is set and there is no [[api.key]], so that nobody could ask: add one".to_owned());
+    }
     check_store(&config.store)?;
     if config.chain.is_empty() {
         return Err("no [[chain]] is configured: add one with `id`, `name`, `rpc` and a [[chain.dex]]".to_owned());

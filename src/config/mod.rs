@@ -13,7 +13,7 @@ use std::path::Path;
 use alloy::primitives::{Address, B256};
 use serde::Deserialize;
 
-pub use api::ApiConfig;
+pub use api::{ApiConfig, ScopeConfig};
 pub use check::is_websocket;
 pub use feed::{FeedConfig, Pair, PricesConfig, SourceKind};
 

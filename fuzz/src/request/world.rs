@@ -6,7 +6,7 @@ use alloy::primitives::{Address, B256, U256, address};
 use axum::Router;
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use swaptide::{
-    api::{ApiState, RequestLimit, SocketLimits, public_router},
+    api::{AccessRules, ApiState, DocumentRules, RequestLimit, SocketLimits, public_router},
     domain::{
         ChainId,
         block::BlockRef,
@@ -64,6 +64,8 @@ pub(super) fn router() -> Router {
         request_limit: RequestLimit::default(),
         streams_per_address: 0,
         sockets: SocketLimits::default(),
+        access: AccessRules::default(),
+        documents: DocumentRules::default(),
         ready,
         draining,
         version: "0",

@@ -22,6 +22,8 @@ use async_graphql::{
 use super::{
     ApiSchema, COMPLEXITY_MAX,
     core::Core,
+    documents::{self, Documents},
+    error::ApiError,
     guard::{self, Executed},
     heights, limits,
     loader::Loader,
@@ -40,6 +42,32 @@ struct Known {
     document: ExecutableDocument,
     /// Without variables and operation name, too: what is valid then is always valid.
     alone: AtomicBool,
+    /// What it could have answered, with the variables of the first time.
+    fields: usize,
+}
+
+/// An answer, and what became of the question.
+pub(crate) struct Answered {
+    pub(crate) response: Response,
+    /// Execution began: only then is there a `data` entry.
+    pub(crate) began: bool,
+    /// Fields that it could have had.
+    pub(crate) fields: usize,
+}
+
+/// What documents may ask.
+#[derive(Debug, Clone)]
+pub struct DocumentRules {
+    /// `__schema` and `__type` are answered.
+    pub introspection: bool,
+    /// Only these are executed; `None`: any.
+    pub documents: Option<Documents>,
+}
+
+impl Default for DocumentRules {
+    fn default() -> Self {
+        Self { introspection: true, documents: None }
+    }
 }
 
 pub(crate) struct Engine {
@@ -49,6 +77,7 @@ pub(crate) struct Engine {
     /// Only the limits of cost and depth.
     unvalidated: ApiSchema,
     core: Arc<Core>,
+    documents: Option<Documents>,
     known: RwLock<HashMap<String, Arc<Known>>>,
 }
 
@@ -59,19 +88,19 @@ fn limited(core: &Arc<Core>) -> SchemaBuilder<Query, EmptyMutation, Subscription
         .limit_recursive_depth(limits::DEPTH_INTROSPECTION_MAX.saturating_add(limits::FRAGMENTS_MAX))
 }
 
-/// The schema over one process's state, under guard.
-fn guarded(core: &Arc<Core>) -> ApiSchema {
-    limited(core).extension(guard::Guard).finish()
-}
-
 impl Engine {
-    pub(crate) fn new(core: Core) -> Self {
+    pub(crate) fn new(core: Core, rules: &DocumentRules) -> Self {
         let core = Arc::new(core);
+        let limited = || {
+            let schema = limited(&core);
+            if rules.introspection { schema } else { schema.disable_introspection() }
+        };
         Self {
-            guarded: guarded(&core),
-            strict: limited(&core).finish(),
-            unvalidated: limited(&core).validation_mode(ValidationMode::Fast).finish(),
-            core,
+            guarded: limited().extension(guard::Guard).finish(),
+            strict: limited().finish(),
+            unvalidated: limited().validation_mode(ValidationMode::Fast).finish(),
+            documents: rules.documents.clone(),
+            core: core.clone(),
             known: RwLock::default(),
         }
     }
@@ -81,26 +110,44 @@ impl Engine {
         &self.guarded
     }
 
-    /// The answer, and whether execution began: only then is there a `data` entry.
-    pub(crate) async fn execute(&self, request: Request) -> (Response, bool) {
+    /// The document that is meant, where only those of a list are executed.
+    ///
+    /// # Errors
+    /// It is none of them.
+    pub(crate) fn persisted(&self, request: &mut Request) -> Result<(), ApiError> {
+        if let Some(documents) = &self.documents {
+            let found = documents.find(&request.query, documents::named(request).as_deref())?;
+            found.clone_into(&mut request.query);
+        } else if request.query.trim().is_empty() {
+            return Err(ApiError::input("there is no `query` in the request, and no list of persisted documents here"));
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn execute(&self, mut request: Request) -> Answered {
+        if let Err(error) = self.persisted(&mut request) {
+            let error = async_graphql::Error::from(error).into_server_error(async_graphql::Pos::default());
+            let error = async_graphql::ServerError { locations: Vec::new(), ..error };
+            return Answered { response: Response::from_errors(vec![error]), began: false, fields: 0 };
+        }
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(&request.query).cloned();
         if let Some(known) = &known
             && let Some(response) = self.straight(known, &request).await
         {
-            return (response, true);
+            return Answered { response, began: true, fields: known.fields };
         }
         let alone = is_alone(&request);
         let text = (request.query.len() <= TEXT_MAX_BYTES).then(|| request.query.clone());
         let executed = Executed::default();
         let response = self.guarded.execute(request.data(executed.clone())).await;
-        let began = executed.0.load(Ordering::Relaxed);
+        let began = executed.began();
         if began
             && response.errors.is_empty()
             && let Some(text) = text
         {
-            self.learn(text, alone);
+            self.learn(text, alone, executed.fields());
         }
-        (response, began)
+        Answered { response, began, fields: executed.fields() }
     }
 
     /// `None`: something is wrong with it.
@@ -130,13 +177,13 @@ impl Engine {
         Some(guard::stamped(response, &pins, &self.core))
     }
 
-    fn learn(&self, text: String, alone: bool) {
+    fn learn(&self, text: String, alone: bool, fields: usize) {
         let Ok(document) = parse_query(&text) else { return };
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= DOCUMENTS_MAX {
             known.clear();
         }
-        known.insert(text, Arc::new(Known { document, alone: AtomicBool::new(alone) }));
+        known.insert(text, Arc::new(Known { document, alone: AtomicBool::new(alone), fields }));
     }
 }
 

@@ -22,8 +22,12 @@ pub(crate) enum Code {
     CursorExpired,
     /// The block of the cursor or argument was taken back by a reorg.
     Reorged,
-    /// This address asks too often.
+    /// Whoever asks does so too often, or asked for too much.
     RateLimited,
+    /// There is no such API key, or one is needed.
+    Unauthenticated,
+    /// The API key does not open this, or the document is not of the list.
+    Forbidden,
     /// The store cannot answer now.
     UpstreamDown,
     /// There is no such thing here.
@@ -44,6 +48,8 @@ impl Code {
             Self::CursorExpired => "CURSOR_EXPIRED",
             Self::Reorged => "REORGED",
             Self::RateLimited => "RATE_LIMITED",
+            Self::Unauthenticated => "UNAUTHENTICATED",
+            Self::Forbidden => "FORBIDDEN",
             Self::UpstreamDown => "UPSTREAM_DOWN",
             Self::NotFound => "NOT_FOUND",
             Self::NoRoute => "NO_ROUTE",

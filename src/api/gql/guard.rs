@@ -2,12 +2,15 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use async_graphql::{
-    PathSegment, Request, Response, ServerError, ServerResult, Value,
-    extensions::{Extension, ExtensionContext, ExtensionFactory, NextExecute, NextPrepareRequest, NextRequest, NextSubscribe},
+    PathSegment, Request, Response, ServerError, ServerResult, ValidationResult, Value,
+    extensions::{
+        Extension, ExtensionContext, ExtensionFactory, NextExecute, NextPrepareRequest, NextRequest, NextSubscribe,
+        NextValidation,
+    },
     futures_util::stream::BoxStream,
     indexmap::IndexMap,
 };
@@ -23,9 +26,21 @@ use super::{
 };
 use crate::store::Pin;
 
-/// Put into a request's data by a transport that has to know whether execution began: only then is there a `data` entry.
+/// Put into a request's data by whoever has to know what became of it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Executed(pub(crate) Arc<AtomicBool>);
+pub(crate) struct Executed(Arc<(AtomicBool, AtomicUsize)>);
+
+impl Executed {
+    /// Execution began: only then is there a `data` entry.
+    pub(super) fn began(&self) -> bool {
+        self.0.0.load(Ordering::Relaxed)
+    }
+
+    /// Fields that the answer could have had.
+    pub(super) fn fields(&self) -> usize {
+        self.0.1.load(Ordering::Relaxed)
+    }
+}
 
 pub(super) struct Guard;
 
@@ -68,9 +83,21 @@ impl Extension for Guard {
         Ok(request)
     }
 
+    async fn validation(
+        &self,
+        ctx: &ExtensionContext<'_>,
+        next: NextValidation<'_>,
+    ) -> Result<ValidationResult, Vec<ServerError>> {
+        let valid = next.run(ctx).await?;
+        if let Some(executed) = ctx.data_opt::<Executed>() {
+            executed.0.1.store(valid.complexity, Ordering::Relaxed);
+        }
+        Ok(valid)
+    }
+
     async fn execute(&self, ctx: &ExtensionContext<'_>, operation_name: Option<&str>, next: NextExecute<'_>) -> Response {
         if let Some(executed) = ctx.data_opt::<Executed>() {
-            executed.0.store(true, Ordering::Relaxed);
+            executed.0.0.store(true, Ordering::Relaxed);
         }
         let response = without_holes(next.run(ctx, operation_name).await);
         match (ctx.data_opt::<Arc<Pins>>(), ctx.data_opt::<Arc<Core>>()) {

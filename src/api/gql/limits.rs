@@ -24,6 +24,8 @@ pub(super) const DEPTH_INTROSPECTION_MAX: usize = 20;
 pub(super) const FRAGMENTS_MAX: usize = 50;
 /// A page that asks for 200 pools by id in one request is still fine.
 const ALIASES_MAX: usize = 250;
+/// `@include` and `@skip`, after every fragment is put where it is spread.
+const DIRECTIVES_MAX: usize = 100;
 /// Selections after every fragment is put where it is spread.
 const SELECTIONS_MAX: usize = 10_000;
 
@@ -102,6 +104,7 @@ struct Measure {
     /// Inside `__schema` and `__type`.
     introspection_depth: usize,
     aliases: usize,
+    directives: usize,
 }
 
 impl Measure {
@@ -111,6 +114,7 @@ impl Measure {
             depth: self.depth.max(other.depth),
             introspection_depth: self.introspection_depth.max(other.introspection_depth),
             aliases: self.aliases.saturating_add(other.aliases),
+            directives: self.directives.saturating_add(other.directives),
         }
     }
 }
@@ -147,6 +151,9 @@ pub(super) fn check_document(document: &ExecutableDocument) -> Result<(), ApiErr
     if whole.aliases > ALIASES_MAX {
         return Err(too_much("aliases", ALIASES_MAX));
     }
+    if whole.directives > DIRECTIVES_MAX {
+        return Err(too_much("directives", DIRECTIVES_MAX));
+    }
     if whole.selections > SELECTIONS_MAX {
         return Err(too_much("fields", SELECTIONS_MAX));
     }
@@ -167,12 +174,14 @@ impl<'a> Walk<'a> {
                         depth: if introspection { 1 } else { deeper },
                         introspection_depth: if introspection { deeper } else { inner.introspection_depth },
                         aliases: inner.aliases.saturating_add(usize::from(field.node.alias.is_some())),
+                        directives: inner.directives,
                     }
                 }
                 Selection::InlineFragment(inline) => plus_one(self.set(&inline.node.selection_set.node)?),
                 Selection::FragmentSpread(spread) => plus_one(self.fragment(&spread.node.fragment_name.node)?),
             };
-            whole = whole.beside(one);
+            let own = Measure { directives: item.node.directives().len(), ..Measure::default() };
+            whole = whole.beside(one).beside(own);
         }
         Ok(whole)
     }

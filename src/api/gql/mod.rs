@@ -8,6 +8,7 @@ mod connection;
 mod core;
 pub(in crate::api) mod cursor;
 pub(in crate::api) mod depth;
+mod documents;
 mod engine;
 pub(crate) mod error;
 pub(in crate::api) mod event;
@@ -57,7 +58,11 @@ use async_graphql::{EmptyMutation, Schema, SchemaBuilder};
 
 use tokio::sync::Semaphore;
 
-pub(crate) use self::{core::Core, engine::Engine};
+pub(crate) use self::{
+    core::Core,
+    engine::{Answered, Engine},
+};
+pub use self::{documents::Documents, engine::DocumentRules};
 use query::Query;
 use subscription::Subscription;
 

@@ -59,12 +59,15 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// `class` is what whoever asks may get.
+    ///
     /// # Errors
     /// Where it is about anything else than one field.
     pub(crate) fn new(
         mut document: ExecutableDocument,
         operation: Option<String>,
         mut variables: Variables,
+        class: &str,
     ) -> Result<Self, ApiError> {
         let mut starts = false;
         let mut dropped: BTreeSet<Name> = BTreeSet::new();
@@ -89,7 +92,7 @@ impl Shared {
         }
         dropped.iter().for_each(|name| drop(variables.remove(name)));
         let plain = serde_json::to_value(&document).map(without_places);
-        let shape = plain.and_then(|plain| serde_json::to_string(&(plain, &operation, &variables)));
+        let shape = plain.and_then(|plain| serde_json::to_string(&(class, plain, &operation, &variables)));
         let key = shape.map_err(|error| ApiError::new(Code::BadUserInput, error.to_string()))?;
         Ok(Self { key, document, operation, variables, starts })
     }
@@ -183,7 +186,8 @@ mod tests {
     fn shared(query: &str, variables: Value) -> Shared {
         let document = Document::new(query, None).unwrap_or_else(|error| panic!("{query}: {error:?}"));
         assert_eq!(document.kind, OperationType::Subscription);
-        Shared::new(document.parsed, None, Variables::from_json(variables)).unwrap_or_else(|error| panic!("{query}: {error:?}"))
+        Shared::new(document.parsed, None, Variables::from_json(variables), "")
+            .unwrap_or_else(|error| panic!("{query}: {error:?}"))
     }
 
     #[test]
@@ -236,7 +240,7 @@ mod tests {
         ];
         let key = |(query, variables): &(&str, Value)| {
             let document = Document::new(query, None).unwrap();
-            Shared::new(document.parsed, None, Variables::from_json(variables.clone())).map(|shared| shared.key).ok()
+            Shared::new(document.parsed, None, Variables::from_json(variables.clone()), "").map(|shared| shared.key).ok()
         };
         let keys: BTreeSet<_> = queries.iter().filter_map(key).collect();
         assert_eq!(keys.len(), queries.len() - 1, "all but the one with a directive, which is refused");
@@ -246,7 +250,7 @@ mod tests {
     fn what_is_no_single_subscription_is_refused() {
         for query in ["subscription { a b }", "subscription { ...A } fragment A on Subscription { blocks { seq } }"] {
             let document = Document::new(query, None).unwrap();
-            assert!(Shared::new(document.parsed, None, Variables::default()).is_err(), "{query}");
+            assert!(Shared::new(document.parsed, None, Variables::default(), "").is_err(), "{query}");
         }
         assert!(Document::new("subscription A { a } subscription B { b }", None).is_err());
         assert!(Document::new("subscription A { a }", Some("B")).is_err());

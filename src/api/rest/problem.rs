@@ -41,6 +41,8 @@ enum ProblemCode {
     NotFound,
     MethodNotAllowed,
     RateLimited,
+    Unauthenticated,
+    Forbidden,
     ComplexityLimit,
     StateStale,
     BlockPruned,
@@ -80,6 +82,8 @@ impl From<ApiError> for Problem {
             Code::StateStale | Code::UpstreamDown => StatusCode::SERVICE_UNAVAILABLE,
             Code::BlockPruned | Code::CursorExpired | Code::Reorged => StatusCode::GONE,
             Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Code::Forbidden => StatusCode::FORBIDDEN,
         };
         Self::new(status, error.code.as_str(), error.message)
     }

@@ -23,6 +23,22 @@ pub(super) async fn listen(world: &World) -> String {
     format!("ws://{address}/graphql")
 }
 
+/// A client of HTTP.
+pub(super) fn http() -> reqwest::Client {
+    // The first one counts.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
+}
+
+/// Asked over HTTP: the answer's status and body.
+pub(super) async fn post(url: &str, headers: &[(&str, &str)], body: &Value) -> (u16, Value) {
+    let http = http();
+    let url = url.replacen("ws://", "http://", 1);
+    let request = headers.iter().fold(http.post(url), |request, (name, value)| request.header(*name, *value));
+    let answer = request.header("content-type", "application/json").body(body.to_string()).send().await.unwrap();
+    (answer.status().as_u16(), serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or_default())
+}
+
 pub(super) async fn open(url: &str, protocol: &str, origin: Option<&str>) -> Result<Socket, Error> {
     let mut request = url.into_client_request().unwrap();
     if !protocol.is_empty() {

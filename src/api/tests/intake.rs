@@ -33,6 +33,8 @@ fn limited(world: &World, burst: u32) -> Router {
         request_limit,
         streams_per_address: 2,
         sockets: crate::api::SocketLimits::default(),
+        access: crate::api::AccessRules::default(),
+        documents: crate::api::DocumentRules::default(),
         ready: state.ready.clone(),
         draining: state.draining.clone(),
         version: state.version,

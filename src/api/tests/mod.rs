@@ -1,5 +1,6 @@
 //! The interface over a small chain that each test mines by hand.
 
+mod access;
 mod admin;
 mod candles;
 mod client;

@@ -423,6 +423,8 @@ async fn whoever_posts_too_often_is_told_when_to_come_back() {
         request_limit: RequestLimit { per_second: 1, burst: 2, trusted_proxies: Vec::new() },
         streams_per_address: 2,
         sockets: crate::api::SocketLimits::default(),
+        access: crate::api::AccessRules::default(),
+        documents: crate::api::DocumentRules::default(),
         ready: state.ready.clone(),
         draining: state.draining.clone(),
         version: state.version,

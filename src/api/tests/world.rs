@@ -228,12 +228,14 @@ impl World {
             request_limit: crate::api::RequestLimit::default(),
             streams_per_address: 0,
             sockets: crate::api::SocketLimits::default(),
+            access: crate::api::AccessRules::default(),
+            documents: crate::api::DocumentRules::default(),
             ready: ready_rx,
             draining: CancellationToken::new(),
             version: "0.0.0-test",
             now_unix_ms,
         };
-        let engine = Engine::new(core);
+        let engine = Engine::new(core, &crate::api::DocumentRules::default());
         let (schema, state) = (engine.guarded().clone(), Arc::new(state));
         let mut world =
             Self { live, history, schema, engine, state, ready, chain: Vec::new(), books: Vec::new(), branch: 0, idle: 0 };
@@ -397,7 +399,7 @@ impl World {
             answer
         };
         for _ in 0..2 {
-            let (again, _) = self.engine.execute(query.into()).await;
+            let again = self.engine.execute(query.into()).await.response;
             assert_eq!(comparable(serde_json::to_value(again).unwrap()), comparable(answer.clone()), "{query}");
         }
         answer
@@ -412,7 +414,7 @@ impl World {
 
     /// Runs a query once, as HTTP does: under guard the first time, straight from then on. For those who count what it asks for.
     pub(super) async fn once(&self, query: &str) -> Value {
-        let (response, _) = self.engine.execute(query.into()).await;
+        let response = self.engine.execute(query.into()).await.response;
         assert!(response.errors.is_empty(), "{query}: {:?}", response.errors);
         serde_json::to_value(response).unwrap()["data"].take()
     }

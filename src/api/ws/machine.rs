@@ -12,6 +12,7 @@ const REASON_MAX_BYTES: usize = 123;
 pub(super) const CLOSE_GOING_AWAY: u16 = 1001;
 pub(super) const CLOSE_BAD_REQUEST: u16 = 4400;
 const CLOSE_UNAUTHORIZED: u16 = 4401;
+pub(super) const CLOSE_FORBIDDEN: u16 = 4403;
 pub(super) const CLOSE_NOT_ACCEPTABLE: u16 = 4406;
 pub(super) const CLOSE_INIT_TIMEOUT: u16 = 4408;
 const CLOSE_DUPLICATE: u16 = 4409;

@@ -1,6 +1,6 @@
 //! The messages of `graphql-transport-ws`, in both directions.
 
-use async_graphql::Variables;
+use async_graphql::{Extensions, Variables};
 use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 
@@ -22,15 +22,18 @@ pub(super) struct Asked {
     pub(super) operation: Option<String>,
     #[serde(default)]
     variables: Option<Map<String, Value>>,
-    /// Nothing of it is used, but it has to be an object.
     #[serde(default)]
-    #[expect(dead_code, reason = "checked by being read")]
     extensions: Option<Map<String, Value>>,
 }
 
 impl Asked {
     pub(super) fn variables(&mut self) -> Variables {
         Variables::from_json(Value::Object(self.variables.take().unwrap_or_default()))
+    }
+
+    pub(super) fn extensions(&mut self) -> Extensions {
+        let all = self.extensions.take().unwrap_or_default().into_iter();
+        Extensions(all.filter_map(|(key, value)| Some((key, async_graphql::Value::from_json(value).ok()?))).collect())
     }
 }
 

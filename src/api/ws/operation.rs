@@ -22,12 +22,13 @@ use super::{
 };
 use crate::{
     api::{
+        access::{self, Caller, Cost, Scope},
         gql::{
+            Answered,
             error::ApiError,
             link::{Fact, Link, Nature},
             normal::{Document, Shared},
         },
-        intake::Client,
         router::Public,
     },
     domain::cursor::Cursor,
@@ -64,7 +65,7 @@ impl Drop for Operation {
 pub(super) struct Place {
     pub(super) public: Arc<Public>,
     pub(super) queue: Arc<Queue>,
-    pub(super) client: Client,
+    pub(super) caller: Caller,
 }
 
 impl Place {
@@ -99,19 +100,24 @@ impl Place {
 
     fn begin(&self, operation: &mut Operation, mut asked: Asked, resume: Option<&str>) -> Result<(), ApiError> {
         let head = operation.head.clone();
-        let document = Document::new(&asked.query, asked.operation.as_deref())?;
+        self.public.access.admit(&self.caller).map_err(|wait| access::too_much(wait).0)?;
         let variables = asked.variables();
-        let mut request = Request::new(asked.query).variables(variables.clone());
+        let mut request = Request::new(std::mem::take(&mut asked.query)).variables(variables.clone());
         request.operation_name.clone_from(&asked.operation);
+        request.extensions = asked.extensions();
+        self.public.engine.persisted(&mut request)?;
+        let document = Document::new(&request.query, asked.operation.as_deref())?;
+        let is_subscription = document.kind == OperationType::Subscription;
+        self.public.access.may(&self.caller, if is_subscription { Scope::Subscribe } else { Scope::Read })?;
         if document.kind != OperationType::Subscription {
             operation.task = Some(self.spawn(&head, self.clone().answer(head.clone(), request)));
             return Ok(());
         }
         let resume = resume.map(Cursor::decode).transpose()?;
         request.set_parsed_query(document.parsed.clone());
-        let shared = Shared::new(document.parsed, asked.operation, variables)?;
+        let shared = Shared::new(document.parsed, asked.operation, variables, self.caller.class())?;
         if resume.is_none() && !shared.starts {
-            let membership = self.sockets().hub.join(&shared, &self.queue, &head, self.client)?;
+            let membership = self.sockets().hub.join(&shared, &self.queue, &head, self.caller.client())?;
             *operation.membership.lock().unwrap_or_else(PoisonError::into_inner) = Some(membership);
             return Ok(());
         }
@@ -121,13 +127,14 @@ impl Place {
     }
 
     async fn answer(self, head: Arc<Head>, request: Request) {
-        let (response, began) = self.public.engine.execute(request).await;
+        let Answered { response, began, fields } = self.public.engine.execute(request).await;
         self.queue.room().await;
         if !began {
             self.queue.push(Item { head, body: Body::Failed(errors(&response)) });
             return;
         }
         let payload = serde_json::to_string(&response).unwrap_or_default();
+        self.public.access.settle(&self.caller, Cost::new(payload.len(), fields));
         let frame = Frame { payload: payload.into(), plain: false, fact: Fact::default() };
         self.queue.push(Item { head: head.clone(), body: Body::Next(Arc::new(frame), 0) });
         self.queue.push(Item { head, body: Body::Complete });
@@ -152,7 +159,7 @@ impl Place {
             };
             if frame.fact.nature != Nature::Event {
                 // Of a state only the newest counts: it begins like all others.
-                match hub.join(&shared, &self.queue, &head, self.client) {
+                match hub.join(&shared, &self.queue, &head, self.caller.client()) {
                     Ok(membership) => keep(membership),
                     Err(error) => self.fail(&head, error),
                 }
@@ -162,7 +169,7 @@ impl Place {
             self.queue.room().await;
             self.queue.push(Item { head: head.clone(), body: Body::Next(Arc::new(frame), 0) });
             let Some(at) = through else { continue };
-            match hub.join_at(&shared, &self.queue, &head, self.client, at) {
+            match hub.join_at(&shared, &self.queue, &head, self.caller.client(), at) {
                 Ok((membership, fits)) => {
                     // Kept where the operation's end finds it, even while this waits.
                     keep(membership);

@@ -14,7 +14,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{
     Limits,
     machine::{
-        Act, CLOSE_BAD_REQUEST, CLOSE_GOING_AWAY, CLOSE_INIT_TIMEOUT, CLOSE_SLOW_CONSUMER, CLOSE_TOO_MANY, Goodbye, Machine,
+        Act, CLOSE_BAD_REQUEST, CLOSE_FORBIDDEN, CLOSE_GOING_AWAY, CLOSE_INIT_TIMEOUT, CLOSE_SLOW_CONSUMER, CLOSE_TOO_MANY,
+        Goodbye, Machine,
     },
     message,
     operation::{Operation, Place},
@@ -278,6 +279,16 @@ impl Talk {
 
     /// What a client says when it connects.
     fn begin(&mut self, payload: Map<String, Value>) -> Result<(), Goodbye> {
+        let access = &self.place.public.access;
+        let forbidden = |error: ApiError| Goodbye::new(CLOSE_FORBIDDEN, &format!("Forbidden: {}", error.message));
+        match payload.get("apiKey") {
+            None | Some(Value::Null) => {}
+            Some(key) => {
+                let client = self.place.caller.client();
+                self.place.caller = access.with_key(client, key.as_str().unwrap_or_default()).map_err(forbidden)?;
+            }
+        }
+        access.must_have_key(&self.place.caller).map_err(forbidden)?;
         let wrong = || {
             let reason = "Invalid message received: `resume` of connection_init is an object of cursors by operation";
             Goodbye::new(CLOSE_BAD_REQUEST, reason)
