@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use swaptide_demo::{Devnet, DevnetConfig};
 
-use super::engine::{Engine, NodeClient, Setup};
+use super::{
+    engine::{Engine, Setup},
+    node::NodeClient,
+};
 
 const CLIENTS: [&str; 3] = ["graphql-ws", "apollo", "urql"];
 
