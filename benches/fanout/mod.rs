@@ -90,6 +90,13 @@ impl Args {
 
 pub(crate) use serve::serve;
 
+/// Resident memory of a process.
+fn rss_kb(process: &Killed) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.0.id()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}
+
 /// One server in one round.
 fn one(server: &str, args: &Args) -> Result<Value> {
     let mut child = Command::new(std::env::current_exe()?)
@@ -101,12 +108,12 @@ fn one(server: &str, args: &Args) -> Result<Value> {
     BufReader::new(child.stdout.take().ok_or("no output")?).read_line(&mut port)?;
     let mut go = child.stdin.take().ok_or("no input")?;
     let server_process = Killed(child);
-    let rss_before = server_process.rss_kb()?;
+    let rss_before = rss_kb(&server_process)?;
     let swarm = Swarm::of(args, format!("ws://127.0.0.1:{}/graphql", port.trim()))?;
     let (mut told, _swarm) = swarm.start()?;
     // All are connected and have subscribed; nothing is sent yet.
     told.until("ready")?;
-    let idle_kb = server_process.rss_kb()?.saturating_sub(rss_before);
+    let idle_kb = rss_kb(&server_process)?.saturating_sub(rss_before);
     writeln!(go, "go")?;
     std::thread::sleep(Duration::from_secs(1));
     let cpu = server_process.cpu()?;
@@ -116,7 +123,7 @@ fn one(server: &str, args: &Args) -> Result<Value> {
     let messages = figures["messages"].as_f64().unwrap_or(0.0);
     figures["server"] = json!(server);
     figures["idle_kb_per_connection"] = json!(idle_kb as f64 / args.clients as f64);
-    figures["rss_kb"] = json!(server_process.rss_kb()?);
+    figures["rss_kb"] = json!(rss_kb(&server_process)?);
     figures["cpu_us_per_message"] = json!(cpu * 1e6 / messages.max(1.0));
     Ok(figures)
 }

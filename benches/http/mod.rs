@@ -22,13 +22,6 @@ const READY: Duration = Duration::from_secs(120);
 pub(crate) struct Killed(pub(crate) Child);
 
 impl Killed {
-    /// Resident memory.
-    pub(crate) fn rss_kb(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
-        Ok(line.trim().trim_end_matches(" kB").parse()?)
-    }
-
     pub(crate) fn cpu(&self) -> Result<Duration> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
         let words = stat.rsplit(')').next().unwrap_or("").split_whitespace();

@@ -1,8 +1,8 @@
 //! The interface: GraphQL, its subscriptions, the live page, and the operator's endpoints.
 //!
 //! Read [`router`] first (the index of everything that can be asked), then [`gql`] (the schema), [`http`] and [`ws`] (its two
-//! transports). Everything is read through [`Reader`]; nothing here knows how it came to be. What is absent: resuming a
-//! subscription at a cursor, grouping identical subscriptions.
+//! transports). Everything is read through [`Reader`]; nothing here knows how it came to be. [`access`] says who may ask and
+//! how much, [`intake`] is what every request passes first. What is absent: batches of queries, uploads.
 
 mod access;
 mod admin;

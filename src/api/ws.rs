@@ -11,6 +11,8 @@ mod message;
 mod operation;
 mod queue;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::{
     hash::{BuildHasher as _, RandomState},

@@ -38,6 +38,7 @@ mod prices;
 mod quoted;
 mod quotes;
 mod refuse;
+mod resume;
 mod sent;
 mod shares;
 mod simulated;

@@ -1,11 +1,10 @@
 /**
  * Keeps one subscription true for as long as somebody looks: starts it anew wherever the stream breaks, and reads by query what the
- * stream does not bring. What it follows is said in a `Plan` (`client.ts`). What is absent: resuming at a cursor, until the engine
- * has it.
+ * stream does not bring. What it follows is said in a `Plan` (`client.ts`). What is absent: resuming at a cursor.
  *
- * A list's subscription begins in silence: nothing says from which block on its frames come. So the state is read twice: at the
- * start, to have something to show; and when the first frame is here, because from then on nothing can be missed: what the second
- * answer does not hold comes as a frame. Frames wait while a read is under way, and are folded on top of it.
+ * A list's subscription brings nothing from before it. So the state is read twice: at the start, to have something to show; and when
+ * the first frame is here, which says where the stream is, because from then on nothing can be missed: what the second answer does not
+ * hold comes as a frame. Frames wait while a read is under way, and are folded on top of it.
  */
 
 import { SwaptideError, toError } from "./errors.ts";

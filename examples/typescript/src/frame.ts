@@ -4,8 +4,8 @@
  * - `SNAPSHOT`: the state to start from.
  * - `UPDATE`: new things, oldest first.
  * - `RETRACT`: takes back what it lists, newest first. A reorg.
- * - `ROLLBACK`: drop everything above `block`; belongs to resuming, nothing sends it yet.
- * - `HEARTBEAT`: nothing happened, and the server is there. Nothing sends it yet either.
+ * - `ROLLBACK`: drop everything above `block`: a reorg while you were away, and nobody remembers what it took back.
+ * - `HEARTBEAT`: nothing new; it says where the stream is. A list's subscription begins with one.
  */
 export type FrameKind = "SNAPSHOT" | "UPDATE" | "RETRACT" | "ROLLBACK" | "HEARTBEAT";
 
@@ -19,7 +19,7 @@ export interface BlockRef {
 
 export interface Frame<T> {
   readonly topic: string;
-  /** Counts the frames of this topic within this subscription, from 0: a number left out is a frame lost. */
+  /** Counts the frames of this topic. Since the last SNAPSHOT or HEARTBEAT, a number left out is a frame lost. */
   readonly seq: number;
   readonly kind: FrameKind;
   /** The newest block once this frame is applied; after a RETRACT the newest that is left. */
@@ -34,7 +34,12 @@ export interface Gap {
   readonly got: number;
 }
 
-/** The hole before `seq`, if there is one. `last` is null before the first frame. */
+/** What the next frame's number is held against: after a SNAPSHOT or HEARTBEAT the count may go on anywhere. */
+export function countedFrom(frame: Frame<unknown>): number | null {
+  return frame.kind === "SNAPSHOT" || frame.kind === "HEARTBEAT" ? null : frame.seq;
+}
+
+/** The hole before `seq`, if there is one. `last` is null where any number may come. */
 export function gapBefore(topic: string, last: number | null, seq: number): Gap | null {
   return last === null || seq === last + 1 ? null : { topic, expected: last + 1, got: seq };
 }

@@ -4,7 +4,7 @@
  * carries a topic for each pool, and each topic has its own SNAPSHOT and its own count.
  */
 
-import { gapBefore } from "./frame.ts";
+import { countedFrom, gapBefore } from "./frame.ts";
 import type { BlockRef, Frame, Gap } from "./frame.ts";
 
 export interface StateAt {
@@ -16,7 +16,7 @@ export interface StateAt {
 export interface States<T extends StateAt> {
   readonly byId: ReadonlyMap<string, T>;
   /** The number of the last frame of each topic. */
-  readonly seqs: ReadonlyMap<string, number>;
+  readonly seqs: ReadonlyMap<string, number | null>;
   readonly gap: Gap | null;
 }
 
@@ -26,8 +26,8 @@ export function emptyStates<T extends StateAt>(): States<T> {
 
 /** Applies one frame. */
 export function reduceStates<T extends StateAt>(states: States<T>, frame: Frame<T>): States<T> {
-  const hole = gapBefore(frame.topic, states.seqs.get(frame.topic) ?? null, frame.seq);
-  const seqs = new Map(states.seqs).set(frame.topic, frame.seq);
+  const hole = frame.kind === "HEARTBEAT" ? null : gapBefore(frame.topic, states.seqs.get(frame.topic) ?? null, frame.seq);
+  const seqs = new Map(states.seqs).set(frame.topic, countedFrom(frame));
   // A SNAPSHOT mends its own topic only.
   const mended = frame.kind === "SNAPSHOT" && (states.gap === null || states.gap.topic === frame.topic);
   const next = { ...states, seqs, gap: mended ? null : (states.gap ?? hole) };

@@ -3,7 +3,7 @@
  * worker. What is absent: pools, whose frames carry a state and not a list (`pools.ts`), and everything about connections.
  */
 
-import { gapBefore } from "./frame.ts";
+import { countedFrom, gapBefore } from "./frame.ts";
 import type { BlockRef, Frame, Gap } from "./frame.ts";
 
 /** Something that happened at one place of the chain. The id says which branch, too; the same id is always at the same place. */
@@ -20,7 +20,7 @@ export interface List<T extends Item> {
   readonly limit: number;
   /** The newest block that is folded in. */
   readonly block: BlockRef | null;
-  /** The number of the last frame. */
+  /** The number of the last frame; null where the next one may have any. */
   readonly seq: number | null;
   /** Frames were lost: read the state again and subscribe anew. Stays until then, or until a SNAPSHOT. */
   readonly gap: Gap | null;
@@ -39,8 +39,8 @@ export function readList<T extends Item>(list: List<T>, items: readonly T[], blo
 
 /** Applies one frame. */
 export function reduceList<T extends Item>(list: List<T>, frame: Frame<T>): List<T> {
-  const gap = list.gap ?? gapBefore(frame.topic, list.seq, frame.seq);
-  const next = { ...list, seq: frame.seq, block: frame.block, gap };
+  const gap = list.gap ?? (frame.kind === "HEARTBEAT" ? null : gapBefore(frame.topic, list.seq, frame.seq));
+  const next = { ...list, seq: countedFrom(frame), block: frame.block, gap };
   switch (frame.kind) {
     case "SNAPSHOT":
       return { ...next, gap: null, items: merged([], frame.data, list.limit) };

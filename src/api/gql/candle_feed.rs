@@ -55,7 +55,7 @@ impl CandleFrame {
         &self.envelope.topic
     }
 
-    /// Counts the frames. Since the last SNAPSHOT, a number left out is a frame lost; that has the number of the frame that comes next.
+    /// Counts the frames. Since the last SNAPSHOT, a number left out is a frame lost; after that the count may go on anywhere.
     async fn seq(&self) -> u64 {
         self.envelope.seq
     }

@@ -83,8 +83,8 @@ macro_rules! frame {
                 &self.envelope.topic
             }
 
-            /// Counts the frames of this topic. Since the last SNAPSHOT or HEARTBEAT, a number left out is a frame lost; those two have the
-            /// number of the frame that comes next, and the count may go on elsewhere after them.
+            /// Counts the frames of this topic. Since the last SNAPSHOT or HEARTBEAT, a number left out is a frame lost; after those two the
+            /// count may go on anywhere.
             async fn seq(&self) -> u64 {
                 self.envelope.seq
             }

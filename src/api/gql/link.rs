@@ -103,7 +103,7 @@ impl Link {
     }
 
     /// About the response that comes next.
-    pub(super) fn tell(&self, fact: Fact) {
+    pub(crate) fn tell(&self, fact: Fact) {
         *self.fact.lock().unwrap_or_else(PoisonError::into_inner) = fact;
     }
 

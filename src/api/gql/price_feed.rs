@@ -32,7 +32,7 @@ const THROTTLE_MAX_MS: i32 = 60_000;
 /// Prices that moved.
 #[derive(SimpleObject)]
 pub(crate) struct PriceEvent {
-    /// Counts the frames. Since the last SNAPSHOT, a number left out is a frame lost; that has the number of the frame that comes next.
+    /// Counts the frames. Since the last SNAPSHOT, a number left out is a frame lost; after that the count may go on anywhere.
     seq: u64,
     /// SNAPSHOT: all tokens. UPDATE: those whose price or status changed.
     kind: FrameKind,
@@ -43,7 +43,7 @@ pub(crate) struct PriceEvent {
 /// Feeds whose standing changed.
 #[derive(SimpleObject)]
 pub(crate) struct FeedEvent {
-    /// Counts the frames. Since the last SNAPSHOT, a number left out is a frame lost; that has the number of the frame that comes next.
+    /// Counts the frames. Since the last SNAPSHOT, a number left out is a frame lost; after that the count may go on anywhere.
     seq: u64,
     /// SNAPSHOT: all feeds. UPDATE: those whose status changed, or that left a source out or took it back.
     kind: FrameKind,

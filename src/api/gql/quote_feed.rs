@@ -24,7 +24,7 @@ use crate::{
 /// A quote that changed.
 #[derive(SimpleObject)]
 pub(crate) struct QuoteEvent {
-    /// Counts the frames. Since the last SNAPSHOT, a number left out is a frame lost; that has the number of the frame that comes next.
+    /// Counts the frames. Since the last SNAPSHOT, a number left out is a frame lost; after that the count may go on anywhere.
     seq: u64,
     /// SNAPSHOT: as it is at first. UPDATE: it is another one.
     kind: FrameKind,
