@@ -13,7 +13,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use axum::http::{HeaderMap, header};
@@ -136,8 +136,8 @@ pub(super) struct Access {
     key_required: bool,
     addresses: Option<DefaultKeyedRateLimiter<IpAddr>>,
     burst: u32,
-    /// Who got more than was left, and until when it is paid back. By address or name of a key.
-    debts: DashMap<Debtor, Instant>,
+    /// Who got more than was left, and how many points of it are owed still.
+    debts: DashMap<Debtor, u32>,
     asked: AtomicU64,
 }
 
@@ -218,13 +218,13 @@ impl Access {
     /// # Errors
     /// How long it has to wait.
     pub(super) fn admit(&self, caller: &Caller) -> Result<(), Duration> {
+        // What is owed is taken first, as far as it is there.
         let debtor = Self::debtor(caller);
-        if let Some(until) = self.debts.get(&debtor).map(|until| *until) {
-            let left = until.saturating_duration_since(Instant::now());
-            if !left.is_zero() {
-                return Err(left);
-            }
-            self.debts.remove_if(&debtor, |_, until| *until <= Instant::now());
+        while let Some(owed) = self.debts.get(&debtor).map(|owed| *owed) {
+            let Some(part) = NonZeroU32::new(owed.min(self.burst_of(caller))) else { break };
+            self.take(caller, part)?;
+            self.debts.alter(&debtor, |_, owed| owed.saturating_sub(part.get()));
+            self.debts.remove_if(&debtor, |_, owed| *owed == 0);
         }
         self.sweep();
         self.take(caller, NonZeroU32::MIN)
@@ -232,13 +232,22 @@ impl Access {
 
     /// What an answer cost beyond the point that was taken in advance. It was given already: what is not there is owed.
     pub(super) fn settle(&self, caller: &Caller, cost: Cost) {
-        let burst = caller.key.as_ref().map_or(self.burst, |key| key.burst).max(1);
-        let Some(rest) = NonZeroU32::new(cost.0.saturating_sub(1).min(burst)) else { return };
-        if let Err(wait) = self.take(caller, rest)
-            && let Some(until) = Instant::now().checked_add(wait)
-        {
-            self.debts.insert(Self::debtor(caller), until);
+        let Some(rest) = NonZeroU32::new(cost.0.saturating_sub(1)) else { return };
+        if rest.get() <= self.burst_of(caller) && self.take(caller, rest).is_ok() {
+            return;
         }
+        if self.is_limited(caller) {
+            let mut owed = self.debts.entry(Self::debtor(caller)).or_insert(0);
+            *owed = owed.saturating_add(rest.get());
+        }
+    }
+
+    fn burst_of(&self, caller: &Caller) -> u32 {
+        caller.key.as_ref().map_or(self.burst, |key| key.burst).max(1)
+    }
+
+    fn is_limited(&self, caller: &Caller) -> bool {
+        caller.key.as_ref().map_or(self.addresses.is_some(), |key| key.budget.is_some())
     }
 
     fn debtor(caller: &Caller) -> Debtor {
@@ -263,8 +272,10 @@ impl Access {
         if !self.asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(SWEEP_EVERY) {
             return;
         }
-        let now = Instant::now();
-        self.debts.retain(|_, until| *until > now);
+        // Whoever owes something and never comes back is forgotten in the end; only many of them take room.
+        if self.debts.len() > SWEEP_BEYOND {
+            self.debts.clear();
+        }
         if let Some(addresses) = self.addresses.as_ref().filter(|addresses| addresses.len() > SWEEP_BEYOND) {
             addresses.retain_recent();
             addresses.shrink_to_fit();

@@ -68,7 +68,7 @@ impl Client {
 fn scope(request: &Request) -> Option<Scope> {
     let path = request.uri().path();
     // A WebSocket may bring its key in `connection_init`: it is looked at there.
-    let is_socket = request.headers().contains_key(header::UPGRADE);
+    let is_socket = http::is_upgrade(request.headers());
     match path {
         "/v1/stream" => Some(Scope::Subscribe),
         _ if http::owns(path) && is_socket => None,

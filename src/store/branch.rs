@@ -88,7 +88,7 @@ impl Reader {
         }
         // Below the window memory remembers of some blocks only that they were taken back once.
         if number >= pin.head().window_floor
-            && let Some(record) = pin.live().record(&hash)
+            && let Some(record) = pin.live().orphan(&hash)
         {
             return Ok(Known::TakenBack { parent: record.block.parent_hash });
         }

@@ -13,13 +13,10 @@ mod past;
 use std::{sync::Arc, time::Duration};
 
 use alloy::primitives::B256;
-use tokio::{
-    sync::{
-        Semaphore,
-        broadcast::{Receiver, error::RecvError},
-        watch,
-    },
-    time::{Instant, sleep_until},
+use tokio::sync::{
+    Semaphore,
+    broadcast::{Receiver, error::RecvError},
+    watch,
 };
 
 use self::past::Trouble;
@@ -36,8 +33,6 @@ use crate::domain::{
     record::{BlockRecord, EventAt},
 };
 
-/// Whoever hears nothing for this long is told where it is.
-const HEARTBEAT: Duration = Duration::from_secs(30);
 /// A store that cannot answer is asked again.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -123,7 +118,6 @@ pub struct Follow {
     /// Everything before it was told. `None`: it begins at the head.
     cursor: Option<Cursor>,
     listening: Option<Listening>,
-    heartbeat_at: Instant,
     /// Of all who follow, so many go through history at once: queries of others must not wait for them.
     replays: Arc<Semaphore>,
 }
@@ -132,7 +126,7 @@ impl Follow {
     #[must_use]
     pub fn new(reader: Reader, live: Arc<Live>, interest: Interest, after: Option<Cursor>, replays: Arc<Semaphore>) -> Self {
         let epochs = live.watch_epoch();
-        Self { reader, live, interest, epochs, cursor: after, listening: None, heartbeat_at: now_and(HEARTBEAT), replays }
+        Self { reader, live, interest, epochs, cursor: after, listening: None, replays }
     }
 
     /// The next step. The first of one that begins at the head, and the one with which it arrives there, is a HEARTBEAT: it says where.
@@ -155,10 +149,21 @@ impl Follow {
         }
     }
 
+    /// Frames are taken live: [`Follow::beat`] has something to say, and [`Follow::next`] can be given up without losing a look.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.listening.is_some()
+    }
+
     /// Where it is now, as a HEARTBEAT. `None`: on its way to the head.
     pub fn beat(&mut self) -> Option<News> {
         // An epoch is announced after all of its frames: where none waits after that look, everything up to it was told.
         let announced = *self.epochs.borrow();
+        if self.listening.as_ref()?.frames.is_closed() {
+            // The topic was interrupted: what came with that is in history, and was told to nobody.
+            self.listening = None;
+            return None;
+        }
         let listening = self.listening.as_mut()?;
         if listening.frames.is_empty() {
             let pin = self.live.pin();
@@ -172,13 +177,15 @@ impl Follow {
     }
 
     fn told(&mut self, news: News) -> News {
-        self.heartbeat_at = now_and(HEARTBEAT);
         self.cursor = Some(news.cursor);
         news
     }
 
     /// One look at what came after the cursor. `None`: nothing yet; waits before it says so.
     async fn catch_up(&mut self) -> Result<Option<News>, Expired> {
+        // The turn comes first: nothing is held while it is waited for.
+        let replays = self.replays.clone();
+        let turn = if self.is_recent() { None } else { replays.acquire().await.ok() };
         self.epochs.mark_unchanged();
         // Listen first, look afterwards: nothing falls between.
         let frames = self.live.topics.subscribe(self.interest.topic());
@@ -189,9 +196,6 @@ impl Follow {
             return Ok(None);
         };
         if let Some(cursor) = self.cursor {
-            let replays = self.replays.clone();
-            // The semaphore is never closed; without a turn it would only be less fair.
-            let turn = replays.acquire().await;
             let step = self.step(&pin, cursor, here).await;
             drop(turn);
             match step {
@@ -219,6 +223,12 @@ impl Follow {
         self.listening = Some(Listening { frames, epoch });
         let kind = FrameKind::Heartbeat;
         Ok(Some(News { kind, block: bare(&here), cursor: here, happened: Happened::Nothing, epoch: None, through: Some(epoch) }))
+    }
+
+    /// Memory alone knows what came since.
+    fn is_recent(&self) -> bool {
+        let floor = self.live.head().window_floor;
+        self.cursor.is_none_or(|cursor| cursor.block_number >= floor && self.live.record(&cursor.block_hash).is_some())
     }
 
     async fn wait(&mut self, at_most: Option<Duration>) {
@@ -255,16 +265,8 @@ impl Follow {
 
     /// The topic's next frame. `None`: it was none of ours, or frames were lost and history has them.
     async fn hear(&mut self) -> Option<News> {
-        let heartbeat_at = self.heartbeat_at;
         let listening = self.listening.as_mut()?;
-        let frame = tokio::select! {
-            frame = listening.frames.recv() => frame,
-            () = sleep_until(heartbeat_at) => {
-                self.heartbeat_at = now_and(HEARTBEAT);
-                return self.beat();
-            }
-        };
-        let frame = match frame {
+        let frame = match listening.frames.recv().await {
             Ok(frame) if frame.epoch <= listening.epoch => return None,
             Ok(frame) => frame,
             Err(RecvError::Lagged(_) | RecvError::Closed) => {
@@ -314,11 +316,6 @@ impl Follow {
             }
         })
     }
-}
-
-fn now_and(later: Duration) -> Instant {
-    let now = Instant::now();
-    now.checked_add(later).unwrap_or(now)
 }
 
 /// What the cursor itself says of its block.

@@ -314,6 +314,15 @@ impl Live {
         relock(&self.orphans).iter().rev().find(|r| r.block.hash == *hash).cloned()
     }
 
+    /// A block that was taken back lately and is not ours again.
+    #[must_use]
+    pub fn orphan(&self, hash: &B256) -> Option<Arc<BlockRecord>> {
+        if self.head().window.iter().rev().any(|record| record.block.hash == *hash) {
+            return None;
+        }
+        relock(&self.orphans).iter().rev().find(|record| record.block.hash == *hash).cloned()
+    }
+
     /// The state of a restart, before anything is followed: window, pools and tokens as the store had them.
     pub fn restore(&self, commit: Commit, durable: u64, window_floor: u64) {
         self.durable.send_replace(durable);

@@ -135,7 +135,6 @@ impl Candles {
         };
         loop {
             let said = tokio::select! {
-                biased;
                 () = self.link.called() => return (FrameKind::Snapshot, told, Some(Opening::WHOLE)),
                 said = self.feed.next() => said,
             };

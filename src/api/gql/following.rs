@@ -1,6 +1,8 @@
 //! A subscription to what happens: [`Follow`] with a name and a count, for as long as somebody reads.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep_until};
 
 use super::{
     core::Core,
@@ -20,6 +22,11 @@ use crate::{
     },
 };
 
+/// A cursor of another replica may be some blocks ahead. 10,000: over half a day of Base.
+const AHEAD_MAX_BLOCKS: u64 = 10_000;
+/// Whoever hears nothing for this long is told where it is.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
 pub(super) struct Following {
     core: Arc<Core>,
     live: Arc<Live>,
@@ -28,6 +35,7 @@ pub(super) struct Following {
     follow: Follow,
     seq: u64,
     ended: bool,
+    heartbeat_at: Instant,
     _running: Running,
 }
 
@@ -37,7 +45,17 @@ impl Following {
         let topic = name(live, &interest).into();
         let follow = Follow::new(core.reader.clone(), live.clone(), interest, after, core.replays.clone());
         let running = Running::new(&core.metrics.subscriptions);
-        Self { core: core.clone(), live: live.clone(), link, topic, follow, seq: 0, ended: false, _running: running }
+        Self {
+            core: core.clone(),
+            live: live.clone(),
+            link,
+            topic,
+            follow,
+            seq: 0,
+            ended: false,
+            heartbeat_at: in_a_while(),
+            _running: running,
+        }
     }
 
     /// The next frame that has data by `keep`, or says where the stream is. `None` after the end; an error is the end.
@@ -46,14 +64,20 @@ impl Following {
         keep: impl Fn(&Arc<Pin>, &News) -> Vec<T>,
     ) -> Option<Result<(Envelope, Vec<T>), ApiError>> {
         while !self.ended {
-            let (news, only) = tokio::select! {
+            // On its way to the head a stream is not disturbed: there it says by itself where it is.
+            let is_live = self.follow.is_live();
+            let beat = tokio::select! {
                 biased;
-                () = self.link.called() => match self.follow.beat() {
-                    Some(news) => (Ok(news), true),
-                    // On its way to the head, where it says so by itself.
+                () = self.link.called(), if is_live => Err(true),
+                () = sleep_until(self.heartbeat_at), if is_live => Err(false),
+                news = self.follow.next() => Ok(news),
+            };
+            let (news, only) = match beat {
+                Ok(news) => (news, false),
+                Err(only) => match self.follow.beat() {
+                    Some(news) => (Ok(news), only),
                     None => continue,
                 },
-                news = self.follow.next() => (news, false),
             };
             let news = match news {
                 Ok(news) => news,
@@ -74,6 +98,10 @@ impl Following {
     }
 
     fn envelope(&mut self, news: &News, counts: bool, only: bool) -> Envelope {
+        if !only {
+            // Of what nobody is told a position grows old all the same: only what is said counts.
+            self.heartbeat_at = in_a_while();
+        }
         let opening = (news.kind == topics::FrameKind::Heartbeat).then_some(Opening { only, ..Opening::WHOLE });
         let (nature, cursor) = (Nature::Event, Some(news.cursor));
         self.link.tell(Fact { nature, opening, cursor, epoch: news.epoch, through: news.through });
@@ -83,6 +111,11 @@ impl Following {
         let block = known_block(&self.live, news.block);
         Envelope { topic: self.topic.clone(), seq, kind: FrameKind::from(news.kind), block, cursor: news.cursor.encode() }
     }
+}
+
+fn in_a_while() -> Instant {
+    let now = Instant::now();
+    now.checked_add(HEARTBEAT).unwrap_or(now)
 }
 
 /// `swaps:1`, `swaps:1:0x…`, `blocks:1`: what it is about.
@@ -113,7 +146,15 @@ pub(super) fn start(link: &Link, live: &Live, resume_from: Option<scalars::Curso
         Some(cursor) if link.follows_document() => Some(Cursor::decode(&cursor.0)?),
         _ => None,
     };
-    link.start(asked).map(|cursor| link::of_chain(cursor, live.chain)).transpose()
+    let start = link.start(asked).map(|cursor| link::of_chain(cursor, live.chain)).transpose()?;
+    let head = live.head();
+    if let (Some(start), Some(block)) = (start, head.block.filter(|_| head.at_head))
+        && start.block_number > block.number.saturating_add(AHEAD_MAX_BLOCKS)
+    {
+        let message = format!("this cursor is of block {}, and the newest block here is {}", start.block_number, block.number);
+        return Err(ApiError::input(message));
+    }
+    Ok(start)
 }
 
 /// The swaps, mints and burns of what happened.

@@ -75,12 +75,21 @@ impl Shared {
             if operation.as_deref().is_some_and(|o| name.as_ref().is_some_and(|n| n.as_str() != o)) {
                 continue;
             }
+            let defaults: Vec<(Name, async_graphql::Value)> = definition
+                .variable_definitions
+                .iter()
+                .filter_map(|variable| {
+                    Some((variable.node.name.node.clone(), variable.node.default_value.as_ref()?.node.clone()))
+                })
+                .collect();
             let field = only_field(definition)?;
             for argument in STARTS {
                 let Some(at) = field.arguments.iter().position(|(name, _)| name.node.as_str() == argument) else { continue };
                 let (_, value) = field.arguments.remove(at);
-                let given =
-                    value.node.clone().into_const_with(|name| Ok::<_, ()>(variables.get(&name).cloned().unwrap_or_default()));
+                let given = value.node.clone().into_const_with(|name| {
+                    let default = defaults.iter().find(|(variable, _)| *variable == name).map(|(_, value)| value.clone());
+                    Ok::<_, ()>(variables.get(&name).cloned().or(default).unwrap_or_default())
+                });
                 starts |= given.is_ok_and(|given| given != async_graphql::Value::Null);
                 names(&value.node, &mut dropped);
             }
@@ -164,13 +173,21 @@ fn used_in(set: &SelectionSet, found: &mut BTreeSet<Name>) {
     }
 }
 
+/// Only such an object is one; an argument that looks like it is of no input of ours.
+fn is_place(value: &Value) -> bool {
+    let Value::Object(place) = value else { return false };
+    place.len() == 2 && ["line", "column"].iter().all(|name| place.get(*name).is_some_and(Value::is_u64))
+}
+
 /// Where something stands in the text does not matter.
 fn without_places(value: Value) -> Value {
     match value {
-        Value::Object(mut map) if map.len() == 2 && map.contains_key("pos") => match map.remove("node") {
-            Some(node) => without_places(node),
-            None => Value::Object(map),
-        },
+        Value::Object(mut map) if map.len() == 2 && map.contains_key("node") && map.get("pos").is_some_and(is_place) => {
+            match map.remove("node") {
+                Some(node) => without_places(node),
+                None => Value::Object(map),
+            }
+        }
         Value::Object(map) => Value::Object(map.into_iter().map(|(key, value)| (key, without_places(value))).collect()),
         Value::Array(all) => Value::Array(all.into_iter().map(without_places).collect()),
         plain => plain,
@@ -211,6 +228,11 @@ mod tests {
                 true,
             ),
             (
+                "subscription($c: Cursor = \"x\") { blocks(resumeFrom: $c) { seq ...A ...B } } fragment A on X { a } fragment B on X { b }",
+                json!({}),
+                true,
+            ),
+            (
                 "subscription($c: Cursor) { blocks(resumeFrom: $c) { seq ...A ...B } } fragment A on X { a } fragment B on X { b }",
                 json!({ "c": null }),
                 false,
@@ -230,6 +252,7 @@ mod tests {
             ("subscription { blocks { kind seq } }", json!({})),
             ("subscription { blocks(chainId: 1) { seq } }", json!({})),
             ("subscription { blocks(chainId: \"1\") { seq } }", json!({})),
+            ("subscription { blocks(chainId: {pos: 0, node: 1}) { seq } }", json!({})),
             ("subscription { blocks @include(if: true) { seq } }", json!({})),
             ("subscription($c: Int) { blocks(chainId: $c) { seq } }", json!({ "c": 1 })),
             ("subscription($c: Int) { blocks(chainId: $c) { seq } }", json!({ "c": 2 })),

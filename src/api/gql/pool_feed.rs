@@ -77,7 +77,6 @@ impl Pools {
             // Cancel-safe: what is not taken waits in its topic.
             let heard: Vec<BoxFuture<'_, Said>> = self.pools.iter_mut().map(|pool| Box::pin(pool.feed.next()) as _).collect();
             let said = tokio::select! {
-                biased;
                 () = self.link.called() => None,
                 (said, at, _) = select_all(heard) => Some((said, at)),
             };

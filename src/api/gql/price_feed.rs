@@ -12,7 +12,10 @@ use futures_util::{
     future::{BoxFuture, select_all},
     stream::{self, Stream},
 };
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 
 use super::{
     core::Core,
@@ -125,7 +128,6 @@ struct Watch {
 impl Watch {
     /// Something new, or something grew old; and not with every tick of every exchange.
     async fn news(&mut self) {
-        tokio::time::sleep(LOOK_PAUSE).await;
         let blocks = self.epochs.iter_mut().map(|epoch| Box::pin(epoch.changed()) as BoxFuture<'_, _>);
         let mut all: Vec<_> = blocks.collect();
         all.extend(self.changes.iter_mut().map(|changes| Box::pin(changes.changed()) as BoxFuture<'_, _>));
@@ -149,6 +151,7 @@ struct Several<T, B> {
     watch: Watch,
     /// At most one frame in this time.
     throttle: Duration,
+    quiet_until: Instant,
     /// Each as it was told last.
     before: Option<Vec<B>>,
     seq: u64,
@@ -164,22 +167,20 @@ impl<T, B> Several<T, B> {
             self.before = Some(data.iter().map(self.brief).collect());
             return self.say(FrameKind::Snapshot, data, false);
         }
-        let quiet = tokio::time::sleep(self.throttle);
-        tokio::pin!(quiet);
-        let mut rested = false;
         loop {
+            // Newcomers put nothing off: the time of the next look stands.
+            let quiet_until = self.quiet_until;
             tokio::select! {
-                biased;
                 () = self.link.called() => {
                     let data = (self.all)(&self.core);
                     return self.say(FrameKind::Snapshot, data, true);
                 }
-                () = &mut quiet, if !rested => {
-                    rested = true;
-                    continue;
-                }
-                () = self.watch.news(), if rested => {}
+                () = async {
+                    sleep_until(quiet_until).await;
+                    self.watch.news().await;
+                } => {}
             }
+            self.quiet_until = in_a(LOOK_PAUSE);
             let data = self.moved();
             if !data.is_empty() {
                 return self.say(FrameKind::Update, data, false);
@@ -202,9 +203,17 @@ impl<T, B> Several<T, B> {
         let opening = (kind == FrameKind::Snapshot).then_some(Opening { only, ..Opening::WHOLE });
         self.link.tell(Fact { nature: Nature::State { replaces: None }, opening, ..Fact::default() });
         let seq = self.seq;
-        self.seq = seq.saturating_add(u64::from(!only));
+        if !only {
+            self.seq = seq.saturating_add(1);
+            self.quiet_until = in_a(self.throttle.max(LOOK_PAUSE));
+        }
         (seq, kind, data)
     }
+}
+
+fn in_a(while_: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(while_).unwrap_or(now)
 }
 
 type Told = (FeedStatus, Option<Fixed18>);
@@ -224,6 +233,7 @@ pub(super) fn on_prices(core: Arc<Core>, link: Arc<Link>, wanted: Wanted) -> imp
         link,
         watch,
         throttle,
+        quiet_until: Instant::now(),
         before: None,
         seq: 0,
         all: Box::new(move |core: &Core| wanted.all(core)),
@@ -243,6 +253,7 @@ pub(super) fn on_feed_status(core: Arc<Core>, link: Arc<Link>) -> impl Stream<It
         link,
         watch,
         throttle: Duration::ZERO,
+        quiet_until: Instant::now(),
         before: None,
         seq: 0,
         all: Box::new(|core: &Core| core.reader.prices().all((core.now_unix_ms)()).iter().map(Feed::new).collect()),

@@ -124,7 +124,6 @@ impl Quotes {
                 }
             }
             tokio::select! {
-                biased;
                 () = self.link.called() => called = true,
                 changed = self.epochs.changed() => if changed.is_err() { return None },
             }

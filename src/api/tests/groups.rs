@@ -430,3 +430,38 @@ async fn of_states_only_the_newest_is_kept_for_whoever_is_slow() {
     assert_eq!(told + u128::from(skipped), blocks, "what was left out is counted");
     assert_eq!(world.state.metrics.slow_consumers_total.get(), 0);
 }
+
+#[tokio::test]
+async fn a_hundred_pools_begin_with_a_snapshot_each() {
+    let mut world = World::new();
+    let url = listen(&world).await;
+    let ids: Vec<String> = (0..100_u8).map(|n| format!("\"{:#x}\"", alloy::primitives::Address::repeat_byte(n))).collect();
+    let query = format!("subscription {{ onPoolUpdated(ids: [{}]) {{ kind topic }} }}", ids.join(","));
+    let mut socket = ready(&url).await;
+    for id in ["first", "second"] {
+        subscribe(&mut socket, id, &query).await;
+        let mut topics = std::collections::BTreeSet::new();
+        while topics.len() < 100 {
+            let one = frame(&mut socket, id).await;
+            assert_eq!(one["kind"], "SNAPSHOT");
+            assert!(topics.insert(one["topic"].as_str().unwrap().to_owned()), "told twice: {one}");
+        }
+    }
+    world.mine(Vec::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_finds_nothing_says_where_it_is_all_the_same() {
+    let mut world = World::new();
+    let mut stream = world.schema.execute_stream("subscription { onReorg { kind block { number } } }");
+    let mut next = async || serde_json::to_value(stream.next().await.unwrap()).unwrap()["data"]["onReorg"].clone();
+    assert_eq!(next().await["kind"], "HEARTBEAT");
+    // Blocks come all the time, and none is taken back.
+    for _ in 0..3 {
+        for _ in 0..10 {
+            world.mine(Vec::new());
+        }
+        let beat = next().await;
+        assert_eq!((&beat["kind"], &beat["block"]["number"]), (&json!("HEARTBEAT"), &json!(world.tip().number)));
+    }
+}

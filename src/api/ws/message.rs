@@ -4,6 +4,9 @@ use async_graphql::{Extensions, Variables};
 use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 
+/// A UUID has 36.
+const ID_MAX_BYTES: usize = 256;
+
 /// A message of the client.
 #[derive(Debug)]
 pub(super) enum Heard<'a> {
@@ -57,7 +60,8 @@ impl<'a> Heard<'a> {
         let object = |payload: &RawValue| {
             serde_json::from_str::<Map<String, Value>>(payload.get()).map_err(|_| "`payload` has to be an object")
         };
-        let id = || raw.id.clone().filter(|id| !id.is_empty()).ok_or("`id` has to be a string that is not empty");
+        let fits = |id: &String| !id.is_empty() && id.len() <= ID_MAX_BYTES;
+        let id = || raw.id.clone().filter(fits).ok_or("`id` has to be a string of 1 to 256 bytes");
         match raw.kind.as_str() {
             "connection_init" => Ok(Self::Init(payload.map(object).transpose()?)),
             "ping" | "pong" => {
@@ -134,6 +138,7 @@ mod tests {
             (json!({ "type": "pong" }), "pong"),
             (json!({ "type": "subscribe", "id": "1", "payload": query }), "subscribe"),
             (json!({ "type": "subscribe", "id": "", "payload": query }), "wrong"),
+            (json!({ "type": "subscribe", "id": "x".repeat(257), "payload": query }), "wrong"),
             (json!({ "type": "subscribe", "id": 1, "payload": query }), "wrong"),
             (json!({ "type": "subscribe", "payload": query }), "wrong"),
             (json!({ "type": "subscribe", "id": "1" }), "wrong"),

@@ -128,13 +128,14 @@ impl Place {
 
     async fn answer(self, head: Arc<Head>, request: Request) {
         let Answered { response, began, fields } = self.public.engine.execute(request).await;
-        self.queue.room().await;
         if !began {
             self.queue.push(Item { head, body: Body::Failed(errors(&response)) });
             return;
         }
         let payload = serde_json::to_string(&response).unwrap_or_default();
+        // Whether it is read or not.
         self.public.access.settle(&self.caller, Cost::new(payload.len(), fields));
+        self.queue.room().await;
         let frame = Frame { payload: payload.into(), plain: false, fact: Fact::default() };
         self.queue.push(Item { head: head.clone(), body: Body::Next(Arc::new(frame), 0) });
         self.queue.push(Item { head, body: Body::Complete });

@@ -25,8 +25,9 @@ const PLACES: usize = 256;
 const BYTES_MAX: usize = 2 * 1024 * 1024;
 /// States of one operation that wait side by side, where they cannot take each other's place.
 const STATES: usize = 8;
-/// Whoever reads history for a connection waits while more than this waits to be written.
+/// Whoever reads history for a connection waits while more than this waits to be written: events of others must still fit.
 const ROOM: usize = 8;
+const ROOM_BYTES: usize = BYTES_MAX / 4;
 
 /// An operation of a connection.
 pub(super) struct Head {
@@ -107,6 +108,10 @@ impl Inner {
         self.items.len() >= PLACES || (!self.items.is_empty() && self.bytes.saturating_add(more) > BYTES_MAX)
     }
 
+    fn has_room(&self) -> bool {
+        self.items.len() < ROOM && self.bytes < ROOM_BYTES
+    }
+
     fn push(&mut self, item: Item) {
         self.bytes = self.bytes.saturating_add(item.bytes());
         self.items.push_back(item);
@@ -169,8 +174,10 @@ impl Queue {
                 {
                     return Pushed::Taken;
                 }
-                let waiting = inner.items.iter().filter(|item| item.head.serial == head.serial).count();
-                if waiting >= STATES || inner.is_full(frame.payload.len()) {
+                // An opening may take more frames than that: there is nothing it could be replaced by.
+                let is_opening = frame.fact.opening.is_some();
+                let too_many = !is_opening && waiting_like(&inner, head.serial, replaces) >= STATES;
+                if too_many || inner.is_full(frame.payload.len()) {
                     let lost = leave_out(&mut inner, head.serial);
                     inner.behind.push(head.clone());
                     drop(inner);
@@ -202,7 +209,7 @@ impl Queue {
     pub(super) async fn room(&self) {
         loop {
             let freed = self.room.notified();
-            if self.inner().items.len() < ROOM {
+            if self.inner().has_room() {
                 return;
             }
             freed.await;
@@ -240,7 +247,7 @@ impl Queue {
             // An idle connection holds no memory for what it once had to take.
             inner.items = VecDeque::new();
         }
-        let (is_all, has_room) = (inner.items.is_empty(), inner.items.len() < ROOM);
+        let (is_all, has_room) = (inner.items.is_empty(), inner.has_room());
         let behind = if is_all { std::mem::take(&mut inner.behind) } else { Vec::new() };
         let taken = Taken { items: taken, is_all, behind, given_up: inner.given_up.clone() };
         drop(inner);
@@ -255,6 +262,15 @@ impl Queue {
         inner.closed = true;
         inner.clear();
     }
+}
+
+/// States of one operation that wait, about the same thing where they say which.
+fn waiting_like(inner: &Inner, serial: u64, like: Option<Replaces>) -> usize {
+    let alike = |item: &&Item| {
+        let Body::Next(frame, _) = &item.body else { return false };
+        item.head.serial == serial && frame.replaces().map(|one| one.key) == like.map(|one| one.key)
+    };
+    inner.items.iter().filter(alike).count()
 }
 
 /// Puts a state in the place of an older one that says no more than it.

@@ -41,6 +41,13 @@ const RESUMED_MAX: usize = 1_000;
 /// The peer is gone, or takes nothing.
 struct Gone;
 
+enum Written {
+    All,
+    Some,
+    /// The connection ends with it.
+    Enough(Goodbye),
+}
+
 pub(super) struct Talk {
     socket: WebSocket,
     place: Place,
@@ -88,14 +95,17 @@ impl Talk {
         let mut leaving = false;
         let queue = self.place.queue.clone();
         loop {
-            match self.write_all().await {
-                Ok(None) => {}
-                Ok(Some(goodbye)) => return Some(goodbye),
+            // Something waits to be written still.
+            let more = match self.write_some().await {
+                Ok(Written::All) => false,
+                Ok(Written::Some) => true,
+                Ok(Written::Enough(goodbye)) => return Some(goodbye),
                 Err(Gone) => return None,
-            }
+            };
+            // Whatever waits to be written, the client is heard and the clock is looked at.
             tokio::select! {
-                biased;
-                () = queue.called() => {}
+                () = queue.called(), if !more => {}
+                () = std::future::ready(()), if more => {}
                 message = self.socket.recv() => match message {
                     Some(Ok(message)) => match self.hear(message).await {
                         Ok(()) => {}
@@ -145,24 +155,20 @@ impl Talk {
         }
     }
 
-    /// Writes what waits, one flush for many messages.
-    async fn write_all(&mut self) -> Result<Option<Goodbye>, Gone> {
-        loop {
-            let Taken { items, is_all, behind, given_up } = self.place.queue.take(BURST_MAX, BURST_BYTES_MAX);
-            if let Some(head) = given_up {
-                return Ok(Some(self.too_slow(&head)));
-            }
-            if !items.is_empty()
-                && let Some(goodbye) = self.write(items).await?
-            {
-                return Ok(Some(goodbye));
-            }
-            behind.iter().filter_map(|head| self.operations.get(&head.serial)).for_each(Operation::reopen);
-            if is_all {
-                // Whatever came meanwhile calls.
-                return Ok(None);
-            }
+    /// Writes some of what waits, one flush for many messages.
+    async fn write_some(&mut self) -> Result<Written, Gone> {
+        let Taken { items, is_all, behind, given_up } = self.place.queue.take(BURST_MAX, BURST_BYTES_MAX);
+        if let Some(head) = given_up {
+            return Ok(Written::Enough(self.too_slow(&head)));
         }
+        if !items.is_empty()
+            && let Some(goodbye) = self.write(items).await?
+        {
+            return Ok(Written::Enough(goodbye));
+        }
+        behind.iter().filter_map(|head| self.operations.get(&head.serial)).for_each(Operation::reopen);
+        // Whatever came meanwhile calls.
+        Ok(if is_all { Written::All } else { Written::Some })
     }
 
     async fn write(&mut self, items: Vec<Item>) -> Result<Option<Goodbye>, Gone> {
@@ -297,7 +303,8 @@ impl Talk {
             None | Some(Value::Null) => Ok(()),
             Some(Value::Object(resume)) if resume.len() <= RESUMED_MAX => {
                 for (id, cursor) in resume {
-                    let cursor = cursor.as_str().ok_or_else(wrong)?;
+                    // The longest cursor has 82 characters.
+                    let cursor = cursor.as_str().filter(|cursor| cursor.len() <= 200 && id.len() <= 256).ok_or_else(wrong)?;
                     self.resume.insert(id.clone(), cursor.to_owned());
                 }
                 Ok(())

@@ -183,3 +183,20 @@ fn events_that_do_not_fit_end_the_connection_and_hold_no_memory() {
     let taken = queue.take(usize::MAX, usize::MAX);
     assert!(taken.items.is_empty() && taken.given_up.is_some());
 }
+
+#[test]
+fn an_opening_of_many_frames_is_delivered_whole() {
+    let group = Group::new();
+    let (queue, head) = member();
+    group.add(Member::new(queue.clone(), head)).ok().unwrap();
+    let frame = |n: u64| {
+        let opening = Some(Opening { first: n == 0, last: n == 99, only: false });
+        (i32::try_from(n).unwrap(), Fact { opening, ..state(n, 0) })
+    };
+    let mut frames: Vec<Told> = (0..100).map(frame).collect();
+    // Then each of them changes.
+    frames.extend((0..100).map(|n| (1_000, state(n, 0))));
+    publish(&group, frames);
+    let told = waiting(&queue);
+    assert_eq!((told.len(), told[99].as_str()), (200, "+99"), "nothing took another's place");
+}
