@@ -67,7 +67,7 @@ pub(crate) fn engine(devnet: &Devnet, folder: &Path, mongod: Option<&Mongod>) ->
     let store = mongod.map_or_else(|| format!("sqlite:{}", folder.join("bench.db").display()), |m| m.uri("bench"));
     let d = &devnet.deployment;
     let toml = format!(
-        "[api]\nrequests_per_second = 0\nlisten = \"127.0.0.1:{port}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[store]\nurl = {store:?}\n[[chain]]\nid = {}\nname = \"bench\"\nrpc = [{:?}, {:?}]\n\
+        "[api]\nrequests_per_second = 0\ncost_per_second = 0\nlisten = \"127.0.0.1:{port}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[store]\nurl = {store:?}\n[[chain]]\nid = {}\nname = \"bench\"\nrpc = [{:?}, {:?}]\n\
          [[chain.dex]]\nname = \"v2\"\nprotocol = \"uniswap_v2\"\nfactory = \"{}\"\n[[chain.dex]]\nname = \"v3\"\nprotocol = \"uniswap_v3\"\nfactory = \"{}\"\n",
         devnet.chain_id, devnet.ws_url, devnet.http_url, d.v2_factory, d.v3_factory
     );

@@ -23,6 +23,7 @@ mod protocol;
 mod queries;
 mod quotes;
 mod rest;
+mod resumed;
 mod rows;
 mod schema;
 mod sockets;
