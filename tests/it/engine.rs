@@ -79,7 +79,8 @@ impl Setup {
     pub fn toml(&self) -> String {
         let store = self.store_url.clone().unwrap_or_else(|| format!("sqlite:{}", self.database.display()));
         let (api, admin) = (&self.api_listen, &self.admin_listen);
-        let head = format!("[api]\nlisten = {api:?}\ncost_per_second = 0\n[admin]\nlisten = {admin:?}\n[store]\nurl = {store:?}\n");
+        let head =
+            format!("[api]\nlisten = {api:?}\ncost_per_second = 0\n[admin]\nlisten = {admin:?}\n[store]\nurl = {store:?}\n");
         let others = self.others.iter().map(Self::chain_toml);
         std::iter::once(self.chain_toml()).chain(others).fold(head, |text, chain| text + &chain) + &self.extra
     }
