@@ -38,11 +38,11 @@ async fn what_is_wrong_with_a_configuration_is_said_in_one_line() {
     let toml = good().toml();
     let folder = folder.path();
 
-    refused(folder, &toml.replace("[store]", "[store]\nurll = \"x\""), &["bad.toml:6", "urll"]).await;
+    refused(folder, &toml.replace("[store]", "[store]\nurll = \"x\""), &["bad.toml:7", "urll"]).await;
     refused(folder, &toml.replace("name = \"test\"", "name = \"test\"\nfinalty = 3"), &["finalty"]).await;
     refused(folder, &toml.replace("uniswap_v2", "uniswap_v9"), &["uniswap_v9", "uniswap_v3"]).await;
     let factory = devnet.deployment.v2_factory.to_string();
-    refused(folder, &toml.replace(&factory, "0x1234"), &["bad.toml:15", "`0x1234` is no address", "40 hexadecimal digits"]).await;
+    refused(folder, &toml.replace(&factory, "0x1234"), &["bad.toml:16", "`0x1234` is no address", "40 hexadecimal digits"]).await;
     refused(folder, &toml.replace(&factory, "0x000000000000000000000000000000000000dEaD"), &["factory", "no contract"]).await;
     let nobody = Setup { position_manager: Some("0x000000000000000000000000000000000000dEaD".to_owned()), ..good() };
     refused(folder, &nobody.toml(), &["position_manager", "no contract", "check the address"]).await;
@@ -62,6 +62,10 @@ async fn what_is_wrong_with_a_configuration_is_said_in_one_line() {
     let proxies = "[api]\ntrusted_proxies = [\"10.0.0.0/33\"]\n";
     refused(folder, proxies, &["bad.toml:2", "`10.0.0.0/33` is no network", "10.0.0.0/8"]).await;
     refused(folder, "[api]\nrequests_burst = 0\n", &["requests_burst", "requests_per_second"]).await;
+    refused(folder, "[api]\nconnections = 0\n", &["api.connections", "leave it out"]).await;
+    refused(folder, "[api]\ncost_burst = 0\n", &["cost_burst", "cost_per_second"]).await;
+    refused(folder, "[api]\nkey_required = true\n", &["key_required", "[[api.key]]"]).await;
+    refused(folder, "[[api.key]]\nname = \"a\"\nhash = \"secret\"\n", &["bad.toml:3", "sha256:", "swaptide key"]).await;
     refused(folder, "[api", &["bad.toml:1"]).await;
     refused(folder, &toml.replace("\"test\"", "\"${SWAPTIDE_TEST_NOT_SET}\""), &["SWAPTIDE_TEST_NOT_SET"]).await;
 
