@@ -8,12 +8,12 @@ import type { Client } from "graphql-ws";
 
 import { SwaptideError, fromGraphQl, toError } from "./errors.ts";
 import type { GraphQlError } from "./errors.ts";
-import { Following } from "./follow.ts";
-import type { Observer, Sink } from "./follow.ts";
+import { follow } from "./follow.ts";
+import type { Observer, Plan, Sink, Stop } from "./follow.ts";
 import type { Frame } from "./frame.ts";
-import { emptyStates, reduceStates } from "./pools.ts";
+import { againStates, emptyStates, reduceStates } from "./pools.ts";
 import type { States } from "./pools.ts";
-import { emptyList, readList, reduceList } from "./reducer.ts";
+import { againList, emptyList, readList, reduceList } from "./reducer.ts";
 import type { Item, List } from "./reducer.ts";
 import { ON_BLOCKS, ON_POOLS, ON_SWAPS, QUERY_META, QUERY_POOLS, QUERY_SWAPS, toBlock, toPool, toSwap } from "./wire.ts";
 import type { Address, AsOf, Block, Freshness, Meta, Pool, Swap, WireFrame, WirePool, WireSwap } from "./wire.ts";
@@ -42,8 +42,6 @@ export interface Answer<T> {
   readonly asOf?: AsOf;
 }
 
-/** What ends a watch. */
-export type Stop = () => void;
 /** The engine's own word, or that it gives none. */
 export type Reachable = Freshness | "UNREACHABLE";
 
@@ -64,7 +62,7 @@ export class Swaptide {
     this.#socket = createClient({
       url: socket.href,
       ...(webSocketImpl === undefined ? {} : { webSocketImpl }),
-      // It would subscribe again by itself and say nothing of what was missed: `Following` does that, with the state read anew.
+      // It would subscribe again by itself and say nothing of what was missed: `follow` goes on where it was.
       retryAttempts: 0,
       // A connection that died without a word is found by the silence.
       keepAlive: PING_MS,
@@ -116,30 +114,25 @@ export class Swaptide {
   }
 
   /**
-   * The newest swaps, oldest of them first, and the block that the newest page is true at; `height` waits for that block or a later
-   * one. More than 1,000 are several pages, which a reorg may come between.
+   * The newest swaps, oldest of them first; those before `cursor`, where one is given. More than 1,000 are several pages: of a cursor they
+   * are all of its branch, and `REORGED` says that it is not the chain any more; else a reorg may come between them.
    */
-  async swaps(limit: number, where: SwapWhere | null = null, height: number | null = null): Promise<{ swaps: Swap[]; at: Meta }> {
+  async swaps(limit: number, where: SwapWhere | null = null, cursor: string | null = null): Promise<readonly Swap[]> {
     const pages: Swap[][] = [];
-    const block = height === null ? null : { number_gte: height };
-    for (let after: string | null = null, left = limit, at: Meta | null = null; ; ) {
-      const variables: Record<string, unknown> = { first: Math.min(PAGE_MAX, left), after, direction: "desc", where, block };
-      const { data }: Answer<{ swaps: Page<WireSwap>; _meta: Meta }> = await this.query(QUERY_SWAPS, variables);
-      at ??= data._meta;
+    for (let after = cursor, left = limit; ; ) {
+      const { data }: Answer<{ swaps: Page<WireSwap> }> = await this.query(QUERY_SWAPS, { first: Math.min(PAGE_MAX, left), after, where });
       left -= data.swaps.nodes.length;
       pages.push(data.swaps.nodes.map(toSwap));
       after = data.swaps.pageInfo.endCursor;
-      if (!data.swaps.pageInfo.hasNextPage || left <= 0) return { swaps: pages.flat().reverse(), at };
+      if (!data.swaps.pageInfo.hasNextPage || left <= 0) return pages.flat().reverse();
     }
   }
 
   /** The newest swaps, always the true ones: at most `limit`, oldest first. */
   watchSwaps(observer: Observer<List<Swap>, Swap>, { limit = 100, where = null as SwapWhere | null } = {}): Stop {
-    return this.#watchList(ON_SWAPS, { where }, toSwap, limit, observer, async (height) => {
-      // One page: more could be of several blocks.
-      const { swaps, at } = await this.swaps(Math.min(limit, PAGE_MAX), where, height);
-      return (list) => readList(list, swaps, at.block);
-    });
+    return this.#watchList(ON_SWAPS, { where }, toSwap, limit, observer, async ({ cursor, block }) =>
+      readList(limit, await this.swaps(limit, where, cursor), block),
+    );
   }
 
   /** Blocks as they join the chain and leave it, from now on. */
@@ -149,16 +142,17 @@ export class Swaptide {
 
   /** The state of up to 100 pools, by id. A pool that is not there has none. */
   watchPools(ids: readonly Address[], observer: Observer<States<Pool>, Pool>): Stop {
-    const following = new Following<States<Pool>, Pool>(
+    return follow<States<Pool>, Pool>(
       {
         start: emptyStates,
         apply: reduceStates,
         gap: (states) => states.gap,
+        again: againStates,
+        // A state begins with a SNAPSHOT wherever it was.
         subscribe: (sink) => this.#subscribe<WirePool, Pool>(ON_POOLS, { ids }, toPool, sink),
       },
       observer,
     );
-    return () => following.stop();
   }
 
   /** The state of one pool; null while there is no such pool. */
@@ -192,19 +186,19 @@ export class Swaptide {
     parse: (wire: W) => T,
     limit: number,
     observer: Observer<List<T>, T>,
-    read?: (height: number | null) => Promise<(list: List<T>) => List<T>>,
+    read?: Plan<List<T>, T>["read"],
   ): Stop {
-    const following = new Following<List<T>, T>(
+    return follow<List<T>, T>(
       {
         start: () => emptyList(limit),
         apply: reduceList,
         gap: (list) => list.gap,
-        subscribe: (sink) => this.#subscribe(document, variables, parse, sink),
+        again: againList,
+        subscribe: (sink, after) => this.#subscribe(document, { ...variables, after }, parse, sink),
         ...(read ? { read } : {}),
       },
       observer,
     );
-    return () => following.stop();
   }
 
   #subscribe<W, T>(query: string, variables: Record<string, unknown>, parse: (wire: W) => T, sink: Sink<T>): Stop {

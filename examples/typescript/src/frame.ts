@@ -24,6 +24,8 @@ export interface Frame<T> {
   readonly kind: FrameKind;
   /** The newest block once this frame is applied; after a RETRACT the newest that is left. */
   readonly block: BlockRef;
+  /** Where the stream is once this frame is applied: a new subscription can go on from there, and a page can end there. */
+  readonly cursor: string;
   readonly data: readonly T[];
 }
 

@@ -9,7 +9,7 @@ import { Swaptide } from "./client.ts";
 import { SwaptideError } from "./errors.ts";
 import { fee, kind, price, symbol } from "./format.ts";
 import type { List } from "./reducer.ts";
-import { changes, emptyTape, follow, paint } from "./tape.ts";
+import { advance, changes, emptyTape, paint } from "./tape.ts";
 import { verifyPool } from "./verify.ts";
 import type { Verdict } from "./verify.ts";
 import type { Swap } from "./wire.ts";
@@ -102,7 +102,7 @@ function screen(rows: number) {
   return {
     swaps(list: List<Swap>) {
       const before = tape;
-      tape = follow(before, list);
+      tape = advance(before, list);
       if (stdout.isTTY) repaint();
       else for (const line of changes(before, tape)) console.log(line);
     },
@@ -130,7 +130,7 @@ async function main(): Promise<void> {
     engine.watchSwaps(
       {
         next: (list) => out.swaps(list),
-        trouble: (error) => out.status("STARTING ANEW", `starting anew: ${error.message}`),
+        trouble: (error) => out.status("CONNECTING", `connecting again: ${error.message}`),
         failed: (error) => end(error),
       },
       { limit: KEPT },

@@ -24,6 +24,11 @@ export function emptyStates<T extends StateAt>(): States<T> {
   return { byId: new Map(), seqs: new Map(), gap: null };
 }
 
+/** The same states, for a subscription that begins anew: each topic's SNAPSHOT takes the place of what is here. */
+export function againStates<T extends StateAt>(states: States<T>): States<T> {
+  return { ...states, seqs: new Map(), gap: null };
+}
+
 /** Applies one frame. */
 export function reduceStates<T extends StateAt>(states: States<T>, frame: Frame<T>): States<T> {
   const hole = frame.kind === "HEARTBEAT" ? null : gapBefore(frame.topic, states.seqs.get(frame.topic) ?? null, frame.seq);

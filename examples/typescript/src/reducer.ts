@@ -32,9 +32,14 @@ export function emptyList<T extends Item>(limit: number): List<T> {
   return { items: [], limit, block: null, seq: null, gap: null };
 }
 
-/** Puts what a query answered in the place of what was folded so far. The frames' count goes on: they come from elsewhere. */
-export function readList<T extends Item>(list: List<T>, items: readonly T[], block: BlockRef | null): List<T> {
-  return { ...list, items: merged([], items, list.limit), block };
+/** What a query answered of this block; frames come on top of it. */
+export function readList<T extends Item>(limit: number, items: readonly T[], block: BlockRef): List<T> {
+  return { ...emptyList<T>(limit), items: merged([], items, limit), block };
+}
+
+/** The same list, for a subscription that goes on from it: its frames are counted anew. */
+export function againList<T extends Item>(list: List<T>): List<T> {
+  return { ...list, seq: null, gap: null };
 }
 
 /** Applies one frame. */
@@ -64,7 +69,7 @@ function merged<T extends Item>(items: readonly T[], added: readonly T[], limit:
   return all.length > limit ? all.slice(-limit) : all;
 }
 
-/** By bisection: an UPDATE nearly always appends, but what was read and what was pushed may overlap. */
+/** By bisection: an UPDATE nearly always appends, but an id may come again. */
 function insert<T extends Item>(items: T[], item: T): void {
   let low = 0;
   let high = items.length;

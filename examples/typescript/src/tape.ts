@@ -22,7 +22,7 @@ export function emptyTape(kept: number): Tape {
 }
 
 /** The tape once the list has become this one. A line whose swap is gone was taken back, or is too old for the list. */
-export function follow(tape: Tape, list: List<Swap>): Tape {
+export function advance(tape: Tape, list: List<Swap>): Tape {
   const fresh = new Map(list.items.map((swap) => [swap.id, swap]));
   const oldest = list.items[0];
   const lines = tape.lines.map(({ swap, retracted }) => {

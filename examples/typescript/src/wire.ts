@@ -113,18 +113,19 @@ const POOL = `id protocol feeTier token0 { ${TOKEN} } token1 { ${TOKEN} } token0
 const SWAP = `id logIndex block { ${BLOCK} } transaction { id } pool { id protocol feeTier } token0 { ${TOKEN} } token1 { ${TOKEN} }
   amount0 amount1 amount0Raw amount1Raw`;
 const META = `_meta { chainId deployment freshness finalizedBlock block { ${BLOCK} } }`;
-const FRAME = `topic seq kind block { ${BLOCK} }`;
+const FRAME = `topic seq kind cursor block { ${BLOCK} }`;
 
 export const QUERY_META = `{ ${META} }`;
 export const QUERY_POOLS = `query Pools($after: Cursor) {
   pools(first: 1000, after: $after) { nodes { ${POOL} } pageInfo { hasNextPage endCursor } }
 }`;
-export const QUERY_SWAPS = `query Swaps($first: Int!, $after: Cursor, $direction: OrderDirection!, $where: SwapWhere, $block: BlockHeight) {
-  swaps(first: $first, after: $after, orderDirection: $direction, where: $where, block: $block) {
-    nodes { ${SWAP} } pageInfo { hasNextPage endCursor }
-  }
-  ${META}
+export const QUERY_SWAPS = `query Swaps($first: Int!, $after: Cursor, $where: SwapWhere) {
+  swaps(first: $first, after: $after, orderDirection: desc, where: $where) { nodes { ${SWAP} } pageInfo { hasNextPage endCursor } }
 }`;
-export const ON_SWAPS = `subscription Swaps($where: SwapWhere) { onSwapsCreated(where: $where) { ${FRAME} data { ${SWAP} } } }`;
+export const ON_SWAPS = `subscription Swaps($where: SwapWhere, $after: Cursor) {
+  onSwapsCreated(where: $where, resumeFrom: $after) { ${FRAME} data { ${SWAP} } }
+}`;
 export const ON_POOLS = `subscription Pools($ids: [ID!]!) { onPoolUpdated(ids: $ids) { ${FRAME} data { ${POOL} } } }`;
-export const ON_BLOCKS = `subscription Blocks { blocks { ${FRAME} data { ${BLOCK} parentHash } } }`;
+export const ON_BLOCKS = `subscription Blocks($after: Cursor) {
+  blocks(resumeFrom: $after) { ${FRAME} data { ${BLOCK} parentHash } }
+}`;

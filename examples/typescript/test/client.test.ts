@@ -8,6 +8,7 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { after, before, beforeEach, test } from "node:test";
+import type { TestContext } from "node:test";
 
 import { GraphQLError, buildSchema, graphql } from "graphql";
 import { useServer } from "graphql-ws/use/ws";
@@ -24,10 +25,9 @@ import { blockRef, item } from "./make.ts";
 const SCHEMA = buildSchema(`
   scalar Cursor scalar Bytes scalar Address scalar BigInt scalar BigDecimal scalar Timestamp
   enum OrderDirection { asc desc }
-  enum FrameKind { SNAPSHOT UPDATE RETRACT ROLLBACK }
+  enum FrameKind { SNAPSHOT UPDATE RETRACT ROLLBACK HEARTBEAT }
   enum Protocol { UNISWAP_V2 UNISWAP_V3 }
   input SwapWhere { pool: ID token: Address }
-  input BlockHeight { number_gte: Int }
   type BlockRef { number: Int! hash: Bytes! timestamp: Timestamp! }
   type Token { id: ID! symbol: String decimals: Int }
   type Pool { id: ID! protocol: Protocol! feeTier: Int! }
@@ -38,9 +38,9 @@ const SCHEMA = buildSchema(`
   type SwapConnection { nodes: [Swap!]! pageInfo: PageInfo! }
   type Meta { chainId: Int! deployment: String! freshness: String! finalizedBlock: Int! block: BlockRef }
   type Query { _meta: Meta!
-    swaps(first: Int!, after: Cursor, orderDirection: OrderDirection, where: SwapWhere, block: BlockHeight): SwapConnection! }
-  type SwapEvent { topic: String! seq: Int! kind: FrameKind! block: BlockRef! data: [Swap!]! }
-  type Subscription { onSwapsCreated(where: SwapWhere): SwapEvent! }
+    swaps(first: Int!, after: Cursor, orderDirection: OrderDirection, where: SwapWhere): SwapConnection! }
+  type SwapEvent { topic: String! seq: Int! kind: FrameKind! cursor: Cursor! block: BlockRef! data: [Swap!]! }
+  type Subscription { onSwapsCreated(where: SwapWhere, resumeFrom: Cursor): SwapEvent! }
 `);
 
 /** Ids as in `make.ts`; a big amount, so that a float would show. */
@@ -52,7 +52,7 @@ function swap(id: string): WireSwap {
   };
 }
 
-type Sent = { onSwapsCreated: { topic: string; seq: number; kind: FrameKind; block: object; data: WireSwap[] } };
+type Sent = { onSwapsCreated: { topic: string; seq: number; kind: FrameKind; cursor: string; block: object; data: WireSwap[] } };
 
 /** What a subscription is sent, in the test's hand. */
 class Feed {
@@ -60,10 +60,18 @@ class Feed {
   #wake = () => {};
   #seq = 0;
 
-  send(kind: FrameKind, block: number, ids: string, seq = this.#seq): void {
-    this.#seq = seq + 1;
+  /** Where the client asked to go on; null: from now on. */
+  readonly resumeFrom: string | null;
+
+  constructor(resumeFrom: string | null) {
+    this.resumeFrom = resumeFrom;
+  }
+
+  /** The cursor is the block's number. */
+  send(kind: FrameKind, block: number, ids = "", seq = this.#seq): void {
+    this.#seq = kind === "HEARTBEAT" ? seq : seq + 1;
     const data = ids.split(" ").filter(Boolean).map(swap);
-    this.#put({ onSwapsCreated: { topic: "swaps:1", seq, kind, block: blockRef(block), data } });
+    this.#put({ onSwapsCreated: { topic: "swaps:1", seq, kind, cursor: `at ${block}`, block: blockRef(block), data } });
   }
 
   fail(code: string): void {
@@ -88,8 +96,8 @@ class Feed {
 /** The chain as the fake engine has it, and who asked. */
 const engine = {
   truth: "",
-  height: 0,
-  reads: [] as (number | null)[],
+  /** The cursors that were read at. */
+  reads: [] as (string | null)[],
   feeds: [] as Feed[],
   /** Called when a read has arrived, before it is answered. */
   onRead: async () => {},
@@ -101,11 +109,11 @@ const http = createServer((request, response) => {
   request.on("data", (chunk: Buffer) => chunks.push(chunk));
   request.on("end", async () => {
     const { query, variables } = JSON.parse(Buffer.concat(chunks).toString());
-    const meta = () => ({ chainId: 1, deployment: "test", freshness: "LIVE", finalizedBlock: 0, block: blockRef(engine.height) });
+    const meta = () => ({ chainId: 1, deployment: "test", freshness: "LIVE", finalizedBlock: 0, block: blockRef(0) });
     const rootValue = {
       _meta: meta,
-      swaps: async ({ first, block }: { first: number; block: { number_gte: number } | null }) => {
-        engine.reads.push(block?.number_gte ?? null);
+      swaps: async ({ first, after }: { first: number; after: string | null }) => {
+        engine.reads.push(after);
         const nodes = engine.truth.split(" ").filter(Boolean).map(swap).reverse().slice(0, first);
         await engine.onRead();
         return { nodes, pageInfo: { hasNextPage: false, endCursor: null } };
@@ -119,8 +127,8 @@ const sockets = new WebSocketServer({ server: http, path: "/graphql" });
 let client: Swaptide;
 
 before(async () => {
-  const subscribed = () => {
-    const feed = new Feed();
+  const subscribed = ({ resumeFrom }: { resumeFrom: string | null }) => {
+    const feed = new Feed(resumeFrom);
     engine.feeds.push(feed);
     engine.onFeed(feed);
     return feed.frames();
@@ -138,7 +146,9 @@ after(async () => {
   http.close();
 });
 
-beforeEach(() => Object.assign(engine, { truth: "", height: 0, reads: [], feeds: [], onRead: async () => {}, onFeed: () => {} }));
+beforeEach(() => Object.assign(engine, { truth: "", reads: [], feeds: [], onRead: async () => {}, onFeed: () => {} }));
+
+const WAIT_MS = 20_000;
 
 /** Watches, and waits for states. */
 function watch(limit = 100) {
@@ -157,93 +167,130 @@ function watch(limit = 100) {
     { limit },
   );
   const until = async (what: () => boolean) => {
-    while (!what()) await new Promise<void>((resolve) => (wake = resolve));
+    const limit = AbortSignal.timeout(WAIT_MS);
+    while (!what()) {
+      await new Promise<void>((resolve, reject) => {
+        wake = resolve;
+        limit.onabort = () => reject(new Error(`it did not come: ${JSON.stringify(seen.states)}, ${engine.feeds.length} subscriptions`));
+      });
+    }
   };
   engine.onFeed = () => wake();
   return { seen, stop, until, feed: async (index: number) => (await until(() => engine.feeds.length > index), engine.feeds[index]!) };
 }
 
+/** Watches a list that begins as the engine's truth at block 1. */
+async function begun(t: TestContext, truth: string) {
+  engine.truth = truth;
+  const watched = watch();
+  t.after(watched.stop);
+  const feed = await watched.feed(0);
+  feed.send("HEARTBEAT", 1);
+  await watched.until(() => watched.seen.states.at(-1) === truth);
+  return { ...watched, first: feed };
+}
+
 test("amounts are exact", async (t) => {
-  engine.truth = "1a0";
-  const { seen, stop, until, feed } = watch();
-  t.after(stop);
-  await feed(0);
-  await until(() => seen.states.length > 0);
+  const { seen } = await begun(t, "1a0");
   assert.equal(seen.list?.items[0]?.amount0Raw, 123456789012345678901234567890123456n);
   assert.equal(seen.list?.items[0]?.amount0, "123456789012345678.901234567890123456");
 });
 
-test("what happens between the first read and the start of the subscription is not missed", async (t) => {
-  engine.truth = "1a0";
-  const { seen, stop, until, feed } = watch();
-  t.after(stop);
-  await until(() => seen.states.at(-1) === "1a0");
-  // Read before it happened, subscribed after it: no frame says it.
-  engine.truth = "1a0 2a0 3a0";
-  (await feed(0)).send("UPDATE", 3, "3a0");
-  await until(() => seen.states.at(-1) === "1a0 2a0 3a0");
-  assert.deepEqual(engine.reads, [null, 3], "the second read is of the first frame's block or a later one");
+test("the state is read where the stream begins", async (t) => {
+  const { seen, first, until } = await begun(t, "1a0");
+  first.send("UPDATE", 3, "3a0");
+  await until(() => seen.states.at(-1) === "1a0 3a0");
+  assert.deepEqual([engine.reads, engine.feeds.map((feed) => feed.resumeFrom)], [["at 1"], [null]]);
 });
 
 test("frames that come during a read are folded on top of it", async (t) => {
   engine.truth = "1a0 2a0";
   let answer = () => {};
-  engine.onRead = () => new Promise((resolve) => (answer = resolve));
+  const asked = new Promise<void>((resolve) => {
+    engine.onRead = () => (resolve(), new Promise((resolve) => (answer = resolve)));
+  });
   const { seen, stop, until, feed } = watch();
   t.after(stop);
   const frames = await feed(0);
+  frames.send("HEARTBEAT", 2);
   frames.send("RETRACT", 1, "2a0");
   frames.send("UPDATE", 2, "2b0");
-  await new Promise((resolve) => setImmediate(resolve));
-  engine.onRead = async () => {};
-  engine.truth = "1a0 2b0";
-  while (engine.reads.length === 0) await new Promise((resolve) => setImmediate(resolve));
+  await asked;
   answer();
-  await until(() => seen.states.at(-1) === "1a0 2b0" && engine.reads.length === 2);
-  assert.ok(!seen.states.includes(""), "nothing was shown before it was read");
+  await until(() => seen.states.at(-1) === "1a0 2b0");
+  assert.deepEqual([seen.states, engine.reads.length], [["1a0 2a0", "1a0", "1a0 2b0"], 1]);
 });
 
-for (const code of ["SLOW_CONSUMER", "CURSOR_EXPIRED"]) {
-  test(`after ${code} the state is read again and the subscription starts anew`, async (t) => {
-    engine.truth = "1a0";
-    const { seen, stop, until, feed } = watch();
-    t.after(stop);
-    const first = await feed(0);
-    first.send("UPDATE", 1, "1a0");
-    await until(() => seen.states.at(-1) === "1a0" && engine.reads.length === 2);
-    engine.truth = "1b0 2b0";
-    first.fail(code);
-    (await feed(1)).send("UPDATE", 2, "2b0");
-    await until(() => seen.states.at(-1) === "1b0 2b0");
-    assert.deepEqual(seen.troubles.map((error) => error.code), [code]);
-    assert.deepEqual(seen.failures, []);
+test("a reorg between the first frame and the read begins anew", async (t) => {
+  engine.truth = "1b0";
+  engine.onRead = async () => {
+    engine.onRead = async () => {};
+    throw new GraphQLError("the block of this cursor is not on the chain any more", { extensions: { code: "REORGED" } });
+  };
+  const { seen, stop, until, feed } = watch();
+  t.after(stop);
+  (await feed(0)).send("HEARTBEAT", 1);
+  (await feed(1)).send("HEARTBEAT", 1);
+  await until(() => seen.states.at(-1) === "1b0");
+  assert.deepEqual([seen.troubles.map(({ code }) => code), seen.failures], [["REORGED"], []]);
+});
+
+/** How a stream can end, and what the client then says. */
+const ENDS: readonly [what: string, end: (feed: Feed) => void, trouble: RegExp][] = [
+  ["a reader that was too slow", (feed) => feed.fail("SLOW_CONSUMER"), /SLOW_CONSUMER/],
+  ["a lost frame", (feed) => feed.send("UPDATE", 4, "4a0", 7), /frames of swaps:1 were lost: number 1 was expected, 7 came/],
+  ["a server that stops", () => sockets.clients.forEach((socket) => socket.close(1001, "this server is stopping")), /1001, this server is/],
+  ["a server that is killed", () => sockets.clients.forEach((socket) => socket.terminate()), /1006/],
+];
+
+for (const [what, end, trouble] of ENDS) {
+  test(`after ${what} it goes on where it was, and reads nothing`, async (t) => {
+    const { seen, first, until, feed } = await begun(t, "1a0");
+    first.send("UPDATE", 3, "2a0 3a0");
+    await until(() => seen.states.at(-1) === "1a0 2a0 3a0");
+    end(first);
+    const second = await feed(1);
+    assert.equal(second.resumeFrom, "at 3");
+    // The frames of a new subscription are counted anew.
+    second.send("RETRACT", 2, "3a0");
+    second.send("UPDATE", 3, "3b0");
+    second.send("HEARTBEAT", 3);
+    second.send("UPDATE", 4, "4b0");
+    await until(() => seen.states.at(-1) === "1a0 2a0 3b0 4b0");
+    assert.match(seen.troubles.map(({ message }) => message).join(), trouble);
+    assert.deepEqual([engine.reads.length, seen.troubles.length, seen.failures], [1, 1, []]);
   });
 }
 
-test("a gap in the count starts anew", async (t) => {
-  const { seen, stop, until, feed } = watch();
-  t.after(stop);
-  const first = await feed(0);
-  first.send("UPDATE", 1, "1a0");
-  engine.truth = "1a0 2a0 3a0";
-  first.send("UPDATE", 3, "3a0", 2);
-  await feed(1);
-  await until(() => seen.states.at(-1) === "1a0 2a0 3a0");
-  assert.match(seen.troubles[0]?.message ?? "", /frames of swaps:1 were lost: number 1 was expected, 2 came/);
+test("a reorg that nobody remembers leaves what lies below it", async (t) => {
+  const { seen, first, until, feed } = await begun(t, "1a0 2a0 3a0");
+  first.fail("SLOW_CONSUMER");
+  (await feed(1)).send("ROLLBACK", 1);
+  await until(() => seen.states.at(-1) === "1a0");
+  engine.feeds[1]!.send("UPDATE", 2, "2b0");
+  await until(() => seen.states.at(-1) === "1a0 2b0");
 });
 
-test("a connection that is lost is made again, and what was missed is read", async (t) => {
-  engine.truth = "1a0";
-  const { seen, stop, until, feed } = watch();
-  t.after(stop);
-  (await feed(0)).send("UPDATE", 1, "1a0");
-  await until(() => seen.states.at(-1) === "1a0" && engine.reads.length === 2);
-  engine.truth = "1a0 2a0";
-  for (const socket of sockets.clients) socket.close(1001, "this server is stopping: connect again");
-  await feed(1);
-  await until(() => seen.states.at(-1) === "1a0 2a0");
-  assert.equal(seen.troubles[0]?.code, "CONNECTION");
-  assert.match(seen.troubles[0]?.message ?? "", /1001, this server is stopping/);
+test("where its cursor is too old it reads the state again", async (t) => {
+  const { seen, first, until, feed } = await begun(t, "1a0");
+  first.fail("SLOW_CONSUMER");
+  (await feed(1)).fail("CURSOR_EXPIRED");
+  engine.truth = "1b0 2b0";
+  (await feed(2)).send("HEARTBEAT", 2);
+  await until(() => seen.states.at(-1) === "1b0 2b0");
+  assert.deepEqual([engine.reads, engine.feeds[2]?.resumeFrom], [["at 1", "at 2"], null]);
+  assert.deepEqual([seen.troubles.map(({ code }) => code), seen.failures], [["SLOW_CONSUMER", "CURSOR_EXPIRED"], []]);
+});
+
+test("after a night away a list is read, and not everything that was missed", async (t) => {
+  const { seen, first, until, feed } = await begun(t, "1a0");
+  t.mock.timers.enable({ apis: ["Date"], now: Date.now() + 11 * 60_000 });
+  first.fail("SLOW_CONSUMER");
+  engine.truth = "9a0";
+  const second = await feed(1);
+  assert.equal(second.resumeFrom, null);
+  second.send("HEARTBEAT", 9);
+  await until(() => seen.states.at(-1) === "9a0");
 });
 
 test("a request that is wrong is not tried again", async (t) => {
@@ -252,6 +299,17 @@ test("a request that is wrong is not tried again", async (t) => {
   (await feed(0)).fail("BAD_USER_INPUT");
   await until(() => seen.failures.length > 0);
   assert.deepEqual([seen.failures[0]?.code, seen.troubles, engine.feeds.length], ["BAD_USER_INPUT", [], 1]);
+});
+
+test("a cursor that another server does not know is given up, a request that is wrong without it as well", async (t) => {
+  const { seen, first, until, feed } = await begun(t, "1a0");
+  first.fail("SLOW_CONSUMER");
+  (await feed(1)).fail("BAD_USER_INPUT");
+  const third = await feed(2);
+  assert.deepEqual([third.resumeFrom, seen.failures], [null, []]);
+  third.fail("BAD_USER_INPUT");
+  await until(() => seen.failures.length > 0);
+  assert.equal(engine.feeds.length, 3);
 });
 
 test("after stop nothing more is said", async () => {

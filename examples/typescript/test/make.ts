@@ -19,7 +19,7 @@ export function blockRef(number: number): BlockRef {
 }
 
 export function frame<T>(kind: FrameKind, seq: number, block: number, data: readonly T[], topic = "swaps:1"): Frame<T> {
-  return { topic, seq, kind, block: blockRef(block), data };
+  return { topic, seq, kind, block: blockRef(block), cursor: `at ${block}`, data };
 }
 
 /** Numbers that repeat with their seed (mulberry32). */

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import type { FrameKind, Gap } from "../src/frame.ts";
-import { emptyList, readList, reduceList } from "../src/reducer.ts";
+import { againList, emptyList, readList, reduceList } from "../src/reducer.ts";
 import type { Item } from "../src/reducer.ts";
 import { blockRef, frame, items } from "./make.ts";
 
@@ -77,13 +77,13 @@ for (const { name, limit = 100, steps, left, gap } of CASES) {
   });
 }
 
-test("what was read takes the place of what was folded, and frames go on from there", () => {
-  const folded = reduceList(emptyList<Item>(3), frame("UPDATE", 7, 2, items("1a0 2a0")));
-  const read = readList(folded, items("2b0 3b0"), blockRef(3));
-  assert.deepEqual(read.items, items("2b0 3b0"));
-  // A frame that the answer held already, and one that it did not.
-  const next = reduceList(reduceList(read, frame("UPDATE", 8, 3, items("3b0"))), frame("UPDATE", 9, 4, items("4b0 4b1")));
-  assert.deepEqual([next.items, next.gap], [items("3b0 4b0 4b1"), null]);
+test("frames go on from what was read, and a new subscription's from what was folded", () => {
+  const read = readList(3, items("1a0 2a0 3a0 3a1"), blockRef(3));
+  assert.deepEqual([read.items, read.block], [items("2a0 3a0 3a1"), blockRef(3)], "the newest are kept");
+  const folded = reduceList(reduceList(read, frame("UPDATE", 7, 4, items("4a0"))), frame("UPDATE", 8, 5, items("5a0")));
+  assert.equal(folded.gap, null);
+  const next = reduceList(againList(folded), frame("RETRACT", 0, 4, items("5a0")));
+  assert.deepEqual([next.items, next.gap], [items("3a1 4a0"), null]);
 });
 
 test("an id that is told anew has the newer content", () => {

@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { short, symbol, trade } from "../src/format.ts";
-import { emptyList, readList, reduceList } from "../src/reducer.ts";
+import { readList, reduceList } from "../src/reducer.ts";
 import type { List } from "../src/reducer.ts";
-import { changes, emptyTape, follow, paint } from "../src/tape.ts";
+import { advance, changes, emptyTape, paint } from "../src/tape.ts";
 import type { Tape } from "../src/tape.ts";
 import type { Swap, Token } from "../src/wire.ts";
 import { blockRef, frame, item } from "./make.ts";
@@ -24,12 +24,12 @@ const swaps = (ids: string) => ids.split(" ").filter(Boolean).map(swap);
 const shown = (tape: Tape) => tape.lines.map(({ swap, retracted }) => `${retracted ? "~" : ""}${swap.id}`).join(" ");
 
 function check(lists: readonly List<Swap>[], expected: string, kept = 100): Tape {
-  const tape = lists.reduce(follow, emptyTape(kept));
+  const tape = lists.reduce(advance, emptyTape(kept));
   assert.equal(shown(tape), expected);
   return tape;
 }
 
-const three = readList(emptyList<Swap>(3), swaps("1a0 2a0 2a1"), null);
+const three = readList(3, swaps("1a0 2a0 2a1"), blockRef(2));
 const without = reduceList(three, frame("RETRACT", 0, 1, swaps("2a1 2a0")));
 
 test("what a reorg takes back stays where it was, struck through", () => {
@@ -54,7 +54,7 @@ test("what left the tape does not come back to it", () => {
 
 test("a pipe gets what changed, taken back first", () => {
   const before = check([three], "1a0 2a0 2a1");
-  const after = follow(before, reduceList(without, frame("UPDATE", 1, 2, swaps("2b0"))));
+  const after = advance(before, reduceList(without, frame("UPDATE", 1, 2, swaps("2b0"))));
   assert.deepEqual(changes(before, after).map((line) => line.replace(/ +.*(?=:)/, " ")), ["✗ :1", "✗ :0", "+ :0"]);
   assert.deepEqual(changes(after, after), []);
 });
