@@ -217,7 +217,7 @@ async fn bench(pools: usize, touched: usize, rounds: usize) {
         fence: history.take_fence("bench").await.unwrap(),
         fatal: mpsc::channel(1).0,
         stop: CancellationToken::new(),
-        now_unix_s: || 0,
+        now_unix_ms: || 0,
     }));
     let mut durable = live.watch_durable();
     let head = crowd.find(|_| true).unwrap().0.block.number;

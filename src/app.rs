@@ -130,7 +130,7 @@ async fn serve(
             fence,
             fatal: fatal_tx.clone(),
             stop: CancellationToken::new(),
-            now_unix_s,
+            now_unix_ms,
         })
         .collect();
     let lives: Vec<Arc<Live>> = chains.iter().map(|deps| deps.live.clone()).collect();

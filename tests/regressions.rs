@@ -110,7 +110,7 @@ async fn deps(sim: &Sim, history: Arc<dyn History>, rows: usize, start: StartBlo
             fence,
             fatal: fatal_tx,
             stop: CancellationToken::new(),
-            now_unix_s: || 1_700_000_000,
+            now_unix_ms: || 1_700_000_000_000,
         },
         fatal,
     )

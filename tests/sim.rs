@@ -286,7 +286,7 @@ impl Engine {
             fence,
             fatal: fatal_tx,
             stop: CancellationToken::new(),
-            now_unix_s: || 1_700_000_000,
+            now_unix_ms: || 1_700_000_000_000,
         });
         let folded = Arc::new(Mutex::new(Vec::new()));
         tokio::task::spawn_local(fold_swaps(live.clone(), folded.clone()));

@@ -220,7 +220,7 @@ impl Pass<'_> {
         }
         let cursor = (CURSOR.to_owned(), next_block);
         let sources = self.wipe.iter().cloned().chain([cursor]).collect();
-        let now = (deps.now_unix_s)();
+        let now = deps.now_unix_s();
         deps.history
             .write(WriteBatch { chain: deps.chain, fence: deps.fence, enriched, sources, now, ..WriteBatch::default() })
             .await?;

@@ -106,11 +106,15 @@ pub struct Deps {
     pub fatal: mpsc::Sender<String>,
     /// No new heads from now on; finish what is under way.
     pub stop: CancellationToken,
-    /// Unix seconds; an input so that tests own the clock.
-    pub now_unix_s: fn() -> u64,
+    /// Milliseconds since 1970; an input so that tests own the clock.
+    pub now_unix_ms: fn() -> u64,
 }
 
 impl Deps {
+    fn now_unix_s(&self) -> u64 {
+        (self.now_unix_ms)().checked_div(1_000).unwrap_or(0)
+    }
+
     /// The label that metrics carry.
     #[must_use]
     pub fn label(&self) -> String {

@@ -214,7 +214,7 @@ impl Writer {
     }
 
     fn empty(&self) -> WriteBatch {
-        WriteBatch { chain: self.deps.chain, fence: self.deps.fence, now: (self.deps.now_unix_s)(), ..WriteBatch::default() }
+        WriteBatch { chain: self.deps.chain, fence: self.deps.fence, now: self.deps.now_unix_s(), ..WriteBatch::default() }
     }
 
     fn plan(&mut self, head: &Head, mut side: Side) -> Vec<WriteBatch> {
@@ -235,7 +235,7 @@ impl Writer {
         let moved = self.head != Some((tip.number, tip.hash));
         let purge = (self.last_purge.elapsed() >= PURGE_EVERY).then(|| PurgeOrphans {
             final_number: head.finalized_number,
-            orphaned_before: (self.deps.now_unix_s)().saturating_sub(self.deps.plan.orphan_retention_s),
+            orphaned_before: self.deps.now_unix_s().saturating_sub(self.deps.plan.orphan_retention_s),
         });
         if !moved && side.is_empty() && revert.is_empty() && new.is_empty() && purge.is_none() {
             return Vec::new();

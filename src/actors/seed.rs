@@ -160,7 +160,7 @@ pub(super) fn batch(deps: &Deps, anchor: BlockRef) -> WriteBatch {
         chain: deps.chain,
         fence: deps.fence,
         finalized_number: anchor.number,
-        now: (deps.now_unix_s)(),
+        now: deps.now_unix_s(),
         ..WriteBatch::default()
     }
 }

@@ -101,7 +101,7 @@ impl Rig {
             fence,
             fatal: fatal_tx,
             stop: CancellationToken::new(),
-            now_unix_s: || 1_700_000_000,
+            now_unix_ms: || 1_700_000_000_000,
         };
         let deps = Arc::new(deps);
         let rig = Self { sim, live, board, metrics, tree: ChainTree::start(deps.clone()), deps, fatal, _folder: folder };

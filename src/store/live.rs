@@ -7,7 +7,7 @@ mod routes;
 mod side;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
@@ -60,6 +60,8 @@ pub struct Live {
     outbox: Mutex<Outbox>,
     /// Chunks that became durable and that memory still has.
     stored: Mutex<Vec<(Subject, Track, u64)>>,
+    /// When heads arrived, oldest first.
+    arrivals: Mutex<VecDeque<(B256, u64)>>,
     /// Held by whoever makes a new head out of the one before.
     writer: Mutex<()>,
     pub topics: Topics,
@@ -76,6 +78,8 @@ pub struct Live {
 
 /// How many orphaned records stay in memory: a reorg of 64 blocks, four times over.
 const ORPHANS_MAX: usize = 256;
+/// Of so many heads it is known when they arrived.
+const ARRIVALS_MAX: usize = 256;
 
 fn relock<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic while this was held cannot leave it half-changed: every critical section is a few moves.
@@ -83,6 +87,22 @@ fn relock<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Live {
+    /// A head arrived, before anything of it was read: milliseconds since 1970. Of one that comes again the first time counts.
+    pub fn heard(&self, hash: B256, at_unix_ms: u64) {
+        let mut arrivals = relock(&self.arrivals);
+        if arrivals.iter().rev().all(|(known, _)| *known != hash) {
+            arrivals.push_back((hash, at_unix_ms));
+        }
+        let surplus = arrivals.len().saturating_sub(ARRIVALS_MAX);
+        arrivals.drain(..surplus);
+    }
+
+    /// When this head arrived. `None`: it came with others, before the start, or long ago.
+    #[must_use]
+    pub fn arrived_at_ms(&self, hash: &B256) -> Option<u64> {
+        relock(&self.arrivals).iter().rev().find(|(known, _)| known == hash).map(|(_, at)| *at)
+    }
+
     #[must_use]
     pub fn new(chain: ChainId, chain_name: &str, confirmations: u64, stall_timeout: Duration) -> Self {
         let head = Head {
@@ -111,6 +131,7 @@ impl Live {
             head: RwLock::new(Arc::new(head)),
             pins: Mutex::new(BTreeMap::new()),
             orphans: Mutex::new(Vec::new()),
+            arrivals: Mutex::default(),
             outbox: Mutex::default(),
             holds: Mutex::default(),
             stored: Mutex::default(),

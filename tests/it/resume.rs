@@ -19,6 +19,13 @@ struct Follower {
     /// Id to height.
     swaps: BTreeMap<String, u64>,
     kinds: BTreeMap<String, usize>,
+    /// Frames that said when their block arrived.
+    arrived: usize,
+}
+
+fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    u64::try_from(since.as_millis()).unwrap()
 }
 
 impl Follower {
@@ -27,6 +34,11 @@ impl Follower {
         let id = |row: &Value| row["id"].as_str().unwrap().to_owned();
         let kind = frame["kind"].as_str().unwrap();
         *self.kinds.entry(kind.to_owned()).or_default() += 1;
+        if let Some(arrived) = frame["arrivedAtMs"].as_u64() {
+            let now = now_ms();
+            assert!((now - 60_000..=now).contains(&arrived), "{arrived} is not just before {now}");
+            self.arrived += 1;
+        }
         match kind {
             "UPDATE" => {
                 for row in rows {
@@ -58,7 +70,7 @@ impl Follower {
         let resume = self.cursor.as_ref().map(|cursor| json!({ "follow": cursor }));
         let since = if self.cursor.is_some() { "" } else { "(since: { number: 0 })" };
         let query = format!(
-            "subscription {{ onSwapsCreated{since} {{ kind cursor block {{ number hash }} data {{ id block {{ number }} }} }} }}"
+            "subscription {{ onSwapsCreated{since} {{ kind cursor arrivedAtMs block {{ number hash }} data {{ id block {{ number }} }} }} }}"
         );
         for message in [
             json!({ "type": "connection_init", "payload": { "resume": resume } }),
@@ -144,6 +156,7 @@ async fn a_follower_survives_kills_reorgs_and_restarts_without_gap_or_double() {
     follower.is_the_truth(&engine).await;
     let taken_back = ["RETRACT", "ROLLBACK"].iter().filter_map(|kind| follower.kinds.get(*kind)).sum::<usize>();
     assert!(taken_back >= 3, "{:?}", follower.kinds);
+    assert!(follower.arrived >= 6, "a block that it was told of live has a time in each of the rounds: {}", follower.arrived);
 
     // Another process with a store of its own, which saw nothing of what was taken back, takes the same cursor.
     let elsewhere = tempfile::tempdir().unwrap();

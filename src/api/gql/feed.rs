@@ -109,7 +109,7 @@ impl Feed {
         self.core.metrics.frames_made_total.inc();
         let seq = self.seq;
         self.seq = seq.saturating_add(u64::from(!only_newcomers));
-        Envelope { topic: self.topic.clone(), seq, kind, block: known_block(&self.live, block), cursor: cursor.encode() }
+        Envelope::new(&self.live, self.topic.clone(), seq, kind, block, cursor)
     }
 }
 

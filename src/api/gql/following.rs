@@ -7,8 +7,8 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     core::Core,
     error::{ApiError, Code},
-    feed::{Running, known_block},
-    frame::{Envelope, FrameKind},
+    feed::Running,
+    frame::Envelope,
     link::{self, Fact, Link, Nature, Opening},
     scalars,
 };
@@ -108,8 +108,7 @@ impl Following {
         self.core.metrics.frames_made_total.inc();
         let seq = self.seq;
         self.seq = seq.saturating_add(u64::from(counts));
-        let block = known_block(&self.live, news.block);
-        Envelope { topic: self.topic.clone(), seq, kind: FrameKind::from(news.kind), block, cursor: news.cursor.encode() }
+        Envelope::new(&self.live, self.topic.clone(), seq, news.kind.into(), news.block, &news.cursor)
     }
 }
 

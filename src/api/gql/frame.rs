@@ -9,15 +9,16 @@ use super::{
     block::BlockRef,
     event::{At, Swap},
     events_feed::DexEventItem,
+    feed::known_block,
     following::events,
     pool::Pool,
     rows::Rows,
     scalars::Cursor,
 };
 use crate::{
-    domain::block,
+    domain::{block, cursor},
     store::{
-        Pin, PoolView,
+        Live, Pin, PoolView,
         follow::{Happened, News},
         topics,
     },
@@ -60,6 +61,21 @@ pub(super) struct Envelope {
     pub(super) kind: FrameKind,
     pub(super) block: block::BlockRef,
     pub(super) cursor: String,
+    pub(super) arrived_at_ms: Option<u64>,
+}
+
+impl Envelope {
+    pub(super) fn new(
+        live: &Live,
+        topic: Arc<str>,
+        seq: u64,
+        kind: FrameKind,
+        block: block::BlockRef,
+        cursor: &cursor::Cursor,
+    ) -> Self {
+        let arrived_at_ms = live.arrived_at_ms(&block.hash);
+        Self { topic, seq, kind, block: known_block(live, block), cursor: cursor.encode(), arrived_at_ms }
+    }
 }
 
 macro_rules! frame {
@@ -104,6 +120,12 @@ macro_rules! frame {
             /// left.
             async fn block(&self) -> BlockRef {
                 self.envelope.block.into()
+            }
+
+            /// When `block` arrived at this server, before anything of it was read: milliseconds since 1970. What is left of the way to
+            /// you is the difference to your own clock. Null where it came together with others, before the start, or long ago.
+            async fn arrived_at_ms(&self) -> Option<u64> {
+                self.envelope.arrived_at_ms
             }
 
             /// What the frame brings or takes back. Of pools: their new state, also in a RETRACT; empty where there is no such pool,
