@@ -44,6 +44,7 @@ pub struct Metrics {
     pub frames_sent_total: IntCounter,
     pub slow_consumers_total: IntCounter,
     pub streams: IntGauge,
+    pub tasks: IntGauge,
     pub rate_limited_total: IntCounter,
     pub graphql_requests_total: IntCounterVec,
     pub graphql_seconds: Histogram,
@@ -197,6 +198,7 @@ impl Metrics {
                 "Subscriptions ended because their reader was too slow",
             )?,
             streams: gauge("swaptide_streams", "Open streams of server-sent events")?,
+            tasks: gauge("swaptide_tasks", "Tasks alive in the runtime")?,
             rate_limited_total: counter("swaptide_rate_limited_total", "Requests refused because their address asked too often")?,
             graphql_requests_total: counters("swaptide_graphql_requests_total", "GraphQL requests over HTTP", &["outcome"])?,
             graphql_seconds,
@@ -204,9 +206,12 @@ impl Metrics {
         })
     }
 
-    /// The Prometheus text format.
+    /// The Prometheus text format. Within a runtime its tasks are counted, too.
     #[must_use]
     pub fn render(&self) -> String {
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            self.tasks.set(i64::try_from(runtime.metrics().num_alive_tasks()).unwrap_or(i64::MAX));
+        }
         let mut out = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut out) {
             tracing::error!(%error, "metrics could not be encoded");
