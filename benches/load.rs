@@ -1,9 +1,7 @@
-//! Requests per second against bare axum in the same run: `cargo bench --bench load [-- --connections 32 --rounds 5 --seconds 3]`.
+//! Load on the API: `cargo bench --bench load -- --help`.
 //!
-//! One generator, in this process, against two servers that are processes of their own: a bare axum that serialises ten fields per
-//! request, and the engine over a chain that stands still. They take turns (bare, ours, bare, ours), because machines that are shared
-//! drift; the figure is the ratio within a round. `--store mongodb` takes a real mongod instead of SQLite, `--only NAME` one kind
-//! of request, for a profiler.
+//! Requests as fast as they are answered, or at a fixed rate; thousands of subscribers; an hour of clients that come and go; all of them
+//! coming back at once. Everything stands beside a peer or a ceiling in the same run: a bare axum, a bare broadcaster, the stock server.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,6 +16,11 @@
 
 mod fanout;
 mod http;
+
+/// As in the binary: the servers that are compared are this program.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 use std::{
     io::{BufRead, BufReader},
@@ -34,7 +37,30 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use swaptide_demo::{Devnet, DevnetConfig, Mongod, http::HttpClient, pools::Protocol};
 
-use http::{Figures, Killed, Result, Target, drive, engine, get_request, median, post_request, ready};
+use http::{Figures, Killed, Result, Served, Target, drive, engine, get_request, median, open, post_request, ready};
+
+const HELP: &str = "Load on the API.
+
+Requests, one at a time on each connection, as fast as they are answered, beside a bare axum:
+  cargo bench --bench load -- [--connections 32] [--rounds 5] [--seconds 3] [--store mongodb] [--only NAME]
+
+Requests at a fixed rate, counted from when each was due; without --url the engine and a bare axum:
+  cargo bench --bench load -- --http [--rate 1000] [--seconds 10] [--connections 256] [--url http://HOST:PORT] [--json]
+
+Subscribers in a process of their own; without --url ours, a bare broadcaster and the stock server take turns:
+  cargo bench --bench load -- --clients 5000 [--topic swaps|blocks|pool] [--rate 20] [--swaps 1] [--distinct 1] [--slow 0]
+      [--churn 0] [--seconds 10] [--rounds 3] [--servers bare,ours,stock] [--url ws://HOST:PORT/graphql] [--json]
+    --rate      frames a second, of --swaps swaps each
+    --distinct  so many different subscriptions
+    --slow      so many of the clients never read
+    --churn     connections a second that come and go beside the clients
+
+The built engine over a chain that trades, full of clients:
+  cargo bench --bench load -- --soak --clients 10000 --churn 500 --seconds 3600     what is left when they are gone
+  cargo bench --bench load -- --storm --clients 10000                               it starts again, and all come back at once
+
+A deployment with API keys: SWAPTIDE_KEY. More than 500 clients of one address: api.connections_per_address = 0.
+Many clients need many files: `ulimit -n`.";
 
 const SERVE: &str = "--serve-bare";
 /// More than the window of memory holds: finality is 64 blocks behind the head.
@@ -47,15 +73,20 @@ const POOL: &str = "query($id: ID!) { pool(id: $id) { id liquidity sqrtPrice tic
 const SWAPS: &str = "query($after: Cursor) { swaps(first: 100, after: $after, orderDirection: desc) { nodes { id amount0 amount1 tick timestamp sender } } }";
 
 struct Args {
-    connections: usize,
-    rounds: usize,
-    seconds: f64,
+    /// 32 where the next waits for the answer, 256 at a fixed rate.
+    connections: Option<usize>,
+    rounds: Option<usize>,
+    seconds: Option<f64>,
     mongodb: bool,
     only: Option<String>,
+    /// At a fixed rate.
+    http: bool,
 }
 
 fn main() -> Result<()> {
-    let mut args = Args { connections: 32, rounds: 5, seconds: 3.0, mongodb: false, only: None };
+    // Deployments are asked over TLS.
+    rustls::crypto::ring::default_provider().install_default().map_err(|_| "there is a TLS provider already")?;
+    let mut args = Args { connections: None, rounds: None, seconds: None, mongodb: false, only: None, http: false };
     let mut frames: Option<fanout::Args> = None;
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -73,27 +104,39 @@ fn main() -> Result<()> {
                 frames.clients = value()?.parse()?;
             }
             "--topic" => frames.get_or_insert_default().topic = value()?,
-            "--rate" => frames.get_or_insert_default().rate = value()?.parse()?,
+            "--rate" => frames.get_or_insert_default().rate = Some(value()?.parse()?),
             "--swaps" => frames.get_or_insert_default().swaps = value()?.parse()?,
             "--distinct" => frames.get_or_insert_default().distinct = value()?.parse()?,
             "--slow" => frames.get_or_insert_default().slow = value()?.parse()?,
             "--churn" => frames.get_or_insert_default().churn = value()?.parse()?,
             "--servers" => frames.get_or_insert_default().servers = value()?.split(',').map(str::to_owned).collect(),
             "--url" => frames.get_or_insert_default().url = Some(value()?),
+            "--soak" => frames.get_or_insert_default().mode = fanout::Mode::Soak,
+            "--storm" => frames.get_or_insert_default().mode = fanout::Mode::Storm,
             "--json" => frames.get_or_insert_default().json = true,
-            "--connections" => args.connections = value()?.parse()?,
-            "--rounds" => args.rounds = value()?.parse()?,
-            "--seconds" => args.seconds = value()?.parse()?,
+            "--help" => {
+                println!("{HELP}");
+                return Ok(());
+            }
+            "--http" => args.http = true,
+            "--connections" => args.connections = Some(value()?.parse()?),
+            "--rounds" => args.rounds = Some(value()?.parse()?),
+            "--seconds" => args.seconds = Some(value()?.parse()?),
             "--store" => args.mongodb = value()? == "mongodb",
             "--only" => args.only = Some(value()?),
             "--bench" => {}
-            other => {
-                return Err(format!("{other} is unknown: --connections --rounds --seconds --store mongodb --only NAME").into());
-            }
+            other => return Err(format!("`{other}` is unknown: see --help").into()),
         }
     }
+    if args.http {
+        return fixed(&args, &frames.unwrap_or_default());
+    }
     match frames {
-        Some(frames) => fanout::run(&fanout::Args { seconds: args.seconds, rounds: args.rounds, ..frames }),
+        Some(mut frames) => {
+            frames.seconds = args.seconds.unwrap_or(frames.seconds);
+            frames.rounds = args.rounds.unwrap_or(frames.rounds);
+            fanout::run(&frames)
+        }
         None => run(&args),
     }
 }
@@ -156,12 +199,67 @@ async fn serve() -> Result<()> {
     Ok(())
 }
 
-fn run(args: &Args) -> Result<()> {
-    let everything = runtime()?;
+/// A bare axum, and where it listens.
+fn bare() -> Result<(Killed, u16)> {
     let mut bare = Command::new(std::env::current_exe()?).arg(SERVE).stdout(Stdio::piped()).spawn()?;
     let mut port = String::new();
     BufReader::new(bare.stdout.take().ok_or("no output")?).read_line(&mut port)?;
-    let (bare, bare_port) = (Killed(bare), port.trim().parse::<u16>()?);
+    Ok((Killed(bare), port.trim().parse::<u16>()?))
+}
+
+/// At a fixed rate, of a deployment or of an engine of our own beside a bare axum.
+fn fixed(args: &Args, frames: &fanout::Args) -> Result<()> {
+    let runtime = runtime()?;
+    let rate = frames.rate.unwrap_or(1_000.0);
+    let (seconds, most) = (args.seconds.unwrap_or(10.0), args.connections.unwrap_or(256));
+    let client = open::client()?;
+    let (mut kinds, folder) = (Vec::new(), tempfile::tempdir()?);
+    let ours;
+    let _running = match &frames.url {
+        Some(url) => {
+            ours = url.trim_end_matches('/').to_owned();
+            None
+        }
+        None => {
+            let config = DevnetConfig { v2_pools: 10, v3_pools: 10, ..DevnetConfig::default() };
+            let mut devnet = runtime.block_on(Devnet::start(config))?;
+            println!("filling {BLOCKS} blocks with {TXS_PER_BLOCK} transactions each …");
+            let head = runtime.block_on(devnet.fill(BLOCKS, TXS_PER_BLOCK))?.number;
+            let served = engine(&devnet, folder.path(), None)?;
+            runtime.block_on(ready(&HttpClient::new(format!("127.0.0.1:{}", served.port)), head))?;
+            ours = format!("http://127.0.0.1:{}", served.port);
+            let bare = bare()?;
+            kinds.push(open::Kind { name: "bare axum", url: format!("http://127.0.0.1:{}/pool/0x00", bare.1), body: None });
+            Some((devnet, served, bare))
+        }
+    };
+    let rows = runtime.block_on(async {
+        kinds.extend(open::kinds(&client, &ours).await?);
+        open::check(&client, &kinds).await?;
+        let mut rows = Vec::new();
+        for kind in &kinds {
+            // The first second warms up.
+            open::drive(&client, kind, rate, Duration::from_secs(1), most).await?;
+            let seen = open::drive(&client, kind, rate, Duration::from_secs_f64(seconds), most).await?;
+            if frames.json {
+                println!("{}", seen.json(kind, rate));
+            }
+            rows.push((kind.name.to_owned(), rate, seen));
+        }
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(rows)
+    })?;
+    if !frames.json {
+        println!("each kind for {seconds} s, {most} connections at the most; times from when a request was due");
+        open::print(&rows);
+    }
+    Ok(())
+}
+
+fn run(args: &Args) -> Result<()> {
+    let everything = runtime()?;
+    let (bare, bare_port) = bare()?;
+    let (connections, rounds_asked, seconds) =
+        (args.connections.unwrap_or(32), args.rounds.unwrap_or(5), args.seconds.unwrap_or(3.0));
 
     let mut devnet =
         everything.block_on(Devnet::start(DevnetConfig { v2_pools: 10, v3_pools: 10, ..DevnetConfig::default() }))?;
@@ -169,7 +267,7 @@ fn run(args: &Args) -> Result<()> {
     everything.block_on(devnet.fill(BLOCKS, TXS_PER_BLOCK))?;
     let folder = tempfile::tempdir()?;
     let mongod = if args.mongodb { Some(everything.block_on(Mongod::start())?) } else { None };
-    let (ours, our_port) = engine(&devnet, folder.path(), mongod.as_ref())?;
+    let Served { process: ours, port: our_port, .. } = engine(&devnet, folder.path(), mongod.as_ref())?;
     let api = HttpClient::new(format!("127.0.0.1:{our_port}"));
     let head = everything.block_on(devnet.head())?.number;
     everything.block_on(ready(&api, head))?;
@@ -204,19 +302,23 @@ fn run(args: &Args) -> Result<()> {
         target("100 swaps, store", graphql(SWAPS, json!({ "after": old })), None),
     ];
     let mut rounds: Vec<Vec<Figures>> = vec![Vec::new(); targets.len()];
-    for round in 0..=args.rounds {
+    for round in 0..=rounds_asked {
         for (target, figures) in targets.iter().zip(&mut rounds) {
             if args.only.as_ref().is_some_and(|only| only != target.name) {
                 continue;
             }
-            let measured = drive(target, args.connections, Duration::from_secs_f64(args.seconds))?;
+            let measured = drive(target, connections, Duration::from_secs_f64(seconds))?;
             // The first warms up.
-            if round > 0 || args.rounds == 0 {
+            if round > 0 || rounds_asked == 0 {
                 figures.push(measured);
             }
         }
     }
-    print(&targets, &rounds, args);
+    println!(
+        "{connections} connections, {rounds_asked} rounds of {seconds} s each, store {}; medians",
+        if args.mongodb { "MongoDB" } else { "SQLite" }
+    );
+    print(&targets, &rounds);
     Ok(())
 }
 
@@ -241,14 +343,7 @@ async fn old_cursor(api: &HttpClient) -> Result<String> {
     }
 }
 
-fn print(targets: &[Target<'_>], rounds: &[Vec<Figures>], args: &Args) {
-    println!(
-        "{} connections, {} rounds of {} s each, store {}; medians",
-        args.connections,
-        args.rounds,
-        args.seconds,
-        if args.mongodb { "MongoDB" } else { "SQLite" }
-    );
+fn print(targets: &[Target<'_>], rounds: &[Vec<Figures>]) {
     println!("{:<20} {:>9} {:>8} {:>8} {:>10}  ratio", "", "req/s", "p50 ms", "p99 ms", "CPU us");
     for (target, figures) in targets.iter().zip(rounds) {
         let of = |field: fn(&Figures) -> f64| median(figures.iter().map(field).collect());

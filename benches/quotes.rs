@@ -25,7 +25,7 @@ use alloy::{
 use serde_json::{Value, json};
 use swaptide_demo::{DevPool, Devnet, DevnetConfig, http::HttpClient, pools::Protocol};
 
-use http::{Figures, Result, Target, drive, engine, get_request, median, post_request, ready};
+use http::{Figures, Result, Served, Target, drive, engine, get_request, median, post_request, ready};
 
 sol! {
     interface Quoter {
@@ -61,7 +61,7 @@ fn main() -> Result<()> {
     let mut devnet = runtime.block_on(Devnet::start(config))?;
     runtime.block_on(devnet.fill(BLOCKS, TXS_PER_BLOCK))?;
     let folder = tempfile::tempdir()?;
-    let (ours, port) = engine(&devnet, folder.path(), None)?;
+    let Served { process: ours, port, .. } = engine(&devnet, folder.path(), None)?;
     let api = HttpClient::new(format!("127.0.0.1:{port}"));
     let asks = runtime.block_on(async {
         ready(&api, devnet.head().await?.number).await?;

@@ -5,6 +5,7 @@
 //! to its own hands: execution, serialisation, queues and sockets. The servers take turns within a round, because shared machines drift.
 
 mod chain;
+mod house;
 mod serve;
 mod swarm;
 
@@ -42,8 +43,8 @@ pub(crate) struct Args {
     pub(crate) clients: usize,
     pub(crate) topic: String,
     pub(crate) seconds: f64,
-    /// Frames a second.
-    pub(crate) rate: f64,
+    /// Frames a second; 20 where it is not said.
+    pub(crate) rate: Option<f64>,
     pub(crate) rounds: usize,
     /// Of a frame.
     pub(crate) swaps: usize,
@@ -58,6 +59,18 @@ pub(crate) struct Args {
     /// A server that runs already: `ws://host:port/graphql`. Then only the swarm is ours.
     pub(crate) url: Option<String>,
     pub(crate) json: bool,
+    pub(crate) mode: Mode,
+}
+
+/// What is done with them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Servers of a chain in memory take turns.
+    Compare,
+    /// The built engine over a devnet; clients come and go, and nothing may be left of them.
+    Soak,
+    /// The built engine starts again, and all come back at once.
+    Storm,
 }
 
 impl Default for Args {
@@ -66,7 +79,7 @@ impl Default for Args {
             clients: 1_000,
             topic: "swaps".to_owned(),
             seconds: 10.0,
-            rate: 20.0,
+            rate: None,
             rounds: 3,
             swaps: 1,
             distinct: 1,
@@ -75,11 +88,16 @@ impl Default for Args {
             servers: ["bare", "ours", "stock"].map(str::to_owned).to_vec(),
             url: None,
             json: false,
+            mode: Mode::Compare,
         }
     }
 }
 
 impl Args {
+    fn frames_per_second(&self) -> f64 {
+        self.rate.unwrap_or(20.0)
+    }
+
     pub(crate) fn query(&self) -> Result<&'static str> {
         let found = TOPICS.iter().find(|(name, _)| *name == self.topic);
         found
@@ -100,7 +118,7 @@ fn rss_kb(process: &Killed) -> Result<u64> {
 /// One server in one round.
 fn one(server: &str, args: &Args) -> Result<Value> {
     let mut child = Command::new(std::env::current_exe()?)
-        .args([SERVE, server, &args.rate.to_string(), &args.swaps.to_string()])
+        .args([SERVE, server, &args.frames_per_second().to_string(), &args.swaps.to_string()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
@@ -129,8 +147,13 @@ fn one(server: &str, args: &Args) -> Result<Value> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    match args.mode {
+        Mode::Soak => return house::soak(args),
+        Mode::Storm => return house::storm(args),
+        Mode::Compare => {}
+    }
     if let Some(url) = &args.url {
-        let swarm = Swarm::of(args, url.clone())?;
+        let swarm = Swarm::of(args, url.clone())?.by_arrival();
         let (mut told, _swarm) = swarm.start()?;
         told.until("ready")?;
         println!("{} clients are connected and have subscribed; listening for {} s …", args.clients, args.seconds);
@@ -140,7 +163,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     println!(
         "{} clients of `{}`, {} frames/s of {} swaps, {} different, {} that never read, {} connections/s coming and going; {} rounds of {} s",
-        args.clients, args.topic, args.rate, args.swaps, args.distinct, args.slow, args.churn, args.rounds, args.seconds
+        args.clients,
+        args.topic,
+        args.frames_per_second(),
+        args.swaps,
+        args.distinct,
+        args.slow,
+        args.churn,
+        args.rounds,
+        args.seconds
     );
     let mut all: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for round in 0..args.rounds {

@@ -1,31 +1,36 @@
 //! Thousands of clients in a process of their own, and what they saw.
 
+mod client;
+mod seen;
+
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
-use tokio::{net::TcpStream, sync::Semaphore, time::Instant};
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{Message, client::IntoClientRequest, protocol::WebSocketConfig},
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Instant,
 };
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
-use super::{Args, serve::now_ns};
+use super::Args;
 use crate::http::{Killed, Result};
+use client::{Refused, Socket};
+use seen::Seen;
 
-/// Handshakes under way at once.
+/// Handshakes under way at once, while a measurement is prepared. Whoever comes back asks nobody.
 const CONNECTING: usize = 64;
-/// Buckets of one power of two: latencies are known to one part in 64.
-const FINE: u32 = 6;
-const SHARDS: usize = 16;
+/// A client that was refused comes again after 100 to 600 ms, and does not wait longer each time: that is the unkind case.
+const AGAIN: (u64, u64) = (100, 500);
+const MINUTE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Swarm {
@@ -36,6 +41,21 @@ pub(crate) struct Swarm {
     distinct: usize,
     slow: usize,
     churn: f64,
+    /// Whoever was closed comes again at once, and goes on where it was.
+    returns: bool,
+    /// Where in a frame it says when its block came.
+    clock: Clock,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    key: Option<String>,
+}
+
+/// How a frame says when its block came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+enum Clock {
+    /// Nanoseconds in the place of an amount: the servers here make it so.
+    Amount,
+    /// `arrivedAtMs`.
+    Arrival,
 }
 
 /// The other end of a swarm.
@@ -49,17 +69,22 @@ impl Told {
         Ok(writeln!(self.words, "{word}")?)
     }
 
+    /// The next line: one key, and what it says.
+    pub(super) fn next(&mut self) -> Result<(String, Value)> {
+        let mut line = String::new();
+        if self.lines.read_line(&mut line)? == 0 {
+            return Err("the swarm ended: more open files may be needed (ulimit -n)".into());
+        }
+        let value: serde_json::Map<String, Value> = serde_json::from_str(&line)?;
+        value.into_iter().next().ok_or_else(|| "the swarm said nothing".into())
+    }
+
     pub(super) fn until(&mut self, key: &str) -> Result<Value> {
         loop {
-            let mut line = String::new();
-            if self.lines.read_line(&mut line)? == 0 {
-                return Err("the swarm ended: more open files may be needed (ulimit -n)".into());
+            let (found, value) = self.next()?;
+            if found == key {
+                return Ok(value);
             }
-            let value: Value = serde_json::from_str(&line)?;
-            if let Some(found) = value.get(key) {
-                return Ok(found.clone());
-            }
-            eprintln!("{line}");
         }
     }
 }
@@ -74,7 +99,22 @@ impl Swarm {
             distinct: args.distinct,
             slow: args.slow,
             churn: args.churn,
+            returns: false,
+            clock: Clock::Amount,
+            key: std::env::var("SWAPTIDE_KEY").ok(),
         })
+    }
+
+    pub(super) const fn returning(mut self) -> Self {
+        self.returns = true;
+        self
+    }
+
+    /// Of a server that says when a block arrived.
+    pub(super) fn by_arrival(mut self) -> Self {
+        self.clock = Clock::Arrival;
+        self.query = self.query.replacen("cursor", "cursor arrivedAtMs", 1);
+        self
     }
 
     pub(super) fn start(&self) -> Result<(Told, Killed)> {
@@ -97,20 +137,23 @@ impl Swarm {
         let seen = Arc::new(Seen::default());
         let (swarm, gate) = (Arc::new(self), Arc::new(Semaphore::new(CONNECTING)));
         let (ready, mut is_ready) = tokio::sync::mpsc::channel(1);
+        let (cut, is_cut) = watch::channel(0_u64);
         for number in 0..swarm.clients {
             let (swarm, gate, seen, ready) = (swarm.clone(), gate.clone(), seen.clone(), ready.clone());
+            let is_cut = is_cut.clone();
             tokio::spawn(async move {
                 let turn = gate.acquire_owned().await;
-                let socket = swarm.connect(number).await;
+                let came = swarm.connect(number, None).await;
                 drop(turn);
-                let _ = ready.send(socket.is_ok()).await;
-                match socket {
-                    Ok(socket) if number < swarm.slow => {
+                let _ = ready.send(came.is_ok()).await;
+                match came {
+                    Ok((socket, _)) if number < swarm.slow => {
                         std::future::pending::<()>().await;
                         drop(socket);
                     }
-                    Ok(socket) => seen.read(socket, number).await,
-                    Err(error) => eprintln!("client {number}: {error}"),
+                    Ok((socket, first)) => swarm.live(socket, first, number, &seen, is_cut).await,
+                    Err(Refused::Busy) => eprintln!("client {number}: the server has too many"),
+                    Err(Refused::Away(error)) => eprintln!("client {number}: {error}"),
                 }
             });
         }
@@ -119,19 +162,95 @@ impl Swarm {
             failed += u64::from(is_ready.recv().await != Some(true));
         }
         println!("{}", json!({ "ready": { "failed": failed } }));
-        let mut word = String::new();
-        std::io::stdin().lock().read_line(&mut word)?;
-        seen.measuring.store(true, Ordering::Relaxed);
-        let began = Instant::now();
-        let churned = swarm.clone().churn(Instant::now() + Duration::from_secs_f64(swarm.seconds));
-        let (churned, ()) = tokio::join!(churned, tokio::time::sleep(Duration::from_secs_f64(swarm.seconds)));
-        let elapsed = began.elapsed().as_secs_f64();
-        println!("{}", json!({ "figures": seen.figures(elapsed, swarm.clients, failed, churned) }));
+        // This is not a thread of the runtime: it may wait for words.
+        for word in std::io::stdin().lock().lines() {
+            match word?.as_str() {
+                "measure" => {
+                    tokio::spawn(swarm.clone().measure(seen.clone(), failed));
+                }
+                "cut" => cut.send_modify(|times| *times += 1),
+                _ => println!("{}", json!({ "state": seen.state() })),
+            }
+        }
         Ok(())
     }
 
-    /// Comes, says what it wants, hears something, and goes.
-    async fn churn(self: Arc<Self>, until: Instant) -> u64 {
+    async fn measure(self: Arc<Self>, seen: Arc<Seen>, failed: u64) {
+        seen.measuring.store(true, Ordering::Relaxed);
+        let began = Instant::now();
+        let until = began + Duration::from_secs_f64(self.seconds);
+        let told = seen.clone();
+        let minutes = tokio::spawn(async move {
+            for minute in 1_u32.. {
+                tokio::time::sleep_until(began + MINUTE * minute).await;
+                println!("{}", json!({ "minute": told.state() }));
+            }
+        });
+        let churned = self.clone().churn(until, &seen);
+        let (churned, ()) = tokio::join!(churned, tokio::time::sleep_until(until));
+        minutes.abort();
+        println!("{}", json!({ "figures": seen.figures(began.elapsed().as_secs_f64(), self.clients, failed, churned) }));
+    }
+
+    /// Listens for as long as it is let; then, if it is one that returns, comes again and goes on.
+    async fn live(&self, socket: Socket, first: Option<Utf8Bytes>, number: usize, seen: &Seen, mut is_cut: watch::Receiver<u64>) {
+        let mut cursor = first.as_deref().and_then(seen::cursor).map(str::to_owned);
+        let mut socket = Some(socket);
+        loop {
+            if let Some(mut socket) = socket.take() {
+                seen.open.fetch_add(1, Ordering::Relaxed);
+                self.listen(&mut socket, number, &mut cursor, seen, &mut is_cut).await;
+                seen.open.fetch_sub(1, Ordering::Relaxed);
+            }
+            if !self.returns {
+                seen.closed.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            match self.connect(number, cursor.as_deref()).await {
+                Ok((again, first)) => {
+                    cursor = first.as_deref().and_then(seen::cursor).map(str::to_owned).or(cursor);
+                    seen.returned.fetch_add(1, Ordering::Relaxed);
+                    socket = Some(again);
+                    continue;
+                }
+                Err(Refused::Busy) => seen.busy.fetch_add(1, Ordering::Relaxed),
+                Err(Refused::Away(_)) => seen.away.fetch_add(1, Ordering::Relaxed),
+            };
+            // Spread by a multiplicative hash: as good as chance, and the same each run.
+            let spread = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+            tokio::time::sleep(Duration::from_millis(AGAIN.0 + spread % AGAIN.1)).await;
+        }
+    }
+
+    async fn listen(
+        &self,
+        socket: &mut Socket,
+        number: usize,
+        cursor: &mut Option<String>,
+        seen: &Seen,
+        is_cut: &mut watch::Receiver<u64>,
+    ) {
+        loop {
+            let heard = tokio::select! {
+                heard = socket.next() => heard,
+                _ = is_cut.changed() => return,
+            };
+            match heard {
+                Some(Ok(Message::Text(text))) => {
+                    if self.returns
+                        && let Some(at) = seen::cursor(&text)
+                    {
+                        at.clone_into(cursor.get_or_insert_default());
+                    }
+                    seen.hear(number, &text, self.clock);
+                }
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                Some(Ok(_)) => {}
+            }
+        }
+    }
+
+    async fn churn(self: Arc<Self>, until: Instant, seen: &Arc<Seen>) -> u64 {
         let (done, began) = (Arc::new(AtomicU64::new(0)), Instant::now());
         if self.churn <= 0.0 {
             return 0;
@@ -142,122 +261,15 @@ impl Swarm {
                 break;
             }
             tokio::time::sleep_until(due).await;
-            let (swarm, done) = (self.clone(), done.clone());
+            let (swarm, done, seen) = (self.clone(), done.clone(), seen.clone());
             tokio::spawn(async move {
-                if let Ok(mut socket) = swarm.connect(usize::try_from(number).unwrap_or(0)).await {
-                    let _ = socket.close(None).await;
-                    done.fetch_add(1, Ordering::Relaxed);
+                match swarm.visit(number).await {
+                    Ok(()) => done.fetch_add(1, Ordering::Relaxed),
+                    Err(Refused::Busy) => seen.busy.fetch_add(1, Ordering::Relaxed),
+                    Err(Refused::Away(_)) => seen.away.fetch_add(1, Ordering::Relaxed),
                 }
             });
         }
         done.load(Ordering::Relaxed)
-    }
-
-    /// Until it has subscribed and heard the first word of it.
-    async fn connect(&self, number: usize) -> Result<WebSocketStream<TcpStream>> {
-        let mut request = self.url.as_str().into_client_request()?;
-        request.headers_mut().insert("sec-websocket-protocol", "graphql-transport-ws".parse()?);
-        let uri = request.uri();
-        let address = format!("{}:{}", uri.host().unwrap_or("127.0.0.1"), uri.port_u16().unwrap_or(80));
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        let config = WebSocketConfig::default().read_buffer_size(8 * 1024).write_buffer_size(1_024);
-        let (mut socket, _) = tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await?;
-        socket.send(Message::text(r#"{"type":"connection_init"}"#)).await?;
-        socket.next().await.ok_or("it was closed")??;
-        // Another alias is another document.
-        let query = if self.distinct > 1 {
-            self.query.replacen("{ kind", &format!("{{ k{}: kind", number % self.distinct), 1)
-        } else {
-            self.query.clone()
-        };
-        socket.send(Message::text(json!({ "id": "1", "type": "subscribe", "payload": { "query": query } }).to_string())).await?;
-        let first = tokio::time::timeout(Duration::from_secs(5), socket.next()).await;
-        match first {
-            // The stock server says nothing until something happens.
-            Err(_) => Ok(socket),
-            Ok(Some(Ok(Message::Text(text)))) if text.contains("\"next\"") => Ok(socket),
-            Ok(other) => Err(format!("it was answered {other:?}").into()),
-        }
-    }
-}
-
-/// Counts and latencies of all clients, nanoseconds.
-#[derive(Default)]
-struct Seen {
-    measuring: AtomicBool,
-    shards: [Shard; SHARDS],
-    closed: AtomicU64,
-}
-
-struct Shard {
-    messages: AtomicU64,
-    bytes: AtomicU64,
-    buckets: Box<[AtomicU64]>,
-}
-
-impl Default for Shard {
-    fn default() -> Self {
-        let buckets = (0..(64_usize << FINE)).map(|_| AtomicU64::new(0)).collect();
-        Self { messages: AtomicU64::new(0), bytes: AtomicU64::new(0), buckets }
-    }
-}
-
-fn bucket(value: u64) -> usize {
-    let power = 63 - value.max(1).leading_zeros();
-    let fine = if power > FINE { (value >> (power - FINE)) & ((1 << FINE) - 1) } else { value & ((1 << FINE) - 1) };
-    usize::try_from((u64::from(power) << FINE) | fine).expect("small")
-}
-
-fn of_bucket(at: usize) -> f64 {
-    let (power, fine) = (at >> FINE, at & ((1 << FINE) - 1));
-    let power = i32::try_from(power).expect("small");
-    2_f64.powi(power) * (1.0 + fine as f64 / f64::from(1 << FINE))
-}
-
-/// The time in a frame, wherever it stands.
-fn sent_at(text: &str) -> Option<u64> {
-    let after = text.split_once("\"amount0Raw\":\"").or_else(|| text.split_once("\"reserve0\":\""))?.1;
-    after.split_once('"')?.0.parse().ok()
-}
-
-impl Seen {
-    async fn read(&self, mut socket: WebSocketStream<TcpStream>, number: usize) {
-        let shard = &self.shards[number % SHARDS];
-        while let Some(Ok(message)) = socket.next().await {
-            let Message::Text(text) = message else { continue };
-            if !self.measuring.load(Ordering::Relaxed) {
-                continue;
-            }
-            shard.messages.fetch_add(1, Ordering::Relaxed);
-            shard.bytes.fetch_add(text.len() as u64, Ordering::Relaxed);
-            if let Some(sent) = sent_at(&text) {
-                shard.buckets[bucket(now_ns().saturating_sub(sent))].fetch_add(1, Ordering::Relaxed);
-            }
-        }
-        self.closed.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn figures(&self, seconds: f64, clients: usize, failed: u64, churned: u64) -> Value {
-        let sum = |of: fn(&Shard) -> &AtomicU64| self.shards.iter().map(|s| of(s).load(Ordering::Relaxed)).sum::<u64>();
-        let (messages, bytes) = (sum(|s| &s.messages), sum(|s| &s.bytes));
-        let mut buckets = vec![0_u64; 64 << FINE];
-        for shard in &self.shards {
-            buckets.iter_mut().zip(&shard.buckets).for_each(|(all, one)| *all += one.load(Ordering::Relaxed));
-        }
-        let timed: u64 = buckets.iter().sum();
-        let quantile = |part: f64| {
-            let mut left = (timed as f64 * part).ceil();
-            let found = buckets.iter().position(|count| {
-                left -= *count as f64;
-                left <= 0.0
-            });
-            found.map_or(f64::NAN, |at| of_bucket(at) / 1e6)
-        };
-        json!({
-            "clients": clients, "failed": failed, "churned": churned, "closed": self.closed.load(Ordering::Relaxed),
-            "seconds": seconds, "messages": messages, "bytes": bytes, "per_second": messages as f64 / seconds,
-            "p50_ms": quantile(0.5), "p99_ms": quantile(0.99), "p999_ms": quantile(0.999),
-        })
     }
 }

@@ -1,5 +1,8 @@
 //! What the benches over HTTP share: the engine as a process of its own, and clients that ask it as fast as it answers.
 
+#[allow(dead_code, reason = "only one of the benches does this")]
+pub(crate) mod open;
+
 use std::{
     error::Error,
     path::Path,
@@ -61,20 +64,35 @@ pub(crate) fn post_request(path: &str, body: &Value) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Starts it over the devnet.
-pub(crate) fn engine(devnet: &Devnet, folder: &Path, mongod: Option<&Mongod>) -> Result<(Killed, u16)> {
-    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+/// The engine, and where it listens.
+pub(crate) struct Served {
+    pub(crate) process: Killed,
+    pub(crate) port: u16,
+    #[allow(dead_code, reason = "only one of the benches looks there")]
+    pub(crate) admin_port: u16,
+}
+
+/// Starts it over the devnet, without a limit that one generator could meet.
+pub(crate) fn engine(devnet: &Devnet, folder: &Path, mongod: Option<&Mongod>) -> Result<Served> {
+    let free = || Ok::<_, std::io::Error>(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port());
+    let (port, admin_port) = (free()?, free()?);
     let store = mongod.map_or_else(|| format!("sqlite:{}", folder.join("bench.db").display()), |m| m.uri("bench"));
     let d = &devnet.deployment;
     let toml = format!(
-        "[api]\nrequests_per_second = 0\ncost_per_second = 0\nlisten = \"127.0.0.1:{port}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[store]\nurl = {store:?}\n[[chain]]\nid = {}\nname = \"bench\"\nrpc = [{:?}, {:?}]\n\
+        "[api]\nrequests_per_second = 0\ncost_per_second = 0\nconnections = 20000\nconnections_per_address = 0\n\
+         listen = \"127.0.0.1:{port}\"\n[admin]\nlisten = \"127.0.0.1:{admin_port}\"\n[store]\nurl = {store:?}\n[[chain]]\nid = {}\nname = \"bench\"\nrpc = [{:?}, {:?}]\n\
          [[chain.dex]]\nname = \"v2\"\nprotocol = \"uniswap_v2\"\nfactory = \"{}\"\n[[chain.dex]]\nname = \"v3\"\nprotocol = \"uniswap_v3\"\nfactory = \"{}\"\n",
         devnet.chain_id, devnet.ws_url, devnet.http_url, d.v2_factory, d.v3_factory
     );
     let config = folder.join("bench.toml");
     std::fs::write(&config, toml)?;
-    let child = Command::new(env!("CARGO_BIN_EXE_swaptide")).args(["run", "-c"]).arg(&config).stderr(Stdio::null()).spawn()?;
-    Ok((Killed(child), port))
+    Ok(Served { process: start(&config)?, port, admin_port })
+}
+
+/// Starts the engine that is built.
+pub(crate) fn start(config: &Path) -> Result<Killed> {
+    let child = Command::new(env!("CARGO_BIN_EXE_swaptide")).args(["run", "-c"]).arg(config).stderr(Stdio::null()).spawn()?;
+    Ok(Killed(child))
 }
 
 /// Until every block is served and stored.
