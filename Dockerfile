@@ -18,9 +18,9 @@ COPY demo/package.json demo/package-lock.json demo/.npmrc ./
 RUN npm ci --ignore-scripts --omit=optional
 
 FROM ${RUST_IMAGE} AS chef
-# A C compiler for SQLite and ring, certificates for the registry.
+# A C compiler for SQLite and ring, make for the allocator, certificates for the registry.
 RUN apt-get update \
- && apt-get install -y --no-install-recommends ca-certificates gcc libc6-dev \
+ && apt-get install -y --no-install-recommends ca-certificates gcc libc6-dev make \
  && rm -rf /var/lib/apt/lists/*
 # It only writes files and starts cargo: not worth the minute that optimising it takes.
 RUN cargo install --locked --debug --root /usr/local cargo-chef@0.1.78
