@@ -34,7 +34,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{hub::Hub, machine::CLOSE_NOT_ACCEPTABLE, operation::Place, queue::Queue, socket::Talk};
+use self::{hub::Hub, machine::CLOSE_NOT_ACCEPTABLE, operation::Place, socket::Talk};
 use super::{
     access::Caller,
     gql::{ApiSchema, error::ApiError},
@@ -182,7 +182,7 @@ pub(super) fn accept(public: &Arc<Public>, headers: &HeaderMap, caller: Option<C
         .write_buffer_size(WRITE_BUFFER_BYTES);
     let agreed = upgrade.selected_protocol().is_some();
     let limits = Limits::new(&sockets.limits);
-    let place = Place { public: public.clone(), queue: Arc::new(Queue::default()), caller };
+    let place = Place::new(public.clone(), caller);
     upgrade.on_upgrade(move |socket| async move {
         if agreed {
             Talk::new(socket, place, limits).run().await;

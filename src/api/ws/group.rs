@@ -30,6 +30,8 @@ enum Standing {
     Live,
     /// It did not read in time; so many frames were left out since.
     Behind(u64),
+    /// There was no place for its opening: it begins once everything is written, and has missed nothing.
+    Late,
     /// It has everything up to this epoch, and is told whether it can go on from there.
     Joining {
         at: u64,
@@ -55,8 +57,21 @@ impl Member {
     }
 
     fn give(&mut self, frame: &Arc<Frame>, skipped: u64) {
-        if let Pushed::Behind(lost) = self.queue.offer(&self.head, frame, skipped) {
-            self.standing = Standing::Behind(lost);
+        match self.queue.offer(&self.head, frame, skipped) {
+            Pushed::Behind(lost) => self.standing = Standing::Behind(lost),
+            Pushed::Taken | Pushed::NoPlace => {}
+        }
+    }
+
+    /// Gives what it begins with.
+    fn open(&mut self, frame: &Arc<Frame>, skipped: u64) {
+        match self.queue.offer(&self.head, frame, skipped) {
+            Pushed::Behind(lost) => self.standing = Standing::Behind(lost),
+            Pushed::NoPlace => {
+                self.standing = Standing::Late;
+                self.queue.later(&self.head);
+            }
+            Pushed::Taken => {}
         }
     }
 
@@ -65,7 +80,7 @@ impl Member {
             (Some(opening), Standing::Waiting(skipped)) if opening.first => {
                 let skipped = *skipped;
                 self.standing = if opening.last { Standing::Live } else { Standing::Opening };
-                self.give(frame, skipped);
+                self.open(frame, skipped);
             }
             (Some(opening), Standing::Opening) => {
                 if opening.last {
@@ -76,7 +91,15 @@ impl Member {
             (Some(opening), Standing::Live) if !opening.only => self.give(frame, 0),
             (None, Standing::Live) => self.give(frame, 0),
             (None, Standing::Behind(skipped)) => self.standing = Standing::Behind(skipped.saturating_add(1)),
-            (_, Standing::Waiting(_) | Standing::Opening | Standing::Live | Standing::Behind(_) | Standing::Joining { .. }) => {}
+            (
+                _,
+                Standing::Waiting(_)
+                | Standing::Opening
+                | Standing::Live
+                | Standing::Behind(_)
+                | Standing::Late
+                | Standing::Joining { .. },
+            ) => {}
         }
     }
 }
@@ -148,13 +171,15 @@ impl Group {
     /// A member that was behind has read everything, and begins anew with the state.
     pub(super) fn reopen(&self, token: u64) {
         let mut inner = self.inner();
-        if let Some(member) = inner.members.get_mut(&token)
-            && let Standing::Behind(skipped) = member.standing
-        {
-            member.standing = Standing::Waiting(skipped);
-            drop(inner);
-            self.link.call();
-        }
+        let Some(member) = inner.members.get_mut(&token) else { return };
+        let skipped = match member.standing {
+            Standing::Behind(skipped) => skipped,
+            Standing::Late => 0,
+            Standing::Waiting(_) | Standing::Opening | Standing::Live | Standing::Joining { .. } => return,
+        };
+        member.standing = Standing::Waiting(skipped);
+        drop(inner);
+        self.link.call();
     }
 
     /// Executes until it ends, or nobody is left.

@@ -18,7 +18,7 @@ use super::{
     hub::Membership,
     message::Asked,
     one_error,
-    queue::{Body, Frame, Head, Item, Queue},
+    queue::{Body, Frame, Head, Item, Queue, Seat},
 };
 use crate::{
     api::{
@@ -37,6 +37,7 @@ use crate::{
 /// An operation that runs. Dropping it ends it.
 pub(super) struct Operation {
     pub(super) head: Arc<Head>,
+    _seat: Seat,
     membership: Arc<Mutex<Option<Membership>>>,
     task: Option<AbortHandle>,
     /// The position after what was written last.
@@ -69,6 +70,10 @@ pub(super) struct Place {
 }
 
 impl Place {
+    pub(super) fn new(public: Arc<Public>, caller: Caller) -> Self {
+        Self { public, queue: Arc::default(), caller }
+    }
+
     fn sockets(&self) -> &Sockets {
         &self.public.sockets
     }
@@ -91,7 +96,8 @@ impl Place {
 
     /// `resume` is the cursor that the client named for this operation when it connected.
     pub(super) fn start(&self, head: Arc<Head>, asked: Asked, resume: Option<&str>) -> Operation {
-        let mut operation = Operation { head: head.clone(), membership: Arc::default(), task: None, cursor: None };
+        let seat = Seat::new(&self.queue);
+        let mut operation = Operation { head: head.clone(), _seat: seat, membership: Arc::default(), task: None, cursor: None };
         if let Err(error) = self.begin(&mut operation, asked, resume) {
             self.fail(&head, error);
         }
@@ -127,6 +133,7 @@ impl Place {
     }
 
     async fn answer(self, head: Arc<Head>, request: Request) {
+        let _turn = self.queue.turn().await;
         let Answered { response, began, fields } = self.public.engine.execute(request).await;
         if !began {
             self.queue.push(Item { head, body: Body::Failed(errors(&response)) });
@@ -135,7 +142,6 @@ impl Place {
         let payload = serde_json::to_string(&response).unwrap_or_default();
         // Whether it is read or not.
         self.public.access.settle(&self.caller, Cost::new(payload.len(), fields));
-        self.queue.room().await;
         let frame = Frame { payload: payload.into(), plain: false, fact: Fact::default() };
         self.queue.push(Item { head: head.clone(), body: Body::Next(Arc::new(frame), 0) });
         self.queue.push(Item { head, body: Body::Complete });
@@ -149,11 +155,15 @@ impl Place {
         resume: Option<Cursor>,
         joined: Arc<Mutex<Option<Membership>>>,
     ) {
-        let link = Arc::new(Link::resuming(resume));
+        let link = Arc::new(Link::resuming(resume, self.public.shares.of(&self.caller)));
         let hub = &self.sockets().hub;
         let mut stream = hub.schema().execute_stream(request.data(link.clone()));
         let keep = |membership: Membership| *joined.lock().unwrap_or_else(PoisonError::into_inner) = Some(membership);
-        while let Some(response) = stream.next().await {
+        // At the head nothing is read back, and it may be long until something happens.
+        let mut is_live = false;
+        loop {
+            let turn = if is_live { None } else { Some(self.queue.turn().await) };
+            let Some(response) = stream.next().await else { break };
             let frame = match frame(&response, &link) {
                 Ok(frame) => frame,
                 Err(errors) => return self.queue.push(Item { head, body: Body::Failed(errors) }),
@@ -167,8 +177,13 @@ impl Place {
                 return;
             }
             let through = frame.fact.through;
-            self.queue.room().await;
+            is_live = through.is_some();
+            if turn.is_none() {
+                self.queue.room().await;
+            }
+            self.public.access.settle(&self.caller, Cost::new(frame.payload.len(), 0));
             self.queue.push(Item { head: head.clone(), body: Body::Next(Arc::new(frame), 0) });
+            drop(turn);
             let Some(at) = through else { continue };
             match hub.join_at(&shared, &self.queue, &head, self.caller.client(), at) {
                 Ok((membership, fits)) => {

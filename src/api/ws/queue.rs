@@ -14,13 +14,15 @@ use std::{
 };
 
 use futures_util::task::AtomicWaker;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use super::message;
 use crate::api::gql::link::{Fact, Nature, Replaces};
 
-/// A minute of a 250 ms chain.
+/// A minute of a 250 ms chain, for one subscription.
 const PLACES: usize = 256;
+/// For each other one, because one block may have something for all of them.
+const PLACES_EACH: usize = 4;
 /// 40 blocks of 100 swaps.
 const BYTES_MAX: usize = 2 * 1024 * 1024;
 /// States of one operation that wait side by side, where they cannot take each other's place.
@@ -28,6 +30,8 @@ const STATES: usize = 8;
 /// Whoever reads history for a connection waits while more than this waits to be written: events of others must still fit.
 const ROOM: usize = 8;
 const ROOM_BYTES: usize = BYTES_MAX / 4;
+/// Operations that work for one connection alone at the same time: each may bring half a MB, whether or not it is read.
+const AT_WORK: usize = 4;
 
 /// An operation of a connection.
 pub(super) struct Head {
@@ -90,6 +94,8 @@ pub(super) enum Pushed {
     Taken,
     /// The operation has nothing in the queue any more, and so many frames were left out: it has to begin anew with the state.
     Behind(u64),
+    /// It said only where the stream is, and there was no place for that.
+    NoPlace,
 }
 
 #[derive(Default)]
@@ -101,11 +107,14 @@ struct Inner {
     /// The operation whose events did not fit.
     given_up: Option<Arc<Head>>,
     closed: bool,
+    /// Operations that run.
+    seats: usize,
 }
 
 impl Inner {
     fn is_full(&self, more: usize) -> bool {
-        self.items.len() >= PLACES || (!self.items.is_empty() && self.bytes.saturating_add(more) > BYTES_MAX)
+        self.items.len() >= PLACES.saturating_add(self.seats.saturating_mul(PLACES_EACH))
+            || (!self.items.is_empty() && self.bytes.saturating_add(more) > BYTES_MAX)
     }
 
     fn has_room(&self) -> bool {
@@ -127,6 +136,25 @@ impl Inner {
     }
 }
 
+/// Makes place for what an operation gets, for as long as it runs.
+pub(super) struct Seat(Arc<Queue>);
+
+impl Seat {
+    pub(super) fn new(queue: &Arc<Queue>) -> Self {
+        let mut inner = queue.inner();
+        inner.seats = inner.seats.saturating_add(1);
+        drop(inner);
+        Self(queue.clone())
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut inner = self.0.inner();
+        inner.seats = inner.seats.saturating_sub(1);
+    }
+}
+
 /// What is to be done for a connection.
 pub(super) struct Taken {
     pub(super) items: Vec<Item>,
@@ -138,13 +166,25 @@ pub(super) struct Taken {
     pub(super) given_up: Option<Arc<Head>>,
 }
 
-#[derive(Default)]
 pub(super) struct Queue {
     inner: Mutex<Inner>,
     /// Something is to be done.
     called: AtomicBool,
     waker: AtomicWaker,
     room: Notify,
+    work: Semaphore,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            inner: Mutex::default(),
+            called: AtomicBool::default(),
+            waker: AtomicWaker::new(),
+            room: Notify::new(),
+            work: Semaphore::new(AT_WORK),
+        }
+    }
 }
 
 impl Queue {
@@ -161,8 +201,7 @@ impl Queue {
         }
         let idle = inner.items.is_empty();
         match frame.fact.nature {
-            // It says only where the stream is, and what waits says that, too.
-            Nature::Event if frame.fact.opening.is_some() && inner.is_full(0) => return Pushed::Taken,
+            Nature::Event if frame.fact.opening.is_some() && inner.is_full(0) => return Pushed::NoPlace,
             Nature::Event if inner.is_full(frame.payload.len()) => {
                 inner.given_up = Some(head.clone());
                 inner.clear();
@@ -194,6 +233,12 @@ impl Queue {
         Pushed::Taken
     }
 
+    /// Once everything is written, an operation is to begin.
+    pub(super) fn later(&self, head: &Arc<Head>) {
+        self.inner().behind.push(head.clone());
+        self.wake();
+    }
+
     /// What one operation alone gets, and has waited for room for.
     pub(super) fn push(&self, item: Item) {
         let mut inner = self.inner();
@@ -203,6 +248,14 @@ impl Queue {
         inner.push(item);
         drop(inner);
         self.wake();
+    }
+
+    /// Until an operation may begin to work for this connection alone: few do, and little waits to be written.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // Nobody closes it.
+        let turn = self.work.acquire().await.ok();
+        self.room().await;
+        turn
     }
 
     /// Until little waits to be written.

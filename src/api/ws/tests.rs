@@ -7,7 +7,7 @@ use futures_util::{FutureExt as _, StreamExt as _, stream};
 
 use super::{
     group::{Group, Member},
-    queue::{Body, Head, Item, Queue},
+    queue::{Body, Head, Item, Queue, Seat},
 };
 use crate::api::gql::link::{Fact, Nature, Opening, Replaces};
 
@@ -199,4 +199,52 @@ fn an_opening_of_many_frames_is_delivered_whole() {
     publish(&group, frames);
     let told = waiting(&queue);
     assert_eq!((told.len(), told[99].as_str()), (200, "+99"), "nothing took another's place");
+}
+
+#[test]
+fn an_operation_works_for_a_reader_only_while_that_takes_what_there_is() {
+    let (queue, head) = member();
+    let turns: Vec<_> = (0..4).map(|_| queue.turn().now_or_never().expect("there is room")).collect();
+    assert!(queue.turn().now_or_never().is_none(), "four at once");
+    drop(turns);
+    for _ in 0..8 {
+        queue.push(Item { head: head.clone(), body: Body::Complete });
+    }
+    let mut waits = std::pin::pin!(queue.turn());
+    assert!(waits.as_mut().now_or_never().is_none(), "nothing is read");
+    assert_eq!(waiting(&queue).len(), 8);
+    assert!(waits.now_or_never().is_some());
+}
+
+#[test]
+fn an_opening_for_which_there_is_no_place_is_made_later() {
+    let group = Group::new();
+    let queue = Arc::new(Queue::default());
+    let heads: Vec<Arc<Head>> = (0..300).map(|n| Arc::new(Head::new(n, n.to_string().into()))).collect();
+    let tokens: Vec<u64> = heads.iter().map(|head| group.add(Member::new(queue.clone(), head.clone())).ok().unwrap()).collect();
+    publish(&group, vec![(1, heartbeat(1, true))]);
+    let first = queue.take(usize::MAX, usize::MAX);
+    // 256 places; the others are told of nothing before they have begun.
+    assert_eq!((first.items.len(), first.behind.len(), first.given_up.is_some()), (256, 44, false));
+    publish(&group, vec![(2, event(2))]);
+    assert_eq!(waiting(&queue).len(), 256);
+    first.behind.iter().for_each(|head| group.reopen(tokens[usize::try_from(head.serial).unwrap()]));
+    publish(&group, vec![(3, heartbeat(2, true))]);
+    assert_eq!(waiting(&queue), ["+3"; 44]);
+}
+
+#[test]
+fn a_connection_with_many_subscriptions_has_a_place_for_each() {
+    let group = Group::new();
+    let queue = Arc::new(Queue::default());
+    let seats: Vec<Seat> = (0..1_000).map(|_| Seat::new(&queue)).collect();
+    for n in 0..1_000_u64 {
+        group.add(Member::new(queue.clone(), Arc::new(Head::new(n, n.to_string().into())))).ok().unwrap();
+    }
+    publish(&group, vec![(0, heartbeat(1, true)), (1, event(2)), (2, event(3))]);
+    let taken = queue.take(usize::MAX, usize::MAX);
+    assert_eq!((taken.items.len(), taken.given_up.is_some()), (3_000, false));
+    drop(seats);
+    publish(&group, vec![(3, event(4))]);
+    assert!(queue.take(usize::MAX, usize::MAX).given_up.is_some(), "without them there are 256");
 }
