@@ -89,6 +89,9 @@ pub fn new_key() -> Result<(String, String), getrandom::Error> {
 pub(super) struct Cost(u32);
 
 impl Cost {
+    /// Of a step through history: 500 events are read, whether or not any of them is told.
+    pub(super) const STEP: Self = Self(20);
+
     /// Of an answer of so many bytes to a question of so many fields.
     pub(super) fn new(bytes: usize, fields: usize) -> Self {
         let points = (bytes / BYTES_PER_POINT).max(fields / FIELDS_PER_POINT).max(1);

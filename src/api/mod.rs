@@ -16,6 +16,7 @@ mod page;
 mod rest;
 mod router;
 mod serve;
+mod shares;
 #[cfg(test)]
 mod tests;
 mod udf;

@@ -20,7 +20,9 @@ use super::{
     admin, gql, http,
     intake::{self, Intake},
     origins::Origins,
-    page, rest, udf,
+    page, rest,
+    shares::Shares,
+    udf,
     ws::Sockets,
 };
 use crate::{store::Reader, telemetry::Metrics};
@@ -38,6 +40,7 @@ pub(super) struct Public {
     pub(super) now_unix_ms: fn() -> u64,
     pub(super) origins: Origins,
     pub(super) sockets: Sockets,
+    pub(super) shares: Shares,
     pub(super) access: Arc<Access>,
     /// Places for streams over HTTP.
     pub(super) streams: rest::Streams,
@@ -57,15 +60,17 @@ fn core(state: &ApiState) -> gql::Core {
         metrics: state.metrics.clone(),
         version: state.version,
         now_unix_ms: state.now_unix_ms,
-        replays: gql::replays(),
+        turns: gql::turns(),
     }
 }
 
 /// `/`, `/graphql` and what the page needs: for everybody.
 pub fn public_router(state: Arc<ApiState>) -> Router {
     let origins = Origins::new(&state.origins);
-    let engine = gql::Engine::new(core(&state), &state.documents);
     let access = Arc::new(Access::new(&state.access));
+    let core = core(&state);
+    let shares = Shares::new(core.turns.clone(), access.clone());
+    let engine = gql::Engine::new(core, &state.documents);
     let sockets = Sockets::new(engine.guarded().clone(), state.sockets, state.metrics.clone(), state.draining.clone());
     let public = Arc::new(Public {
         reader: state.reader.clone(),
@@ -74,6 +79,7 @@ pub fn public_router(state: Arc<ApiState>) -> Router {
         now_unix_ms: state.now_unix_ms,
         origins: origins.clone(),
         sockets,
+        shares,
         access: access.clone(),
         streams: rest::Streams::new(state.streams_per_address),
         sums: rest::Sums::default(),

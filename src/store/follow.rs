@@ -9,17 +9,17 @@
 //! has an index for.
 
 mod past;
+pub mod turns;
 
 use std::{sync::Arc, time::Duration};
 
 use alloy::primitives::B256;
 use tokio::sync::{
-    Semaphore,
     broadcast::{Receiver, error::RecvError},
     watch,
 };
 
-use self::past::Trouble;
+use self::{past::Trouble, turns::Turns};
 use super::{
     Live, ReadError, Reader,
     query::Narrow,
@@ -118,15 +118,15 @@ pub struct Follow {
     /// Everything before it was told. `None`: it begins at the head.
     cursor: Option<Cursor>,
     listening: Option<Listening>,
-    /// Of all who follow, so many go through history at once: queries of others must not wait for them.
-    replays: Arc<Semaphore>,
+    /// To go through history.
+    turns: Turns,
 }
 
 impl Follow {
     #[must_use]
-    pub fn new(reader: Reader, live: Arc<Live>, interest: Interest, after: Option<Cursor>, replays: Arc<Semaphore>) -> Self {
+    pub fn new(reader: Reader, live: Arc<Live>, interest: Interest, after: Option<Cursor>, turns: Turns) -> Self {
         let epochs = live.watch_epoch();
-        Self { reader, live, interest, epochs, cursor: after, listening: None, replays }
+        Self { reader, live, interest, epochs, cursor: after, listening: None, turns }
     }
 
     /// The next step. The first of one that begins at the head, and the one with which it arrives there, is a HEARTBEAT: it says where.
@@ -184,8 +184,7 @@ impl Follow {
     /// One look at what came after the cursor. `None`: nothing yet; waits before it says so.
     async fn catch_up(&mut self) -> Result<Option<News>, Expired> {
         // The turn comes first: nothing is held while it is waited for.
-        let replays = self.replays.clone();
-        let turn = if self.is_recent() { None } else { replays.acquire().await.ok() };
+        let turn = if self.is_recent() { None } else { Some(self.turns.take().await) };
         self.epochs.mark_unchanged();
         // Listen first, look afterwards: nothing falls between.
         let frames = self.live.topics.subscribe(self.interest.topic());

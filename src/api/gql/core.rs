@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use async_graphql::Context;
-use tokio::sync::Semaphore;
 
 use super::error::{ApiError, Code};
-use crate::{store::Reader, telemetry::Metrics};
+use crate::{
+    store::{Reader, follow::turns::Turns},
+    telemetry::Metrics,
+};
 
 /// Lives in the schema's data as `Arc<Core>`.
 pub(crate) struct Core {
@@ -15,8 +17,8 @@ pub(crate) struct Core {
     pub(crate) version: &'static str,
     /// The wall clock: prices from outside the chain age by it.
     pub(crate) now_unix_ms: fn() -> u64,
-    /// Of subscriptions, so many go through history at once.
-    pub(crate) replays: Arc<Semaphore>,
+    /// Of subscriptions that go through history.
+    pub(crate) turns: Turns,
 }
 
 /// The shared state. It is always there, but a missing one is an answer and not a panic.

@@ -43,7 +43,8 @@ impl Following {
     /// After a position, or from the head on.
     pub(super) fn new(core: &Arc<Core>, live: &Arc<Live>, link: Arc<Link>, interest: Interest, after: Option<Cursor>) -> Self {
         let topic = name(live, &interest).into();
-        let follow = Follow::new(core.reader.clone(), live.clone(), interest, after, core.replays.clone());
+        let follow =
+            Follow::new(core.reader.clone(), live.clone(), interest, after, link.turns().unwrap_or_else(|| core.turns.clone()));
         let running = Running::new(&core.metrics.subscriptions);
         Self {
             core: core.clone(),
@@ -79,7 +80,7 @@ impl Following {
                     None => continue,
                 },
             };
-            let news = match news {
+            let mut news = match news {
                 Ok(news) => news,
                 Err(expired) => {
                     self.ended = true;
@@ -88,9 +89,13 @@ impl Following {
             };
             let pin = Arc::new(self.live.pin());
             let data = keep(&pin, &news);
-            let counts = matches!(news.kind, topics::FrameKind::Update | topics::FrameKind::Retract);
+            let mut counts = matches!(news.kind, topics::FrameKind::Update | topics::FrameKind::Retract);
             if counts && data.is_empty() {
-                continue;
+                if is_live {
+                    continue;
+                }
+                // History has much that is not wanted: whoever goes through it is told how far it is, and is waited for.
+                (news.kind, counts) = (topics::FrameKind::Heartbeat, false);
             }
             return Some(Ok((self.envelope(&news, counts, only), data)));
         }

@@ -4,13 +4,19 @@
 //! stream is (HEARTBEAT). So the stream can be called for such an opening at any time, between two frames, and says of each response
 //! what the carrier has to know and a document may not have asked for.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_graphql::Context;
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
 
 use super::error::ApiError;
-use crate::domain::cursor::Cursor;
+use crate::{domain::cursor::Cursor, store::follow::turns::Turns};
 
 /// Whether a frame can be left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -77,9 +83,16 @@ enum Start {
 #[derive(Debug, Default)]
 pub(crate) struct Link {
     start: Start,
+    /// Of whom it is for; of nobody in particular where it is shared.
+    turns: Option<Turns>,
     fact: Mutex<Fact>,
     called: Notify,
+    /// When the next opening may be made.
+    next_opening: Mutex<Option<Instant>>,
 }
+
+/// Newcomers of so short a time share an opening: a crowd of them must not cost the others one each.
+const OPENINGS_APART: Duration = Duration::from_millis(20);
 
 impl Link {
     /// Of a stream that is shared: it begins at the head.
@@ -88,8 +101,12 @@ impl Link {
     }
 
     /// Of a stream that goes on after a cursor, if there is one, else where its document says.
-    pub(crate) fn resuming(after: Option<Cursor>) -> Self {
-        Self { start: after.map_or(Start::Document, Start::After), ..Self::default() }
+    pub(crate) fn resuming(after: Option<Cursor>, turns: Turns) -> Self {
+        Self { start: after.map_or(Start::Document, Start::After), turns: Some(turns), ..Self::default() }
+    }
+
+    pub(super) fn turns(&self) -> Option<Turns> {
+        self.turns.clone()
     }
 
     /// Asks for an opening.
@@ -97,9 +114,14 @@ impl Link {
         self.called.notify_one();
     }
 
-    /// Until an opening is asked for.
+    /// Until an opening is asked for, and the one before is some time ago. Cancel-safe.
     pub(super) async fn called(&self) {
+        let next = *self.next_opening.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(next) = next {
+            sleep_until(next).await;
+        }
         self.called.notified().await;
+        *self.next_opening.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now().checked_add(OPENINGS_APART);
     }
 
     /// About the response that comes next.
@@ -140,4 +162,29 @@ pub(super) fn of_chain(cursor: Cursor, chain: crate::domain::ChainId) -> Result<
         return Err(ApiError::input(format!("this cursor is of chain {}, and the subscription of chain {chain}", cursor.chain)));
     }
     Ok(cursor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_of_newcomers_shares_openings_and_nobody_is_forgotten() {
+        let link = Link::shared();
+        let began = Instant::now();
+        let mut openings = 0;
+        // One newcomer each millisecond, for a second; the stream has other things to do in between.
+        for _ in 0..1_000 {
+            link.call();
+            tokio::select! {
+                () = link.called() => openings += 1,
+                () = tokio::time::sleep(Duration::from_millis(1)) => {}
+            }
+        }
+        assert!((45..=51).contains(&openings), "{openings} in {:?}", began.elapsed());
+        // The last one is let in, too.
+        link.call();
+        link.called().await;
+        assert!(tokio::time::timeout(Duration::from_secs(1), link.called()).await.is_err(), "and nobody twice");
+    }
 }

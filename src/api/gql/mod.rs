@@ -52,11 +52,9 @@ mod token_market;
 mod transaction;
 pub(in crate::api) mod value;
 
-use std::sync::Arc;
-
 use async_graphql::{EmptyMutation, Schema, SchemaBuilder};
 
-use tokio::sync::Semaphore;
+use crate::store::follow::turns::Turns;
 
 pub(crate) use self::{
     core::Core,
@@ -75,8 +73,8 @@ const COMPLEXITY_MAX: usize = 100_000;
 const REPLAYS_MAX: usize = 2;
 
 /// Their turns.
-pub(crate) fn replays() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(REPLAYS_MAX))
+pub(crate) fn turns() -> Turns {
+    Turns::new(REPLAYS_MAX)
 }
 
 fn builder() -> SchemaBuilder<Query, EmptyMutation, Subscription> {

@@ -29,5 +29,6 @@ mod schema;
 mod sockets;
 mod stream;
 mod subscriptions;
+mod turns;
 mod udf;
 mod world;

@@ -218,7 +218,7 @@ impl World {
             metrics: metrics.clone(),
             version: "0.0.0-test",
             now_unix_ms,
-            replays: crate::api::gql::replays(),
+            turns: crate::api::gql::turns(),
         };
         let state = ApiState {
             reader,

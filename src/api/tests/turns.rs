@@ -1,0 +1,65 @@
+//! Going through history: paid for, waited for, and no secret where it is.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+
+use super::{client::*, groups::cursor, world::*};
+use crate::api::AccessRules;
+
+/// So many in a block; a step is 500.
+const SWAPS: u64 = 600;
+const NOBODY: &str = "subscription { onEventsCreated(since: { number: 0 }, maker: \"0x00000000000000000000000000000000000000ff\", kinds: [SWAP]) \
+                      { kind cursor block { number } data { __typename } } }";
+
+fn long(blocks: usize) -> World {
+    let mut world = World::new();
+    for _ in 0..blocks {
+        world.mine((0..SWAPS).flat_map(|n| v2_swap(n + 1, 1, 10, 10)).collect());
+    }
+    world.mine(Vec::new());
+    world.bury();
+    world
+}
+
+#[tokio::test]
+async fn whoever_wants_nothing_of_a_long_history_hears_how_far_it_is() {
+    let world = long(2);
+    let url = listen(&world).await;
+    let mut socket = ready(&url).await;
+    subscribe(&mut socket, "1", NOBODY).await;
+    let mut cursors = Vec::new();
+    loop {
+        let frame = frame(&mut socket, "1").await;
+        assert_eq!((&frame["kind"], &frame["data"]), (&json!("HEARTBEAT"), &json!([])));
+        cursors.push(cursor(&frame));
+        if frame["block"]["number"] == world.tip().number {
+            break;
+        }
+    }
+    assert!(cursors.len() >= 3, "1,200 swaps are at least three steps: {cursors:?}");
+    // It can go on from any of them.
+    let mut socket = ready(&url).await;
+    let resumed = NOBODY.replace("since: { number: 0 }", &format!("resumeFrom: \"{}\"", cursors[1]));
+    subscribe(&mut socket, "2", &resumed).await;
+    let next = frame(&mut socket, "2").await;
+    assert_eq!(cursor(&next), cursors[2]);
+}
+
+#[tokio::test]
+async fn a_step_through_history_is_paid_for_also_where_it_finds_nothing() {
+    let mut world = long(20);
+    let rules = AccessRules { cost_per_second: 200, cost_burst: 200, ..AccessRules::default() };
+    Arc::get_mut(&mut world.state).unwrap().access = rules;
+    let url = listen(&world).await;
+    let mut socket = ready(&url).await;
+    let began = Instant::now();
+    subscribe(&mut socket, "1", NOBODY).await;
+    // Nobody is refused: it comes later.
+    while frame(&mut socket, "1").await["block"]["number"] != world.tip().number {}
+    // 24 steps of 20 points each, of which 200 were there at the beginning.
+    assert!(began.elapsed() >= Duration::from_millis(1_200), "{:?}", began.elapsed());
+}
