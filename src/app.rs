@@ -2,6 +2,7 @@
 
 mod calls;
 mod feeds;
+mod interface;
 mod store;
 
 use std::{sync::Arc, time::Duration};
@@ -136,32 +137,8 @@ async fn serve(
     let lives: Vec<Arc<Live>> = chains.iter().map(|deps| deps.live.clone()).collect();
     let (ready_tx, ready) = watch::channel(false);
     let draining = CancellationToken::new();
-    let documents = config.api.documents.as_deref().map(api::Documents::read).transpose().map_err(Exit)?;
-    let documents = api::DocumentRules { introspection: config.api.introspection, documents };
-    let state = Arc::new(api::ApiState {
-        reader: Reader::new(lives.iter().cloned(), history).with_prices(prices.clone()).with_keep(keep.clone()),
-        metrics: metrics.clone(),
-        board: board.clone(),
-        origins: config.api.origins.clone(),
-        streams_per_address: config.api.streams_per_address,
-        access: access(&config.api),
-        documents,
-        sockets: api::SocketLimits {
-            connections: config.api.connections,
-            connections_per_address: config.api.connections_per_address,
-            operations: config.api.operations_per_connection,
-            messages_per_second: config.api.messages_per_second,
-        },
-        request_limit: api::RequestLimit {
-            per_second: config.api.requests_per_second,
-            burst: config.api.requests_burst,
-            trusted_proxies: config.api.trusted_proxies.clone(),
-        },
-        ready,
-        draining: draining.clone(),
-        version: env!("CARGO_PKG_VERSION"),
-        now_unix_ms,
-    });
+    let reader = Reader::new(lives.iter().cloned(), history).with_prices(prices.clone()).with_keep(keep.clone());
+    let state = Arc::new(interface::state(&config.api, reader, shared, ready, &draining)?);
     // Closed at the end of serving, unless serving goes on: nobody is to wait for a process that ends.
     let kept = if stand_in.is_some() { Some(twice(&listeners)?) } else { None };
     let [public, admin] = listeners.map(TcpListener::from_std);
@@ -417,24 +394,4 @@ pub(crate) fn now_unix_s() -> u64 {
 fn now_unix_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
-}
-
-fn access(config: &config::ApiConfig) -> api::AccessRules {
-    let scope = |scope: &config::ScopeConfig| match scope {
-        config::ScopeConfig::Read => api::Scope::Read,
-        config::ScopeConfig::Subscribe => api::Scope::Subscribe,
-    };
-    let keys = config.key.iter().map(|key| api::ApiKey {
-        name: key.name.clone(),
-        hash: key.hash,
-        scopes: key.scopes.iter().map(scope).collect(),
-        cost_per_second: key.cost_per_second,
-        cost_burst: key.cost_burst.unwrap_or(key.cost_per_second.saturating_mul(10)),
-    });
-    api::AccessRules {
-        keys: keys.collect(),
-        key_required: config.key_required,
-        cost_per_second: config.cost_per_second,
-        cost_burst: config.cost_burst,
-    }
 }

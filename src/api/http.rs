@@ -188,9 +188,7 @@ impl Refusal {
 }
 
 fn refused(status: StatusCode, accept: Accept, error: ApiError) -> Response {
-    let error = async_graphql::Error::from(error).into_server_error(async_graphql::Pos::default());
-    let errors = vec![async_graphql::ServerError { locations: Vec::new(), ..error }];
-    answer(status, accept, &Body::new(&GraphQlResponse::from_errors(errors), false))
+    answer(status, accept, &Body::new(&GraphQlResponse::from_errors(vec![error.about_request()]), false))
 }
 
 /// A response without a `data` entry where nothing was executed.

@@ -201,7 +201,5 @@ async fn not_acceptable(mut socket: WebSocket) {
 
 /// An error as a JSON list of one.
 fn one_error(error: ApiError) -> Arc<str> {
-    let error = async_graphql::Error::from(error).into_server_error(async_graphql::Pos::default());
-    let error = async_graphql::ServerError { locations: Vec::new(), ..error };
-    group::errors(&async_graphql::Response::from_errors(vec![error]))
+    group::errors(&async_graphql::Response::from_errors(vec![error.about_request()]))
 }

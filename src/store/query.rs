@@ -2,13 +2,31 @@
 
 use alloy::primitives::{Address, B256};
 
-use crate::domain::{ChainId, event::EventKind, pool::PoolId};
+use crate::domain::{ChainId, cursor::Cursor, event::EventKind, pool::PoolId};
 
 /// Where in the chain a page starts or ends: (block number, log index), the order of everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     pub block_number: u64,
     pub log_index: u64,
+}
+
+impl Place {
+    /// The last place that a cursor has seen, where it still holds. `None`: it has seen nothing.
+    #[must_use]
+    pub fn seen(cursor: &Cursor) -> Option<Self> {
+        match cursor.next_log_index {
+            0 => Self::below(cursor.block_number),
+            Cursor::BLOCK_END => Self::below(cursor.block_number.saturating_add(1)),
+            next => Some(Self { block_number: cursor.block_number, log_index: u64::from(next).saturating_sub(1) }),
+        }
+    }
+
+    /// The last place before a block. `None`: it is the first.
+    #[must_use]
+    pub fn below(block_number: u64) -> Option<Self> {
+        block_number.checked_sub(1).map(|below| Self { block_number: below, log_index: u64::MAX })
+    }
 }
 
 /// A moment of the past. Blocks in which nothing was watched may be missing of the store: what holds then is the newest before.

@@ -126,9 +126,7 @@ impl Engine {
 
     pub(crate) async fn execute(&self, mut request: Request) -> Answered {
         if let Err(error) = self.persisted(&mut request) {
-            let error = async_graphql::Error::from(error).into_server_error(async_graphql::Pos::default());
-            let error = async_graphql::ServerError { locations: Vec::new(), ..error };
-            return Answered { response: Response::from_errors(vec![error]), began: false, fields: 0 };
+            return Answered { response: Response::from_errors(vec![error.about_request()]), began: false, fields: 0 };
         }
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(&request.query).cloned();
         if let Some(known) = &known

@@ -110,6 +110,14 @@ impl From<StoreError> for ApiError {
     }
 }
 
+impl ApiError {
+    /// As an entry of `errors` that is about no field.
+    pub(crate) fn about_request(self) -> async_graphql::ServerError {
+        let error = async_graphql::Error::from(self).into_server_error(async_graphql::Pos::default());
+        async_graphql::ServerError { locations: Vec::new(), ..error }
+    }
+}
+
 impl From<CursorError> for ApiError {
     fn from(error: CursorError) -> Self {
         Self::input(error.to_string())

@@ -281,10 +281,10 @@ async fn since_cursor(
         )));
     }
     let (after, rollback_to) = match public.reader.standing(pin, &from).await? {
-        Standing::Holds => (place_after(&from), None),
-        Standing::TakenBack { fork, .. } => (before_block(fork.saturating_add(1)), Some(Position { number: fork })),
+        Standing::Holds => (Place::seen(&from), None),
+        Standing::TakenBack { fork, .. } => (Place::below(fork.saturating_add(1)), Some(Position { number: fork })),
     };
-    let found = look(public, pin, EventQuery { newest_first: false, after: Some(after), ..all }, min_usd).await?;
+    let found = look(public, pin, EventQuery { newest_first: false, after, ..all }, min_usd).await?;
     let cursor = match &found.last {
         Some(last) => cursor::of_event(pin, last).0,
         // Nothing came: the cursor that was given still holds, and an unchanged answer has an unchanged ETag.
@@ -293,21 +293,4 @@ async fn since_cursor(
     };
     let data = found.events.into_iter().map(|event| Event::of(pin, event)).collect();
     Answer::new(pin, headers, found.source, &Events { data, cursor: Some(cursor.into()), rollback_to })
-}
-
-/// The last place that a cursor has seen, where it still holds.
-pub(super) fn place_after(cursor: &Cursor) -> Place {
-    match cursor.next_log_index {
-        0 => before_block(cursor.block_number),
-        Cursor::BLOCK_END => before_block(cursor.block_number.saturating_add(1)),
-        next => Place { block_number: cursor.block_number, log_index: u64::from(next).saturating_sub(1) },
-    }
-}
-
-/// After everything of the blocks below.
-fn before_block(number: u64) -> Place {
-    match number.checked_sub(1) {
-        Some(below) => Place { block_number: below, log_index: u64::MAX },
-        None => Place { block_number: 0, log_index: 0 },
-    }
 }

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    events::{event_query, place_after},
+    events::event_query,
     frame::{Data, Frame, FrameKind, Message},
     model::{Block, Event, Pool},
     words::Freshness,
@@ -191,7 +191,7 @@ impl Follow {
             self.feeds.iter().enumerate().filter_map(|(at, feed)| Some((at, feed.swaps()?))).collect();
         let each = STEP_EVENTS.checked_div(swaps.len()).unwrap_or(1).max(1);
         let query = event_query(pin, EventKind::Swap, Narrow::All, each);
-        let query = EventQuery { after: Some(place_after(&from)), newest_first: false, ..query };
+        let query = EventQuery { after: Place::seen(&from), newest_first: false, ..query };
         let asked: Vec<(&Pin, EventQuery)> =
             swaps.iter().map(|(_, narrow)| (pin.as_ref(), EventQuery { narrow: *narrow, ..query })).collect();
         let mut pages = Vec::new();

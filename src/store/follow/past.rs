@@ -104,7 +104,7 @@ impl Follow {
             chain: pin.chain(),
             kind,
             narrow,
-            after: place_after(cursor),
+            after: Place::seen(cursor),
             before: None,
             time_from: None,
             time_to: None,
@@ -140,16 +140,6 @@ fn place_of(event: &EventAt) -> Place {
     Place { block_number: event.block.number, log_index: event.row.log_index() }
 }
 
-/// The last place that a cursor has seen, where it still holds. `None`: it has seen nothing.
-pub(super) fn place_after(cursor: &Cursor) -> Option<Place> {
-    let before_block = |number: u64| number.checked_sub(1).map(|below| Place { block_number: below, log_index: u64::MAX });
-    match cursor.next_log_index {
-        0 => before_block(cursor.block_number),
-        Cursor::BLOCK_END => before_block(cursor.block_number.saturating_add(1)),
-        next => Some(Place { block_number: cursor.block_number, log_index: u64::from(next).saturating_sub(1) }),
-    }
-}
-
 /// Blocks after a cursor up to the pin's head. `None`: memory does not have all of them.
 fn blocks_between(pin: &Pin, from: &Cursor) -> Option<Vec<BlockRef>> {
     let head = pin.head().block?;
@@ -177,7 +167,7 @@ fn oldest(pin: &Pin) -> Option<Cursor> {
 /// Pools that were created after a cursor, in order, so many of them, and the position after those.
 fn created_after(pin: &Pin, cursor: &Cursor, here: Cursor) -> (Vec<Arc<PoolMeta>>, Cursor) {
     let place = |meta: &PoolMeta| Place { block_number: meta.created.block.number, log_index: meta.created.log_index };
-    let after = place_after(cursor);
+    let after = Place::seen(cursor);
     let pools = pin.pools();
     let mut created: Vec<Arc<PoolMeta>> =
         pools.iter().map(|view| &view.meta).filter(|meta| after.is_none_or(|after| place(meta) > after)).cloned().collect();
