@@ -54,6 +54,8 @@ pub(crate) struct Args {
     pub(crate) slow: usize,
     /// Connections that come and go each second, beside the clients.
     pub(crate) churn: f64,
+    /// So many more come at once when the measurement begins.
+    pub(crate) crowd: usize,
     /// Which servers: `ours`, `bare`, `stock`.
     pub(crate) servers: Vec<String>,
     /// A server that runs already: `ws://host:port/graphql`. Then only the swarm is ours.
@@ -85,6 +87,7 @@ impl Default for Args {
             distinct: 1,
             slow: 0,
             churn: 0.0,
+            crowd: 0,
             servers: ["bare", "ours", "stock"].map(str::to_owned).to_vec(),
             url: None,
             json: false,
@@ -162,7 +165,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return Ok(());
     }
     println!(
-        "{} clients of `{}`, {} frames/s of {} swaps, {} different, {} that never read, {} connections/s coming and going; {} rounds of {} s",
+        "{} clients of `{}`, {} frames/s of {} swaps, {} different, {} that never read, {} connections/s coming and going, {} coming at once; {} rounds of {} s",
         args.clients,
         args.topic,
         args.frames_per_second(),
@@ -170,6 +173,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         args.distinct,
         args.slow,
         args.churn,
+        args.crowd,
         args.rounds,
         args.seconds
     );
@@ -192,14 +196,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 fn brief(figures: &Value) -> String {
     let of = |name: &str| figures[name].as_f64().unwrap_or(f64::NAN);
     format!(
-        "{:>9.0} messages/s  p50 {:>7.2} ms  p99 {:>7.2}  p999 {:>7.2}  CPU {:>6.2} us each  {:>5.1} kB idle  {} closed",
+        "{:>9.0} messages/s  p50 {:>7.2} ms  p99 {:>7.2}  p999 {:>7.2}  CPU {:>6.2} us each  {:>5.1} kB idle  {} closed{}",
         of("per_second"),
         of("p50_ms"),
         of("p99_ms"),
         of("p999_ms"),
         of("cpu_us_per_message"),
         of("idle_kb_per_connection"),
-        figures["closed"]
+        figures["closed"],
+        figures["crowd_ms"].as_f64().map_or_else(String::new, |ms| format!("  crowd in after {ms:.0} ms"))
     )
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct Swarm {
     distinct: usize,
     slow: usize,
     churn: f64,
+    /// So many more come at once when the measurement begins, and stay.
+    crowd: usize,
     /// Whoever was closed comes again at once, and goes on where it was.
     returns: bool,
     /// Where in a frame it says when its block came.
@@ -99,6 +101,7 @@ impl Swarm {
             distinct: args.distinct,
             slow: args.slow,
             churn: args.churn,
+            crowd: args.crowd,
             returns: false,
             clock: Clock::Amount,
             key: std::env::var("SWAPTIDE_KEY").ok(),
@@ -186,10 +189,40 @@ impl Swarm {
                 println!("{}", json!({ "minute": told.state() }));
             }
         });
+        let crowd = tokio::spawn(self.clone().crowd(seen.clone()));
         let churned = self.clone().churn(until, &seen);
         let (churned, ()) = tokio::join!(churned, tokio::time::sleep_until(until));
         minutes.abort();
-        println!("{}", json!({ "figures": seen.figures(began.elapsed().as_secs_f64(), self.clients, failed, churned) }));
+        let elapsed = began.elapsed().as_secs_f64();
+        let mut figures = seen.figures(elapsed, self.clients, failed, churned);
+        // Where not all of them are in by now, nobody knows how long it takes.
+        let in_by_now = self.crowd > 0 && crowd.is_finished();
+        figures["crowd_ms"] = if in_by_now { json!(crowd.await.ok()) } else { Value::Null };
+        println!("{}", json!({ "figures": figures }));
+    }
+
+    /// How long it takes until all of them have heard something, milliseconds.
+    async fn crowd(self: Arc<Self>, seen: Arc<Seen>) -> f64 {
+        let began = Instant::now();
+        let all = (0..self.crowd).map(|number| {
+            let (swarm, seen) = (self.clone(), seen.clone());
+            tokio::spawn(async move {
+                loop {
+                    match swarm.connect(number, None).await {
+                        // They stay and read, and are not counted: it is for the others that this is measured.
+                        Ok((mut socket, _)) => {
+                            tokio::spawn(async move { while socket.next().await.is_some_and(|heard| heard.is_ok()) {} });
+                            break;
+                        }
+                        Err(Refused::Busy) => seen.busy.fetch_add(1, Ordering::Relaxed),
+                        Err(Refused::Away(_)) => seen.away.fetch_add(1, Ordering::Relaxed),
+                    };
+                    again(number).await;
+                }
+            })
+        });
+        futures_util::future::join_all(all).await;
+        began.elapsed().as_secs_f64() * 1e3
     }
 
     /// Listens for as long as it is let; then, if it is one that returns, comes again and goes on.
@@ -216,9 +249,7 @@ impl Swarm {
                 Err(Refused::Busy) => seen.busy.fetch_add(1, Ordering::Relaxed),
                 Err(Refused::Away(_)) => seen.away.fetch_add(1, Ordering::Relaxed),
             };
-            // Spread by a multiplicative hash: as good as chance, and the same each run.
-            let spread = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-            tokio::time::sleep(Duration::from_millis(AGAIN.0 + spread % AGAIN.1)).await;
+            again(number).await;
         }
     }
 
@@ -272,4 +303,10 @@ impl Swarm {
         }
         done.load(Ordering::Relaxed)
     }
+}
+
+/// A pause before the next try, spread by a multiplicative hash: as good as chance, and the same each run.
+async fn again(number: usize) {
+    let spread = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    tokio::time::sleep(Duration::from_millis(AGAIN.0 + spread % AGAIN.1)).await;
 }
