@@ -16,7 +16,6 @@ use crate::http::{Result, Served, engine, ready, start};
 /// More than memory keeps: from then on the engine itself does not grow.
 const BLOCKS_BEFORE: u64 = 200;
 const TXS_PER_BLOCK: usize = 4;
-const BLOCK_TIME: Duration = Duration::from_secs(1);
 /// A reorg every so many blocks, one to three deep.
 const BLOCKS_PER_REORG: u64 = 20;
 /// What is kept of those who are gone is gone itself after this: the longest deadline of a connection is 20 s.
@@ -102,13 +101,14 @@ impl House {
         Ok(vitals)
     }
 
-    /// A block each second, and now and then a reorg, until it is stopped.
-    fn trade(&mut self) -> Result<Trading> {
+    /// So many blocks a second, one where it is not said, and now and then a reorg, until it is stopped.
+    fn trade(&mut self, args: &Args) -> Result<Trading> {
+        let block_time = Duration::from_secs_f64(1.0 / args.rate.unwrap_or(1.0));
         let mut devnet = self.devnet.take().ok_or("it trades already")?;
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let task = self.runtime.spawn(async move {
-            let mut ticks = tokio::time::interval(BLOCK_TIME);
+            let mut ticks = tokio::time::interval(block_time);
             for number in 1_u64.. {
                 tokio::select! {
                     _ = ticks.tick() => {}
@@ -163,7 +163,7 @@ fn round(house: &House, args: &Args, seconds: f64) -> Result<Value> {
 /// An hour of churn: what the engine holds afterwards is what it held before.
 pub(super) fn soak(args: &Args) -> Result<()> {
     let mut house = House::open()?;
-    let trading = house.trade()?;
+    let trading = house.trade(args)?;
     house.vitals("started")?;
     round(&house, args, WARM_SECONDS.min(args.seconds))?;
     let before = house.vitals("base")?;
@@ -194,7 +194,7 @@ struct Others {
 /// The engine ends, in good order or not, starts again, and everybody comes at once, with where it was.
 pub(super) fn storm(args: &Args) -> Result<()> {
     let mut house = House::open()?;
-    let trading = house.trade()?;
+    let trading = house.trade(args)?;
     for kill in [false, true] {
         let (mut told, _swarm) = Swarm::of(args, house.url())?.by_arrival().returning().start()?;
         told.until("ready")?;
@@ -248,7 +248,8 @@ async fn returned(served: &Served, told: &mut Told, clients: usize) -> Result<(I
     let mut ticks = tokio::time::interval(Duration::from_millis(20));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while began.elapsed() < BACK {
-        let due = ticks.tick().await;
+        ticks.tick().await;
+        let asked = Instant::now();
         if listening.is_some() {
             others.asked += 1;
         }
@@ -258,7 +259,7 @@ async fn returned(served: &Served, told: &mut Told, clients: usize) -> Result<(I
             Ok(answer) => {
                 listening.get_or_insert_with(Instant::now);
                 others.failed += u64::from(answer.status >= 500);
-                others.longest_ms = others.longest_ms.max(due.elapsed().as_secs_f64() * 1e3);
+                others.longest_ms = others.longest_ms.max(asked.elapsed().as_secs_f64() * 1e3);
             }
         }
         if let Some(listening) = listening

@@ -66,12 +66,13 @@ pub(crate) fn serve(kind: &str, rate: f64, swaps: usize) -> Result<()> {
     };
     println!("{port}");
     std::io::stdin().lock().read_line(&mut String::new())?;
-    let began = Instant::now();
+    let (began, began_ns) = (Instant::now(), now_ns());
     let _in_runtime = runtime.enter();
     for number in 0_u64.. {
         let due = began + Duration::from_secs_f64(number as f64 / rate);
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        send(now_ns(), CHAIN + number);
+        // Its turn counts, and not when the one before it let it go.
+        send(began_ns + (number as f64 * 1e9 / rate) as u64, CHAIN + number);
     }
     Ok(())
 }

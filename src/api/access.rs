@@ -145,7 +145,7 @@ pub(super) struct Access {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Debtor {
+pub(super) enum Debtor {
     Address(IpAddr),
     Key(String),
 }
@@ -253,7 +253,8 @@ impl Access {
         caller.key.as_ref().map_or(self.addresses.is_some(), |key| key.budget.is_some())
     }
 
-    fn debtor(caller: &Caller) -> Debtor {
+    /// Who pays for it.
+    pub(super) fn debtor(caller: &Caller) -> Debtor {
         caller.key.as_ref().map_or(Debtor::Address(caller.client.address()), |key| Debtor::Key(key.name.clone()))
     }
 

@@ -5,13 +5,10 @@ use std::sync::{Arc, Weak};
 use dashmap::DashMap;
 use tokio::sync::Semaphore;
 
-use super::{
-    access::{Access, Caller, Cost},
-    intake::Client,
-};
+use super::access::{Access, Caller, Cost, Debtor};
 use crate::store::follow::turns::Turns;
 
-/// Of one address, whatever it opens.
+/// Of whoever pays, whatever it opens.
 const AT_ONCE: usize = 1;
 /// Shares of those who are gone are looked for beyond so many.
 const SWEEP_BEYOND: usize = 10_000;
@@ -19,7 +16,7 @@ const SWEEP_BEYOND: usize = 10_000;
 pub(super) struct Shares {
     all: Turns,
     access: Arc<Access>,
-    own: DashMap<Client, Weak<Semaphore>>,
+    own: DashMap<Debtor, Weak<Semaphore>>,
 }
 
 impl Shares {
@@ -35,14 +32,14 @@ impl Shares {
             access.settle(&payer, Cost::STEP);
             Ok(())
         };
-        self.all.of(self.share(caller.client()), Arc::new(pace))
+        self.all.of(self.share(Access::debtor(caller)), Arc::new(pace))
     }
 
-    fn share(&self, client: Client) -> Arc<Semaphore> {
+    fn share(&self, debtor: Debtor) -> Arc<Semaphore> {
         if self.own.len() > SWEEP_BEYOND {
             self.own.retain(|_, share| share.strong_count() > 0);
         }
-        let mut known = self.own.entry(client).or_default();
+        let mut known = self.own.entry(debtor).or_default();
         if let Some(share) = known.upgrade() {
             return share;
         }

@@ -63,8 +63,8 @@ fn sent_at(text: &str, clock: Clock) -> Option<u64> {
             let after = text.split_once("\"amount0Raw\":\"").or_else(|| text.split_once("\"reserve0\":\""))?.1;
             number(after)
         }
-        // Of a RETRACT it is the time of a block from before it.
-        Clock::Arrival if text.contains("\"kind\":\"RETRACT\"") => None,
+        // Of other frames it is the time of a block from long before.
+        Clock::Arrival if !text.contains(":\"UPDATE\"") => None,
         Clock::Arrival => number(text.split_once("\"arrivedAtMs\":")?.1)?.checked_mul(1_000_000),
     }
 }

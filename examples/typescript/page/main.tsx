@@ -39,18 +39,22 @@ function Trouble({ trouble, failed }: { trouble: SwaptideError | null; failed: S
   return trouble && <p className="soft" role="status">connecting again: {trouble.message}</p>;
 }
 
-/** Which pools there are; asked again until the engine answers. */
+/** Which pools there are; asked again until there are some. */
 function useIds(): readonly Address[] {
   const [ids, set] = useState<readonly Address[]>([]);
   useEffect(() => {
-    let timer: ReturnType<typeof setTimeout>;
-    const ask = () =>
-      engine.pools().then(
-        (pools) => set(pools.slice(0, Math.min(POOLS_SHOWN, POOLS_MAX)).map(({ id }) => id)),
-        () => (timer = setTimeout(ask, 2_000)),
-      );
+    let [wanted, timer]: [boolean, ReturnType<typeof setTimeout> | undefined] = [true, undefined];
+    const ask = async () => {
+      const pools = await engine.pools().catch(() => []);
+      if (!wanted) return;
+      if (pools.length > 0) set(pools.slice(0, Math.min(POOLS_SHOWN, POOLS_MAX)).map(({ id }) => id));
+      else timer = setTimeout(ask, 2_000);
+    };
     void ask();
-    return () => clearTimeout(timer);
+    return () => {
+      wanted = false;
+      clearTimeout(timer);
+    };
   }, []);
   return ids;
 }

@@ -11,7 +11,7 @@ import type { GraphQlError } from "./errors.ts";
 import { follow } from "./follow.ts";
 import type { Observer, Plan, Sink, Stop } from "./follow.ts";
 import type { Frame } from "./frame.ts";
-import { againStates, emptyStates, reduceStates } from "./pools.ts";
+import { emptyStates, reduceStates } from "./pools.ts";
 import type { States } from "./pools.ts";
 import { againList, emptyList, readList, reduceList } from "./reducer.ts";
 import type { Item, List } from "./reducer.ts";
@@ -53,6 +53,7 @@ interface Page<T> {
 export class Swaptide {
   readonly #http: URL;
   readonly #socket: Client;
+  readonly #watches = new Set<Stop>();
 
   constructor({ url, webSocketImpl }: Options) {
     this.#http = new URL("/graphql", url);
@@ -76,7 +77,9 @@ export class Swaptide {
     });
   }
 
+  /** Ends all watches and the connection. */
   async close(): Promise<void> {
+    for (const stop of this.#watches) stop();
     await this.#socket.dispose();
   }
 
@@ -142,12 +145,10 @@ export class Swaptide {
 
   /** The state of up to 100 pools, by id. A pool that is not there has none. */
   watchPools(ids: readonly Address[], observer: Observer<States<Pool>, Pool>): Stop {
-    return follow<States<Pool>, Pool>(
+    return this.#follow<States<Pool>, Pool>(
       {
         start: emptyStates,
         apply: reduceStates,
-        gap: (states) => states.gap,
-        again: againStates,
         // A state begins with a SNAPSHOT wherever it was.
         subscribe: (sink) => this.#subscribe<WirePool, Pool>(ON_POOLS, { ids }, toPool, sink),
       },
@@ -188,12 +189,11 @@ export class Swaptide {
     observer: Observer<List<T>, T>,
     read?: Plan<List<T>, T>["read"],
   ): Stop {
-    return follow<List<T>, T>(
+    return this.#follow<List<T>, T>(
       {
         start: () => emptyList(limit),
         apply: reduceList,
-        gap: (list) => list.gap,
-        again: againList,
+        counts: { gap: (list) => list.gap, again: againList },
         subscribe: (sink, after) => this.#subscribe(document, { ...variables, after }, parse, sink),
         ...(read ? { read } : {}),
       },
@@ -201,11 +201,25 @@ export class Swaptide {
     );
   }
 
+  #follow<S, T>(plan: Plan<S, T>, observer: Observer<S, T>): Stop {
+    const end = follow(plan, observer);
+    const stop = () => {
+      this.#watches.delete(stop);
+      end();
+    };
+    this.#watches.add(stop);
+    return stop;
+  }
+
   #subscribe<W, T>(query: string, variables: Record<string, unknown>, parse: (wire: W) => T, sink: Sink<T>): Stop {
-    return this.#socket.subscribe<WireFrame<W>>(
+    // After a close with 1000 it would subscribe again by itself, whatever `retryAttempts` says, and from where it was at first.
+    let heard = false;
+    const forget = this.#socket.on("closed", (closed) => heard && sink.ended(closed));
+    const end = this.#socket.subscribe<WireFrame<W>>(
       { query, variables },
       {
         next: ({ data, errors }) => {
+          heard = true;
           const frame = Object.values(data ?? {})[0];
           if (errors?.length || !frame) sink.ended(fromGraphQl(errors ?? []));
           else sink.next({ ...frame, data: frame.data.map(parse) } satisfies Frame<T>);
@@ -214,5 +228,9 @@ export class Swaptide {
         complete: () => sink.ended(new SwaptideError("CONNECTION", "the subscription ended")),
       },
     );
+    return () => {
+      forget();
+      end();
+    };
   }
 }

@@ -1,7 +1,7 @@
 /** The engine's `extensions.code` decides what a client does next; the sentence beside it is for people. */
 
 /** The subscription is over, or the answer not there yet; asking anew works. */
-const PASSING = new Set(["SLOW_CONSUMER", "CURSOR_EXPIRED", "REORGED", "STATE_STALE", "UPSTREAM_DOWN", "CONNECTION"]);
+const PASSING = new Set(["RATE_LIMITED", "SLOW_CONSUMER", "CURSOR_EXPIRED", "REORGED", "STATE_STALE", "UPSTREAM_DOWN", "CONNECTION"]);
 /** Close codes that say the same each time: the client broke the protocol, is not allowed in, or runs too many operations. */
 const HOPELESS_CLOSES = new Set([4400, 4401, 4403, 4406, 4409, 4429]);
 

@@ -26,10 +26,8 @@ export interface Plan<S, T> {
   /** Subscribes, from now on or right after a cursor; returns what ends it. */
   subscribe(sink: Sink<T>, after: string | null): Stop;
   apply(state: S, frame: Frame<T>): S;
-  /** The frames that `apply` found missing. */
-  gap(state: S): Gap | null;
-  /** The same state, ready for frames that are counted anew. */
-  again(state: S): S;
+  /** Where each frame counts: what `apply` found missing, and the same state, ready for frames that are counted anew. */
+  counts?: { gap(state: S): Gap | null; again(state: S): S };
   /** Asks for the state at this frame's cursor. Absent where the subscription brings a SNAPSHOT, or begins with nothing. */
   read?(at: Frame<T>): Promise<S>;
 }
@@ -95,7 +93,7 @@ class Following<S, T> {
   #begin(broken: Round<S, T> | null): void {
     const kept = broken && !(this.#plan.read && Date.now() - broken.heardAt > AWAY_MAX_MS) ? broken : null;
     const round: Round<S, T> = kept
-      ? { ...kept, state: this.#plan.again(kept.state), resumes: true }
+      ? { ...kept, state: this.#plan.counts?.again(kept.state) ?? kept.state, resumes: true }
       : { state: this.#plan.start(), cursor: null, held: null, heardAt: Date.now(), resumes: false };
     this.#round = round;
     const sink: Sink<T> = {
@@ -119,7 +117,7 @@ class Following<S, T> {
 
   #fold(round: Round<S, T>, frame: Frame<T>): void {
     const state = this.#plan.apply(round.state, frame);
-    const gap = this.#plan.gap(state);
+    const gap = this.#plan.counts?.gap(state);
     if (gap) {
       // The state before it is still true, at its cursor.
       const text = `frames of ${gap.topic} were lost: number ${gap.expected} was expected, ${gap.got} came`;

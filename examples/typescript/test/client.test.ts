@@ -238,6 +238,8 @@ test("a reorg between the first frame and the read begins anew", async (t) => {
 /** How a stream can end, and what the client then says. */
 const ENDS: readonly [what: string, end: (feed: Feed) => void, trouble: RegExp][] = [
   ["a reader that was too slow", (feed) => feed.fail("SLOW_CONSUMER"), /SLOW_CONSUMER/],
+  ["a budget that is used up", (feed) => feed.fail("RATE_LIMITED"), /RATE_LIMITED/],
+  ["a proxy that closes in good order", () => sockets.clients.forEach((socket) => socket.close(1000)), /1000/],
   ["a lost frame", (feed) => feed.send("UPDATE", 4, "4a0", 7), /frames of swaps:1 were lost: number 1 was expected, 7 came/],
   ["a server that stops", () => sockets.clients.forEach((socket) => socket.close(1001, "this server is stopping")), /1001, this server is/],
   ["a server that is killed", () => sockets.clients.forEach((socket) => socket.terminate()), /1006/],

@@ -122,8 +122,8 @@ macro_rules! frame {
                 self.envelope.block.into()
             }
 
-            /// When `block` arrived at this server, before anything of it was read: milliseconds since 1970. What is left of the way to
-            /// you is the difference to your own clock. Null where it came together with others, before the start, or long ago.
+            /// When this server took up `block`, before it asked for anything of it: milliseconds since 1970. The rest of the way to you is
+            /// the difference to your own clock. Null where it came together with others, before the start, or long ago.
             async fn arrived_at_ms(&self) -> Option<u64> {
                 self.envelope.arrived_at_ms
             }

@@ -6,6 +6,7 @@
 use std::{
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use async_graphql::{Request, parser::types::OperationType};
@@ -61,6 +62,9 @@ impl Drop for Operation {
     }
 }
 
+/// A step through history takes some ms.
+const WORK_MAX: Duration = Duration::from_secs(1);
+
 /// What an operation needs of its connection.
 #[derive(Clone)]
 pub(super) struct Place {
@@ -96,7 +100,7 @@ impl Place {
 
     /// `resume` is the cursor that the client named for this operation when it connected.
     pub(super) fn start(&self, head: Arc<Head>, asked: Asked, resume: Option<&str>) -> Operation {
-        let seat = Seat::new(&self.queue);
+        let seat = Seat::new(&self.queue, head.serial);
         let mut operation = Operation { head: head.clone(), _seat: seat, membership: Arc::default(), task: None, cursor: None };
         if let Err(error) = self.begin(&mut operation, asked, resume) {
             self.fail(&head, error);
@@ -163,7 +167,12 @@ impl Place {
         let mut is_live = false;
         loop {
             let turn = if is_live { None } else { Some(self.queue.turn().await) };
-            let Some(response) = stream.next().await else { break };
+            let (response, turn) = tokio::select! {
+                response = stream.next() => (response, turn),
+                // It waits for its chain, or for the store: others of this connection need not.
+                () = tokio::time::sleep(WORK_MAX), if turn.is_some() => { drop(turn); (stream.next().await, None) }
+            };
+            let Some(response) = response else { break };
             let frame = match frame(&response, &link) {
                 Ok(frame) => frame,
                 Err(errors) => return self.queue.push(Item { head, body: Body::Failed(errors) }),
@@ -178,9 +187,10 @@ impl Place {
             }
             let through = frame.fact.through;
             is_live = through.is_some();
-            if turn.is_none() {
-                self.queue.room().await;
-            }
+            let turn = match turn {
+                Some(turn) => turn,
+                None => self.queue.turn().await,
+            };
             self.public.access.settle(&self.caller, Cost::new(frame.payload.len(), 0));
             self.queue.push(Item { head: head.clone(), body: Body::Next(Arc::new(frame), 0) });
             drop(turn);

@@ -4,7 +4,7 @@
 //! fit any more the connection is given up, with everything that waits.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     future::poll_fn,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -23,6 +23,7 @@ use crate::api::gql::link::{Fact, Nature, Replaces};
 const PLACES: usize = 256;
 /// For each other one, because one block may have something for all of them.
 const PLACES_EACH: usize = 4;
+const BYTES_EACH: usize = 16 * 1024;
 /// 40 blocks of 100 swaps.
 const BYTES_MAX: usize = 2 * 1024 * 1024;
 /// States of one operation that wait side by side, where they cannot take each other's place.
@@ -79,6 +80,10 @@ pub(super) struct Item {
 }
 
 impl Item {
+    fn is_state(&self) -> bool {
+        matches!(&self.body, Body::Next(frame, _) if frame.fact.nature != Nature::Event)
+    }
+
     fn bytes(&self) -> usize {
         match &self.body {
             Body::Next(frame, _) => frame.payload.len(),
@@ -98,10 +103,22 @@ pub(super) enum Pushed {
     NoPlace,
 }
 
+struct Queued {
+    item: Item,
+    /// Nothing where it is the same frame as the one before it: that is in memory once.
+    bytes: usize,
+    /// Of what is for nobody else and has waited for room: it does not take that of events.
+    alone: bool,
+}
+
 #[derive(Default)]
 struct Inner {
-    items: VecDeque<Item>,
+    items: VecDeque<Queued>,
+    /// Of frames that others get, too.
     bytes: usize,
+    alone_bytes: usize,
+    /// States that wait, by operation: without one there is nothing to look for.
+    states: HashMap<u64, usize>,
     /// Operations that are to begin anew once everything is written.
     behind: Vec<Arc<Head>>,
     /// The operation whose events did not fit.
@@ -113,22 +130,67 @@ struct Inner {
 
 impl Inner {
     fn is_full(&self, more: usize) -> bool {
-        self.items.len() >= PLACES.saturating_add(self.seats.saturating_mul(PLACES_EACH))
-            || (!self.items.is_empty() && self.bytes.saturating_add(more) > BYTES_MAX)
+        let places = PLACES.saturating_add(self.seats.saturating_mul(PLACES_EACH));
+        let bytes = BYTES_MAX.saturating_add(self.seats.saturating_mul(BYTES_EACH));
+        self.items.len() >= places || (self.bytes > 0 && self.bytes.saturating_add(more) > bytes)
     }
 
     fn has_room(&self) -> bool {
-        self.items.len() < ROOM && self.bytes < ROOM_BYTES
+        self.items.len() < ROOM && self.bytes.saturating_add(self.alone_bytes) < ROOM_BYTES
     }
 
-    fn push(&mut self, item: Item) {
-        self.bytes = self.bytes.saturating_add(item.bytes());
-        self.items.push_back(item);
+    /// What it takes to have it wait beside what waits already.
+    fn weight(&self, frame: &Arc<Frame>) -> usize {
+        let is_same =
+            self.items.back().is_some_and(|last| matches!(&last.item.body, Body::Next(before, _) if Arc::ptr_eq(before, frame)));
+        if is_same { 0 } else { frame.payload.len() }
+    }
+
+    fn push(&mut self, item: Item, bytes: usize, alone: bool) {
+        if item.is_state() {
+            let waiting = self.states.entry(item.head.serial).or_insert(0);
+            *waiting = waiting.saturating_add(1);
+        }
+        let sum = if alone { &mut self.alone_bytes } else { &mut self.bytes };
+        *sum = sum.saturating_add(bytes);
+        self.items.push_back(Queued { item, bytes, alone });
+    }
+
+    /// It is out of the queue.
+    fn forget(&mut self, queued: &Queued) {
+        let sum = if queued.alone { &mut self.alone_bytes } else { &mut self.bytes };
+        *sum = sum.saturating_sub(queued.bytes);
+        let serial = queued.item.head.serial;
+        if queued.item.is_state()
+            && let Some(waiting) = self.states.get_mut(&serial)
+        {
+            *waiting = waiting.saturating_sub(1);
+            if *waiting == 0 {
+                self.states.remove(&serial);
+            }
+        }
+    }
+
+    /// Drops the frames of an operation; how many that are, with those that they stand for.
+    fn leave_out(&mut self, serial: u64) -> u64 {
+        let mut lost = 0_u64;
+        let (gone, kept) = std::mem::take(&mut self.items)
+            .into_iter()
+            .partition(|queued| queued.item.head.serial == serial && matches!(queued.item.body, Body::Next(..)));
+        self.items = kept;
+        let gone: VecDeque<Queued> = gone;
+        for queued in &gone {
+            if let Body::Next(_, skipped) = queued.item.body {
+                lost = lost.saturating_add(skipped).saturating_add(1);
+            }
+            self.forget(queued);
+        }
+        lost
     }
 
     fn clear(&mut self) {
-        self.items = VecDeque::new();
-        self.bytes = 0;
+        (self.items, self.states) = (VecDeque::new(), HashMap::new());
+        (self.bytes, self.alone_bytes) = (0, 0);
     }
 
     fn is_over(&self) -> bool {
@@ -136,22 +198,34 @@ impl Inner {
     }
 }
 
-/// Makes place for what an operation gets, for as long as it runs.
-pub(super) struct Seat(Arc<Queue>);
+/// Makes place for what an operation gets, for as long as it runs; what waits of it then goes with it.
+pub(super) struct Seat {
+    queue: Arc<Queue>,
+    serial: u64,
+}
 
 impl Seat {
-    pub(super) fn new(queue: &Arc<Queue>) -> Self {
+    pub(super) fn new(queue: &Arc<Queue>, serial: u64) -> Self {
         let mut inner = queue.inner();
         inner.seats = inner.seats.saturating_add(1);
         drop(inner);
-        Self(queue.clone())
+        Self { queue: queue.clone(), serial }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut inner = self.0.inner();
+        let mut inner = self.queue.inner();
         inner.seats = inner.seats.saturating_sub(1);
+        let more = inner.items.iter().any(|queued| queued.item.head.serial == self.serial);
+        if more {
+            inner.leave_out(self.serial);
+        }
+        let has_room = inner.has_room();
+        drop(inner);
+        if more && has_room {
+            self.queue.room.notify_waiters();
+        }
     }
 }
 
@@ -202,11 +276,15 @@ impl Queue {
         let idle = inner.items.is_empty();
         match frame.fact.nature {
             Nature::Event if frame.fact.opening.is_some() && inner.is_full(0) => return Pushed::NoPlace,
-            Nature::Event if inner.is_full(frame.payload.len()) => {
-                inner.given_up = Some(head.clone());
-                inner.clear();
+            Nature::Event => {
+                let bytes = inner.weight(frame);
+                if inner.is_full(bytes) {
+                    inner.given_up = Some(head.clone());
+                    inner.clear();
+                } else {
+                    inner.push(Item { head: head.clone(), body: Body::Next(frame.clone(), skipped) }, bytes, false);
+                }
             }
-            Nature::Event => inner.push(Item { head: head.clone(), body: Body::Next(frame.clone(), skipped) }),
             Nature::State { replaces } => {
                 if let Some(new) = replaces
                     && replace(&mut inner, head, frame, new, skipped)
@@ -216,14 +294,15 @@ impl Queue {
                 // An opening may take more frames than that: there is nothing it could be replaced by.
                 let is_opening = frame.fact.opening.is_some();
                 let too_many = !is_opening && waiting_like(&inner, head.serial, replaces) >= STATES;
-                if too_many || inner.is_full(frame.payload.len()) {
-                    let lost = leave_out(&mut inner, head.serial);
+                let bytes = inner.weight(frame);
+                if too_many || inner.is_full(bytes) {
+                    let lost = inner.leave_out(head.serial);
                     inner.behind.push(head.clone());
                     drop(inner);
                     self.wake();
                     return Pushed::Behind(lost.saturating_add(skipped).saturating_add(1));
                 }
-                inner.push(Item { head: head.clone(), body: Body::Next(frame.clone(), skipped) });
+                inner.push(Item { head: head.clone(), body: Body::Next(frame.clone(), skipped) }, bytes, false);
             }
         }
         drop(inner);
@@ -245,7 +324,8 @@ impl Queue {
         if inner.is_over() {
             return;
         }
-        inner.push(item);
+        let bytes = item.bytes();
+        inner.push(item, bytes, true);
         drop(inner);
         self.wake();
     }
@@ -290,12 +370,12 @@ impl Queue {
         let mut bytes = 0_usize;
         while taken.len() < most
             && bytes < bytes_most
-            && let Some(item) = inner.items.pop_front()
+            && let Some(queued) = inner.items.pop_front()
         {
-            bytes = bytes.saturating_add(item.bytes());
-            taken.push(item);
+            inner.forget(&queued);
+            bytes = bytes.saturating_add(queued.item.bytes());
+            taken.push(queued.item);
         }
-        inner.bytes = inner.bytes.saturating_sub(bytes);
         if inner.items.is_empty() && inner.items.capacity() > ROOM {
             // An idle connection holds no memory for what it once had to take.
             inner.items = VecDeque::new();
@@ -319,41 +399,32 @@ impl Queue {
 
 /// States of one operation that wait, about the same thing where they say which.
 fn waiting_like(inner: &Inner, serial: u64, like: Option<Replaces>) -> usize {
-    let alike = |item: &&Item| {
-        let Body::Next(frame, _) = &item.body else { return false };
-        item.head.serial == serial && frame.replaces().map(|one| one.key) == like.map(|one| one.key)
+    if !inner.states.contains_key(&serial) {
+        return 0;
+    }
+    let alike = |queued: &&Queued| {
+        let Body::Next(frame, _) = &queued.item.body else { return false };
+        queued.item.head.serial == serial && frame.replaces().map(|one| one.key) == like.map(|one| one.key)
     };
     inner.items.iter().filter(alike).count()
 }
 
 /// Puts a state in the place of an older one that says no more than it.
 fn replace(inner: &mut Inner, head: &Arc<Head>, frame: &Arc<Frame>, new: Replaces, skipped: u64) -> bool {
-    let older = inner.items.iter_mut().rev().filter(|item| item.head.serial == head.serial).find(|item| {
-        let Body::Next(old, _) = &item.body else { return false };
+    if !inner.states.contains_key(&head.serial) {
+        return false;
+    }
+    let older = inner.items.iter_mut().rev().filter(|queued| queued.item.head.serial == head.serial).find(|queued| {
+        let Body::Next(old, _) = &queued.item.body else { return false };
         // Whoever begins gets the SNAPSHOT that it begins with.
         let is_opening = old.fact.opening.is_some();
         !is_opening && old.replaces().is_some_and(|old| old.key == new.key && new.from <= old.from)
     });
     let Some(older) = older else { return false };
-    let before = older.bytes();
-    let Body::Next(_, left_out) = older.body else { return false };
-    older.body = Body::Next(frame.clone(), left_out.saturating_add(skipped).saturating_add(1));
-    let after = older.bytes();
+    let Body::Next(_, left_out) = older.item.body else { return false };
+    older.item.body = Body::Next(frame.clone(), left_out.saturating_add(skipped).saturating_add(1));
+    let (before, after) = (older.bytes, frame.payload.len());
+    older.bytes = after;
     inner.bytes = inner.bytes.saturating_sub(before).saturating_add(after);
     true
-}
-
-/// Drops the frames of an operation; how many that are.
-fn leave_out(inner: &mut Inner, serial: u64) -> u64 {
-    let (mut lost, mut bytes) = (0_u64, 0_usize);
-    inner.items.retain(|item| match &item.body {
-        Body::Next(_, skipped) if item.head.serial == serial => {
-            lost = lost.saturating_add(*skipped).saturating_add(1);
-            bytes = bytes.saturating_add(item.bytes());
-            false
-        }
-        _ => true,
-    });
-    inner.bytes = inner.bytes.saturating_sub(bytes);
-    lost
 }

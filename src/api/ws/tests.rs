@@ -237,7 +237,7 @@ fn an_opening_for_which_there_is_no_place_is_made_later() {
 fn a_connection_with_many_subscriptions_has_a_place_for_each() {
     let group = Group::new();
     let queue = Arc::new(Queue::default());
-    let seats: Vec<Seat> = (0..1_000).map(|_| Seat::new(&queue)).collect();
+    let seats: Vec<Seat> = (0..1_000).map(|serial| Seat::new(&queue, serial)).collect();
     for n in 0..1_000_u64 {
         group.add(Member::new(queue.clone(), Arc::new(Head::new(n, n.to_string().into())))).ok().unwrap();
     }
@@ -247,4 +247,35 @@ fn a_connection_with_many_subscriptions_has_a_place_for_each() {
     drop(seats);
     publish(&group, vec![(3, event(4))]);
     assert!(queue.take(usize::MAX, usize::MAX).given_up.is_some(), "without them there are 256");
+}
+
+#[test]
+fn what_an_operation_leaves_in_the_queue_goes_with_it() {
+    let group = Group::new();
+    let queue = Arc::new(Queue::default());
+    let mut seats: Vec<Seat> = (0..1_000).map(|serial| Seat::new(&queue, serial)).collect();
+    for n in 0..1_000_u64 {
+        group.add(Member::new(queue.clone(), Arc::new(Head::new(n, n.to_string().into())))).ok().unwrap();
+    }
+    publish(&group, vec![(0, heartbeat(1, true)), (1, event(2))]);
+    seats.truncate(100);
+    // 200 wait for 100 operations, which may have 656 places: nobody is closed because of what others do not want any more.
+    let taken = queue.take(usize::MAX, usize::MAX);
+    assert_eq!((taken.items.len(), taken.given_up.is_some()), (200, false));
+    assert!(taken.items.iter().all(|item| item.head.serial < 100));
+}
+
+#[test]
+fn answers_do_not_take_the_room_of_events() {
+    let group = Group::new();
+    let (queue, head) = member();
+    group.add(Member::new(queue.clone(), head.clone())).ok().unwrap();
+    publish(&group, vec![(0, heartbeat(1, true))]);
+    for _ in 0..4 {
+        // Answers of a megabyte each, before anything is written.
+        queue.push(Item { head: head.clone(), body: Body::Failed("x".repeat(1 << 20).into()) });
+    }
+    publish(&group, vec![(1, event(2))]);
+    let taken = queue.take(usize::MAX, usize::MAX);
+    assert_eq!((taken.items.len(), taken.given_up.is_some()), (6, false));
 }
