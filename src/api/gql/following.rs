@@ -91,7 +91,7 @@ impl Following {
             let data = keep(&pin, &news);
             let mut counts = matches!(news.kind, topics::FrameKind::Update | topics::FrameKind::Retract);
             if counts && data.is_empty() {
-                if is_live {
+                if is_live || news.kind == topics::FrameKind::Retract {
                     continue;
                 }
                 // History has much that is not wanted: whoever goes through it is told how far it is, and is waited for.
