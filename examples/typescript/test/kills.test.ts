@@ -40,6 +40,7 @@ test("through kills, restarts and reorgs the folded streams are the chain, and n
           if (frame?.kind === "RETRACT" || frame?.kind === "ROLLBACK") retracts++;
           assert.equal(new Set(list.items.map(({ id }) => id)).size, list.items.length, "no id twice");
           swaps = list;
+          console.log(`swaps at ${list.block?.hash}`);
           changed();
         },
         trouble: (error) => (troubles++, t.diagnostic(error.message)),
