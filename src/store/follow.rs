@@ -9,6 +9,8 @@
 //! has an index for.
 
 mod past;
+#[cfg(test)]
+mod tests;
 pub mod turns;
 
 use std::{sync::Arc, time::Duration};

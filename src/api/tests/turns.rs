@@ -5,10 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use alloy::primitives::B256;
 use serde_json::json;
 
-use super::{client::*, groups::cursor, world::*};
-use crate::api::AccessRules;
+use super::{
+    client::*,
+    groups::{cursor, swaps},
+    world::*,
+};
+use crate::{api::AccessRules, domain::cursor::Cursor};
 
 /// So many in a block; a step is 500.
 const SWAPS: u64 = 600;
@@ -62,4 +67,45 @@ async fn a_step_through_history_is_paid_for_also_where_it_finds_nothing() {
     while frame(&mut socket, "1").await["block"]["number"] != world.tip().number {}
     // 24 steps of 20 points each, of which 200 were there at the beginning.
     assert!(began.elapsed() >= Duration::from_millis(1_200), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_query_is_answered_while_streams_of_the_same_connection_wait_for_their_chain() {
+    let world = long(1);
+    let url = listen(&world).await;
+    let mut socket = ready(&url).await;
+    // Where another replica was; this one has to get there first.
+    let tip = world.tip();
+    let ahead = Cursor {
+        chain: CHAIN,
+        block_number: tip.number + 5,
+        block_hash: B256::repeat_byte(0xee),
+        next_log_index: Cursor::BLOCK_END,
+        finalized_number: 0,
+    };
+    for id in ["1", "2", "3", "4"] {
+        subscribe(&mut socket, id, &swaps(&format!("(resumeFrom: \"{}\")", ahead.encode()))).await;
+    }
+    subscribe(&mut socket, "5", "{ __typename }").await;
+    let answer = tokio::time::timeout(Duration::from_secs(20), hear(&mut socket)).await.expect("it does not wait for them");
+    assert_eq!((&answer["id"], &answer["type"]), (&json!("5"), &json!("next")), "{answer}");
+}
+
+#[tokio::test]
+async fn a_reorg_that_took_back_nothing_of_interest_is_not_heard_of() {
+    let mut world = World::new();
+    let url = listen(&world).await;
+    world.mine(v2_swap(1, 1, 10, 10));
+    world.mine(Vec::new());
+    let mut socket = ready(&url).await;
+    subscribe(&mut socket, "1", &swaps("")).await;
+    let last = cursor(&frame(&mut socket, "1").await);
+    drop(socket);
+    world.reorg(1, vec![Vec::new(), v2_swap(2, 1, 10, 10), Vec::new()]);
+    let mut socket = ready(&url).await;
+    subscribe(&mut socket, "1", &swaps(&format!("(resumeFrom: \"{last}\")"))).await;
+    // A HEARTBEAT says that it has arrived: there is none on the way.
+    let frames = [frame(&mut socket, "1").await, frame(&mut socket, "1").await];
+    let told = frames.each_ref().map(|frame| (frame["kind"].as_str().unwrap(), frame["block"]["number"].as_u64().unwrap()));
+    assert_eq!(told, [("UPDATE", world.tip().number), ("HEARTBEAT", world.tip().number)]);
 }
