@@ -59,6 +59,7 @@ Subscribers in a process of their own; without --url ours, a bare broadcaster an
 The built engine over a chain that trades, full of clients:
   cargo bench --bench load -- --soak --clients 10000 --churn 500 --seconds 3600     what is left when they are gone
   cargo bench --bench load -- --storm --clients 10000                               it starts again, and all come back at once
+A deployment: --storm --url ws://HOST:PORT/graphql cuts all connections, and all come back at once
 
 A deployment with API keys: SWAPTIDE_KEY. More than 500 clients of one address: api.connections_per_address = 0.
 Many clients need many files: `ulimit -n`.";

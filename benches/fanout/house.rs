@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Args, Swarm, swarm::Told};
 use crate::http::{Result, Served, engine, ready, start};
 
-/// More than memory keeps: from then on the engine itself does not grow.
+/// More than the window of memory: what is left to grow with the chain is what is kept of each market, and the store's cache.
 const BLOCKS_BEFORE: u64 = 200;
 const TXS_PER_BLOCK: usize = 4;
 /// A reorg every so many blocks, one to three deep.
@@ -231,6 +231,28 @@ pub(super) fn storm(args: &Args) -> Result<()> {
         house.vitals("full again")?;
     }
     house.rest(trading)
+}
+
+/// All connections to a deployment are cut at once, and come again at once, with where they were.
+pub(super) fn storm_on(args: &Args, url: &str) -> Result<()> {
+    let (mut told, _swarm) = Swarm::of(args, url.to_owned())?.by_arrival().returning().start()?;
+    told.until("ready")?;
+    println!("{} clients are connected and have subscribed; all are cut …", args.clients);
+    told.say("cut")?;
+    let (cut, clients) = (Instant::now(), Some(u64::try_from(args.clients)?));
+    while cut.elapsed() < BACK {
+        let state = state(&mut told)?;
+        if state["returned"].as_u64() >= clients && state["open"].as_u64() == clients {
+            let seconds = cut.elapsed().as_secs_f64();
+            println!(
+                "all are back after {seconds:.1} s; refused as too many {} times, not let in {} times",
+                state["busy"], state["away"]
+            );
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Err(format!("not all are back within {} s: {}", BACK.as_secs(), state(&mut told)?).into())
 }
 
 fn state(told: &mut Told) -> Result<Value> {

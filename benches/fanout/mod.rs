@@ -150,10 +150,14 @@ fn one(server: &str, args: &Args) -> Result<Value> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    match args.mode {
-        Mode::Soak => return house::soak(args),
-        Mode::Storm => return house::storm(args),
-        Mode::Compare => {}
+    match (args.mode, &args.url) {
+        (Mode::Soak, None) => return house::soak(args),
+        (Mode::Storm, None) => return house::storm(args),
+        (Mode::Storm, Some(url)) => return house::storm_on(args, url),
+        (Mode::Soak, Some(_)) => {
+            return Err("--soak looks at the engine's own metrics and starts one: with --url, say --churn and --seconds".into());
+        }
+        (Mode::Compare, _) => {}
     }
     if let Some(url) = &args.url {
         let swarm = Swarm::of(args, url.clone())?.by_arrival();

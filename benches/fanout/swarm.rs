@@ -47,7 +47,8 @@ pub(crate) struct Swarm {
     returns: bool,
     /// Where in a frame it says when its block came.
     clock: Clock,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    /// An API key. Other users of the machine see the arguments of a process: it comes with the environment.
+    #[serde(skip)]
     key: Option<String>,
 }
 
@@ -104,7 +105,7 @@ impl Swarm {
             crowd: args.crowd,
             returns: false,
             clock: Clock::Amount,
-            key: std::env::var("SWAPTIDE_KEY").ok(),
+            key: None,
         })
     }
 
@@ -132,7 +133,8 @@ impl Swarm {
     }
 
     /// In the process of its own.
-    pub(crate) fn run(self) -> Result<()> {
+    pub(crate) fn run(mut self) -> Result<()> {
+        self.key = std::env::var("SWAPTIDE_KEY").ok();
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(self.all())
     }
 
@@ -171,6 +173,7 @@ impl Swarm {
                 "measure" => {
                     tokio::spawn(swarm.clone().measure(seen.clone(), failed));
                 }
+                // All at once, and all come again at once if they are of those who return.
                 "cut" => cut.send_modify(|times| *times += 1),
                 _ => println!("{}", json!({ "state": seen.state() })),
             }
