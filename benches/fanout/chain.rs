@@ -82,7 +82,7 @@ impl Chain {
     pub(super) fn swap(&mut self, amount: u64, swaps: usize) {
         let number = self.tip.number + 1;
         self.tip = block(number);
-        self.live.heard(self.tip.hash, amount.checked_div(1_000_000).unwrap_or(0));
+        self.live.arrivals.heard(self.tip.hash, amount.checked_div(1_000_000).unwrap_or(0));
         let row = |log_index: usize| {
             let body = EventBody::V2Swap {
                 sender: POOL,

@@ -102,7 +102,7 @@ impl Follower {
     /// Makes the chain that ends in `head` ours. An error leaves everything as it was; the next head tries again.
     pub(super) async fn follow(&mut self, head: Header) -> Result<(), FollowError> {
         let heard = Instant::now();
-        self.deps.live.heard(head.block.hash, (self.deps.now_unix_ms)());
+        self.deps.live.arrivals.heard(head.block.hash, (self.deps.now_unix_ms)());
         let mut headers: HashMap<B256, Header> = self.prefetch(&head).await;
         headers.insert(head.block.hash, head.clone());
         let mut advice = self.reconciler.head(head.block);

@@ -185,10 +185,6 @@ impl Follow {
 
     /// One look at what came after the cursor. `None`: nothing yet; waits before it says so.
     async fn catch_up(&mut self) -> Result<Option<News>, Expired> {
-        if self.live.head().block.is_none() {
-            self.wait(None).await;
-            return Ok(None);
-        }
         // The turn comes first: nothing is held while it is waited for, and it is held while something is read and no longer.
         let turn = if self.is_recent() { None } else { Some(self.turns.take().await) };
         self.epochs.mark_unchanged();
@@ -197,7 +193,6 @@ impl Follow {
         let pin = Arc::new(self.live.pin());
         let at_head = pin.head().at_head;
         let Some(here) = pin.cursor() else {
-            drop(turn);
             self.wait(None).await;
             return Ok(None);
         };

@@ -3,11 +3,12 @@
 //! Each pool keeps its last few `(epoch, view)`; a reader pins an epoch and sees exactly that one, however many commits happen
 //! meanwhile. Nobody ever sees two blocks mixed. What is absent: locks held while anybody computes or waits.
 
+pub mod arrivals;
 mod routes;
 mod side;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
@@ -16,8 +17,8 @@ use alloy::primitives::{Address, B256};
 use dashmap::DashMap;
 use tokio::{sync::watch, time::Instant};
 
-use self::side::Outbox;
 pub use self::side::WindowHold;
+use self::{arrivals::Arrivals, side::Outbox};
 use super::{
     conduct::Conducts,
     node::Node,
@@ -60,13 +61,12 @@ pub struct Live {
     outbox: Mutex<Outbox>,
     /// Chunks that became durable and that memory still has.
     stored: Mutex<Vec<(Subject, Track, u64)>>,
-    /// When heads arrived, oldest first.
-    arrivals: Mutex<VecDeque<(B256, u64)>>,
     /// Held by whoever makes a new head out of the one before.
     writer: Mutex<()>,
     pub topics: Topics,
     pub touches: Touches,
     pub conduct: Conducts,
+    pub arrivals: Arrivals,
     routes: RwLock<Arc<Routes>>,
     /// Set before it is shared.
     pub routers: Routers,
@@ -78,8 +78,6 @@ pub struct Live {
 
 /// How many orphaned records stay in memory: a reorg of 64 blocks, four times over.
 const ORPHANS_MAX: usize = 256;
-/// Of so many heads it is known when they arrived.
-const ARRIVALS_MAX: usize = 256;
 
 fn relock<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic while this was held cannot leave it half-changed: every critical section is a few moves.
@@ -87,22 +85,6 @@ fn relock<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Live {
-    /// A head arrived, before anything of it was read: milliseconds since 1970. Of one that comes again the first time counts.
-    pub fn heard(&self, hash: B256, at_unix_ms: u64) {
-        let mut arrivals = relock(&self.arrivals);
-        if arrivals.iter().rev().all(|(known, _)| *known != hash) {
-            arrivals.push_back((hash, at_unix_ms));
-        }
-        let surplus = arrivals.len().saturating_sub(ARRIVALS_MAX);
-        arrivals.drain(..surplus);
-    }
-
-    /// When this head arrived. `None`: it came with others, before the start, or long ago.
-    #[must_use]
-    pub fn arrived_at_ms(&self, hash: &B256) -> Option<u64> {
-        relock(&self.arrivals).iter().rev().find(|(known, _)| known == hash).map(|(_, at)| *at)
-    }
-
     #[must_use]
     pub fn new(chain: ChainId, chain_name: &str, confirmations: u64, stall_timeout: Duration) -> Self {
         let head = Head {
@@ -131,7 +113,7 @@ impl Live {
             head: RwLock::new(Arc::new(head)),
             pins: Mutex::new(BTreeMap::new()),
             orphans: Mutex::new(Vec::new()),
-            arrivals: Mutex::default(),
+            arrivals: Arrivals::default(),
             outbox: Mutex::default(),
             holds: Mutex::default(),
             stored: Mutex::default(),

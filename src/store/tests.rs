@@ -239,16 +239,3 @@ fn a_block_that_gained_rows_stays_in_the_window_until_they_are_stored_and_a_hold
     drop(second);
     assert_eq!(next(10), 10);
 }
-
-#[test]
-fn a_head_arrives_once_and_is_forgotten_in_the_end() {
-    let live = Live::new(1, "test", 1, Duration::from_secs(60));
-    assert_eq!(live.arrived_at_ms(&block(1).hash), None);
-    for number in 1..=300 {
-        live.heard(block(number).hash, 1_000 + number);
-    }
-    live.heard(block(300).hash, 9_000);
-    let of = |number: u64| live.arrived_at_ms(&block(number).hash);
-    // 256 of them are kept, and the first time counts.
-    assert_eq!([of(44), of(45), of(300)], [None, Some(1_045), Some(1_300)]);
-}

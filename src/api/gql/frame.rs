@@ -73,7 +73,7 @@ impl Envelope {
         block: block::BlockRef,
         cursor: &cursor::Cursor,
     ) -> Self {
-        let arrived_at_ms = live.arrived_at_ms(&block.hash);
+        let arrived_at_ms = live.arrivals.at_unix_ms(&block.hash);
         Self { topic, seq, kind, block: known_block(live, block), cursor: cursor.encode(), arrived_at_ms }
     }
 }
