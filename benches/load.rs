@@ -49,11 +49,13 @@ Requests at a fixed rate, counted from when each was due; without --url the engi
 
 Subscribers in a process of their own; without --url ours, a bare broadcaster and the stock server take turns:
   cargo bench --bench load -- --clients 5000 [--topic swaps|blocks|pool] [--rate 20] [--swaps 1] [--distinct 1] [--slow 0]
-      [--churn 0] [--crowd 0] [--seconds 10] [--rounds 3] [--servers bare,ours,stock] [--url ws://HOST:PORT/graphql] [--json]
+      [--churn 0] [--crowd 0] [--beside KIND] [--seconds 10] [--rounds 3] [--servers bare,ours,stock] [--url ws://HOST:PORT/graphql] [--json]
     --rate      frames a second, of --swaps swaps each
     --distinct  so many different subscriptions
     --slow      so many of the clients never read
     --crowd     so many more come at once when the measurement begins
+    --beside    crowd|subscriptions|malformed|documents: each round measures a second time while others do that, in a process of
+                the lowest priority (a crowd of --crowd, 8500 where it is not said, that then hears of reorgs only)
     --churn     connections a second that come and go beside the clients
 
 The built engine over a chain that trades, full of clients:
@@ -100,6 +102,7 @@ fn main() -> Result<()> {
                 let rate = value()?.parse()?;
                 return fanout::serve(&kind, rate, value()?.parse()?);
             }
+            fanout::BESIDE => return serde_json::from_str::<fanout::Beside>(&value()?)?.run(),
             fanout::SWARM => return serde_json::from_str::<fanout::Swarm>(&value()?)?.run(),
             "--clients" => {
                 let frames = frames.get_or_insert_default();
@@ -111,6 +114,10 @@ fn main() -> Result<()> {
             "--distinct" => frames.get_or_insert_default().distinct = value()?.parse()?,
             "--slow" => frames.get_or_insert_default().slow = value()?.parse()?,
             "--crowd" => frames.get_or_insert_default().crowd = value()?.parse()?,
+            "--beside" => {
+                let kind = serde_json::from_value(json!(value()?))?;
+                frames.get_or_insert_default().beside = Some(kind);
+            }
             "--churn" => frames.get_or_insert_default().churn = value()?.parse()?,
             "--servers" => frames.get_or_insert_default().servers = value()?.split(',').map(str::to_owned).collect(),
             "--url" => frames.get_or_insert_default().url = Some(value()?),

@@ -4,6 +4,7 @@
 //! swarm subscribes and reads. The swap's amount is the time of its commit, so what a client measures is everything from the commit
 //! to its own hands: execution, serialisation, queues and sockets. The servers take turns within a round, because shared machines drift.
 
+mod beside;
 mod chain;
 mod house;
 mod serve;
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 
 use crate::http::{Killed, Result, median};
 
+pub(crate) use beside::{BESIDE, Beside};
 pub(crate) use swarm::Swarm;
 
 pub(crate) const SERVE: &str = "--serve-frames";
@@ -36,6 +38,9 @@ const TOPICS: [(&str, &str); 3] = [
         "subscription { onPoolUpdated(ids: [\"0x00000000000000000000000000000000000a00b0\"]) { kind cursor block { number } data { id reserve0 reserve1 } } }",
     ),
 ];
+
+/// So many at once, where it is not said.
+const CROWD: usize = 8_500;
 
 /// What is asked of a run.
 #[derive(Debug, Clone)]
@@ -56,6 +61,8 @@ pub(crate) struct Args {
     pub(crate) churn: f64,
     /// So many more come at once when the measurement begins.
     pub(crate) crowd: usize,
+    /// What goes on beside the clients in a second measurement of each round.
+    pub(crate) beside: Option<beside::Kind>,
     /// Which servers: `ours`, `bare`, `stock`.
     pub(crate) servers: Vec<String>,
     /// A server that runs already: `ws://host:port/graphql`. Then only the swarm is ours.
@@ -88,6 +95,7 @@ impl Default for Args {
             slow: 0,
             churn: 0.0,
             crowd: 0,
+            beside: None,
             servers: ["bare", "ours", "stock"].map(str::to_owned).to_vec(),
             url: None,
             json: false,
@@ -142,10 +150,27 @@ fn one(server: &str, args: &Args) -> Result<Value> {
     let mut figures = told.until("figures")?;
     let cpu = (server_process.cpu()? - cpu).as_secs_f64();
     let messages = figures["messages"].as_f64().unwrap_or(0.0);
+    if let Some(kind) = args.beside {
+        figures["beside"] = beside(kind, args, port.trim(), &mut told, &server_process)?;
+    }
     figures["server"] = json!(server);
     figures["idle_kb_per_connection"] = json!(idle_kb as f64 / args.clients as f64);
     figures["rss_kb"] = json!(rss_kb(&server_process)?);
     figures["cpu_us_per_message"] = json!(cpu * 1e6 / messages.max(1.0));
+    figures["cpu_seconds"] = json!(cpu);
+    Ok(figures)
+}
+
+/// The same measurement once more, with company.
+fn beside(kind: beside::Kind, args: &Args, port: &str, told: &mut swarm::Told, server: &Killed) -> Result<Value> {
+    let (address, query) = (format!("127.0.0.1:{port}"), args.query()?.to_owned());
+    let crowd = if args.crowd > 0 { args.crowd } else { CROWD };
+    let mut neighbour = Beside { kind, address, crowd, query, seconds: args.seconds }.start()?;
+    let cpu = server.cpu()?;
+    told.say("measure")?;
+    let mut figures = told.until("figures")?;
+    figures["cpu_seconds"] = json!((server.cpu()? - cpu).as_secs_f64());
+    figures["did"] = neighbour.told()?;
     Ok(figures)
 }
 
@@ -209,6 +234,24 @@ fn brief(figures: &Value) -> String {
         of("idle_kb_per_connection"),
         figures["closed"],
         figures["crowd_ms"].as_f64().map_or_else(String::new, |ms| format!("  crowd in after {ms:.0} ms"))
+    ) + &company(figures)
+}
+
+/// What it was with company, if there was any.
+fn company(figures: &Value) -> String {
+    let with = &figures["beside"];
+    if with.is_null() {
+        return String::new();
+    }
+    let of = |of: &Value, name: &str| of[name].as_f64().unwrap_or(f64::NAN);
+    let more_ms = (of(with, "cpu_seconds") - of(figures, "cpu_seconds")) * 1e3 / of(&with["did"], "tried");
+    format!(
+        "\n{:>18} with company p50 {:>7.2} ms  p99 {:>7.2} ({:.2} times)  {more_ms:.2} ms CPU for each of it: {}",
+        "",
+        of(with, "p50_ms"),
+        of(with, "p99_ms"),
+        of(with, "p99_ms") / of(figures, "p99_ms"),
+        with["did"]
     )
 }
 
@@ -231,6 +274,11 @@ fn print(args: &Args, all: &BTreeMap<String, Vec<Value>>) {
             of(figures, "idle_kb_per_connection"),
             of(figures, "rss_kb") / 1e3
         );
+    }
+    for (server, figures) in all.iter().filter(|_| args.beside.is_some()) {
+        let with = |f: &Value| f["beside"]["p99_ms"].as_f64().unwrap_or(f64::NAN) / f["p99_ms"].as_f64().unwrap_or(f64::NAN);
+        let ratio = median(figures.iter().map(with).collect());
+        println!("{server}: p99 with company / without, median of the rounds: {ratio:.2} (bar 1.2 for ours)");
     }
     let ratios = |other: &str, name: &str, ours_below: bool| -> Option<f64> {
         let (ours, other) = (all.get("ours")?, all.get(other)?);

@@ -93,9 +93,14 @@ async fn bare(listener: TcpListener, frames: broadcast::Sender<Utf8Bytes>) {
             let socket = tokio_tungstenite::accept_hdr_async_with_config(stream, protocol, Some(config)).await?;
             let (mut sink, mut incoming) = socket.split();
             // It is told what it waits for, and then nothing is understood.
+            let mut is_quiet = false;
             for answer in [r#"{"type":"connection_ack"}"#, r#"{"id":"1","type":"next","payload":{}}"#] {
-                incoming.next().await;
+                is_quiet = matches!(incoming.next().await, Some(Ok(Message::Text(text))) if text.contains("onReorg"));
                 sink.send(Message::text(answer)).await?;
+            }
+            if is_quiet {
+                while incoming.next().await.is_some_and(|heard| heard.is_ok()) {}
+                return Ok(());
             }
             let mut waiting = frames.subscribe();
             loop {

@@ -102,7 +102,7 @@ impl Swarm {
             distinct: args.distinct,
             slow: args.slow,
             churn: args.churn,
-            crowd: args.crowd,
+            crowd: if args.beside.is_some() { 0 } else { args.crowd },
             returns: false,
             clock: Clock::Amount,
             key: None,
@@ -182,6 +182,7 @@ impl Swarm {
     }
 
     async fn measure(self: Arc<Self>, seen: Arc<Seen>, failed: u64) {
+        seen.forget();
         seen.measuring.store(true, Ordering::Relaxed);
         let began = Instant::now();
         let until = began + Duration::from_secs_f64(self.seconds);

@@ -82,6 +82,13 @@ impl Seen {
         }
     }
 
+    /// What was seen until now is of another measurement.
+    pub(super) fn forget(&self) {
+        for shard in &self.shards {
+            [&shard.messages, &shard.bytes].into_iter().chain(&shard.buckets).for_each(|count| count.store(0, Ordering::Relaxed));
+        }
+    }
+
     pub(super) fn state(&self) -> Value {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let messages: u64 = self.shards.iter().map(|shard| of(&shard.messages)).sum();
