@@ -44,7 +44,7 @@ pub(crate) enum Kind {
     Crowd,
     /// One connection after the other that subscribes to a thousand different things.
     Subscriptions,
-    /// Frames and upgrades that no protocol knows, each on a connection of its own.
+    /// Frames that no protocol knows, each on a connection of its own.
     Malformed,
     /// Documents that would cost much if they were executed.
     Documents,
@@ -286,7 +286,7 @@ fn malformed() -> Vec<Vec<u8>> {
     ]
 }
 
-/// What may not be asked.
+/// What may not be asked; and introspection, which may where it is not turned off.
 fn documents() -> Vec<String> {
     let of = |query: String| json!({ "query": query }).to_string();
     let bomb = (0..24).map(|n| format!(" fragment F{n} on Query {{ ...F{m} ...F{m} }}", m = n + 1)).collect::<String>();

@@ -185,6 +185,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         (Mode::Compare, _) => {}
     }
     if let Some(url) = &args.url {
+        if args.beside.is_some() {
+            return Err("--beside attacks servers of its own only: leave --url out".into());
+        }
         let swarm = Swarm::of(args, url.clone())?.by_arrival();
         let (mut told, _swarm) = swarm.start()?;
         told.until("ready")?;
