@@ -27,15 +27,18 @@ for (let etag = ""; ;) {
   const query = new URLSearchParams({ since: state.cursor, limit: "100", ...(TOKEN && { token: TOKEN }) });
   const answer = await call(`${api}/swaps?${query}`, { headers: { "if-none-match": etag } });
   const { data, cursor, rollbackTo } = answer.status === 304 ? { data: [] } : await answer.json();
-  // First what is not true any more; then what is, but nothing twice, should the last run have ended in the middle.
-  for (const old of rollbackTo ? state.posted.filter((one) => one.block > rollbackTo.number) : []) {
+  // First what is not true any more; then what is, but nothing twice. What was posted since this cursor, by a run that ended before it
+  // wrote the next one, is told again as long as it is true.
+  const isGone = ({ id, block, since }) =>
+    block > (rollbackTo?.number ?? Infinity) || (since === state.cursor && answer.status !== 304 && !data.some((swap) => swap.id === id));
+  for (const old of state.posted.filter(isGone)) {
     await post(`~~${old.content.split("\n")[0]}~~ taken back by a reorg\n${old.content.split("\n")[1]}`, old.message);
     save({ posted: state.posted.filter((one) => one !== old) });
   }
   for (const swap of data.filter((one) => large(one) && !state.posted.some(({ id }) => id === one.id))) {
     const content = await text(swap);
     const { id: message } = await post(content);
-    save({ posted: [...state.posted, { id: swap.id, block: swap.block.number, message, content }] });
+    save({ posted: [...state.posted, { id: swap.id, block: swap.block.number, since: state.cursor, message, content }] });
   }
   const first = state.cursor === "head";
   if (cursor && cursor !== state.cursor) save({ cursor });

@@ -294,3 +294,35 @@ async fn the_discord_example_waits_when_it_is_told_to_and_shows_a_strangers_text
     tokio::time::timeout(PATIENCE, waiting).await.expect("it asks again");
     assert_eq!(asked.lock().unwrap()[..5], ["", "", "", "W/\"1\"", "W/\"1\""]);
 }
+
+/// It posted two swaps and was killed before it wrote the next cursor; then a reorg took one of them, above that cursor.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_discord_example_strikes_through_what_it_posted_just_before_it_was_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let posted = |id: &str| json!({ "id": id, "block": 6, "since": "here", "content": format!("**{id}**\nswap `{id}`") });
+    let state = json!({ "cursor": "here", "posted": [posted("1:a:1"), posted("1:b:1")] });
+    fs::write(folder.path().join("cursor.json"), state.to_string()).unwrap();
+    let swaps = || async {
+        let swap = json!({
+            "id": "1:a:1", "block": { "number": 6 }, "token0": "0xa", "token1": "0xb",
+            "amount0": "1", "amount1": "-2", "amount0Raw": "1", "amount1Raw": "-2"
+        });
+        Json(json!({ "data": [swap], "cursor": "next", "rollbackTo": null }))
+    };
+    let url = format!("http://{}", serve(Router::new().route("/v1/31337/swaps", get(swaps))).await);
+    let cursor = folder.path().join("cursor.json");
+    let mut poller = Poller::start(folder.path(), &[("SWAPTIDE_URL", &url)]);
+    assert_eq!((poller.says().await, poller.says().await), ("~~**1:b:1**~~ taken back by a reorg".into(), "swap `1:b:1`".into()));
+    let waiting = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            ticks.tick().await;
+            let state: Value = serde_json::from_str(&fs::read_to_string(&cursor).unwrap()).unwrap();
+            if state["cursor"] == "next" {
+                break state;
+            }
+        }
+    };
+    let state = tokio::time::timeout(PATIENCE, waiting).await.expect("it goes on");
+    assert_eq!(state["posted"], json!([posted("1:a:1")]), "what stands is not posted twice");
+}
