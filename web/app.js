@@ -22,16 +22,14 @@ const pools = new Pools((pool, direction) => chart.show(client, pool, direction)
 const swaps = new Swaps();
 const blocks = new Blocks((head) => showHead(head));
 let connected = false;
-/** The server had no block yet when it was asked: what it knew of pools and tokens then is not worth showing. */
-let early = false;
+/** The subscriptions of this connection have said where they begin, and what is shown was read after that. */
+let begun = false;
 let poolCount = 0;
 /** Which connection this is: what an earlier one had asked for is not worth showing any more. */
 let connection = 0;
 let endPools = () => {};
-/** The head that was shown when the server said another one, if it did the last time. */
-let behindAt = null;
 
-function showState(state) {
+function showFreshness(state) {
   const pill = byId("state");
   pill.dataset.state = state;
   const words = { LIVE: "Live", DELAYED: "Delayed", STALE: "Stale", OFFLINE: "Reconnecting", CONNECTING: "Connecting" };
@@ -49,7 +47,7 @@ function showHead(block) {
 
 function showMeta(meta) {
   if (!connected) return;
-  showState(meta.freshness);
+  showFreshness(meta.freshness);
   byId("chain").textContent = `${meta.deployment} · ${meta.chainId}`;
   byId("chain").dataset.raw = meta.chainId;
   byId("version").textContent = `Swaptide ${meta.version}`;
@@ -61,11 +59,18 @@ const sink = (next) => ({
   error: () => client.restart(),
 });
 
-/** Frames that come before the state was read are kept, and applied on top of it in their order. */
+/** Frames that come before the state was read are kept, and applied on top of it in their order. `begun`: the first one is there. */
 function held(apply) {
   let waiting = [];
+  let begin;
+  const begun = new Promise((resolve) => { begin = resolve; });
   return {
-    frame: (frame) => (waiting ? waiting.push(frame) : apply(frame)),
+    begun,
+    frame(frame) {
+      if (waiting) waiting.push(frame);
+      else apply(frame);
+      begin();
+    },
     release() {
       waiting.forEach(apply);
       waiting = null;
@@ -73,6 +78,10 @@ function held(apply) {
   };
 }
 
+/**
+ * The first frame of a subscription is a HEARTBEAT: from there on it tells everything. The state is read after that, so nothing falls
+ * between the two; what comes meanwhile waits, and what it repeats is known already.
+ */
 async function opened(live) {
   const mine = ++connection;
   connected = true;
@@ -81,22 +90,29 @@ async function opened(live) {
   live.subscribe(`subscription { blocks { ${FRAME} data { number hash timestamp } } }`, {}, sink(onBlocks.frame));
   live.subscribe(`subscription { onSwapsCreated { ${FRAME} data { ${SWAP_FIELDS} } } }`, {}, sink(onSwaps.frame));
   try {
-    const [state, recent] = await Promise.all([query(STATE), query(RECENT)]);
+    await Promise.all([onBlocks.begun, onSwaps.begun]);
+    await readAll(() => mine === connection);
     if (mine !== connection) return;
-    early = !state.data._meta.block || !recent.data._meta.block;
-    if (early) return;
-    blocks.clear();
-    blocks.add(state.data._meta.block);
-    showHead(state.data._meta.block);
-    swaps.reset(recent.data.swaps.nodes);
-    showPools(state.data.pools);
-    pools.pick(chart.pool);
-    showMeta(state.data._meta);
+    begun = true;
     onBlocks.release();
     onSwaps.release();
   } catch {
     if (mine === connection) live.restart();
   }
+}
+
+/** Everything as it is now, as long as somebody wants it by then. Throws while there is no block yet. */
+async function readAll(wanted) {
+  const [{ data }, recent] = await Promise.all([query(STATE), query(RECENT)]);
+  if (!wanted()) return;
+  if (!data._meta.block || !recent.data._meta.block) throw new Error("there is no block yet");
+  blocks.clear();
+  blocks.add(data._meta.block);
+  showHead(data._meta.block);
+  swaps.reset(recent.data.swaps.nodes);
+  showPools(data.pools);
+  pools.pick(chart.pool);
+  showMeta(data._meta);
 }
 
 function showPools({ nodes, totalCount }) {
@@ -111,26 +127,15 @@ function showPools({ nodes, totalCount }) {
   );
 }
 
-/**
- * Subscriptions go over the socket and the state over HTTP, so the state may be read before they have begun: a block between the two
- * is told to nobody here. Then the head stands still while the server's does not, twice in a row.
- */
-function stands(head) {
-  const shown = byId("head-hash").dataset.raw;
-  const behind = head && head.hash !== shown ? shown : null;
-  const still = behind !== null && behind === behindAt;
-  behindAt = still ? null : behind;
-  return still;
-}
-
 /** How new the server says it is: that changes while no frame comes. New pools are found here, too. */
 async function refresh() {
   if (!connected || document.hidden) return;
   try {
     const { data } = await query(`{ ${META} }`);
-    if (early && data._meta.block) return client.restart();
-    if (stands(data._meta.block)) return client.restart();
     showMeta(data._meta);
+    // While the server catches up with the chain, no subscription begins: what there is so far is worth showing.
+    const mine = connection;
+    if (!begun) return await readAll(() => mine === connection && !begun);
     await chart.facts();
     if (data._meta.pools !== poolCount) showPools((await query(STATE)).data.pools);
     if (!pools.picked) pools.pick(null);
@@ -143,10 +148,11 @@ const client = new Client({
   opened,
   closed: () => {
     connected = false;
+    begun = false;
     connection += 1;
     chart.hide();
     endPools = () => {};
-    showState("OFFLINE");
+    showFreshness("OFFLINE");
   },
 });
 setInterval(refresh, META_MS);

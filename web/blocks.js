@@ -49,11 +49,12 @@ export class Blocks {
       el("small", { "data-time": block.timestamp }, ago(block.timestamp)),
     );
     this.#tiles.set(block.hash, tile);
-    this.#strip.prepend(tile);
+    const older = [...this.#strip.children].find((one) => Number(one.dataset.number) <= block.number);
+    this.#strip.insertBefore(tile, older ?? null);
     while (this.#tiles.size > SHOWN) {
-      const [hash, oldest] = this.#tiles.entries().next().value;
+      const oldest = this.#strip.lastElementChild;
       oldest.remove();
-      this.#tiles.delete(hash);
+      this.#tiles.delete(oldest.dataset.block);
     }
   }
 

@@ -8,6 +8,7 @@ export const SWAP_FIELDS = `id logIndex timestamp amount0 amount1 amount0Raw amo
 
 const SHOWN = 60;
 
+/** Where it is in the chain: later is more. */
 const place = (swap) => swap.block.number * 1e6 + swap.logIndex;
 
 export class Swaps {
@@ -18,7 +19,7 @@ export class Swaps {
   reset(swaps) {
     this.#items.clear();
     this.#list.replaceChildren();
-    [...swaps].sort((a, b) => place(a) - place(b)).forEach((swap) => this.#add(swap, false));
+    swaps.forEach((swap) => this.#add(swap, false));
     this.#trim();
   }
 
@@ -41,7 +42,8 @@ export class Swaps {
     if (this.#items.has(swap.id)) return;
     const node = this.#render(swap, fresh);
     this.#items.set(swap.id, { swap, node });
-    this.#list.prepend(node);
+    const older = [...this.#list.children].find((one) => Number(one.dataset.place) <= place(swap));
+    this.#list.insertBefore(node, older ?? null);
   }
 
   #render(swap, fresh) {
@@ -58,7 +60,7 @@ export class Swaps {
     return el(
       "li",
       { class: fresh ? "new" : "", "data-testid": "swap", "data-swap": swap.id, "data-block": swap.block.hash, "data-number": swap.block.number,
-        "data-amount0": swap.amount0Raw, "data-amount1": swap.amount1Raw },
+        "data-place": place(swap), "data-amount0": swap.amount0Raw, "data-amount1": swap.amount1Raw },
       el("span", { class: "what" }, size(given), el("i", { "aria-label": "for" }, "→"), size(taken)),
       el("span", { class: "when", "data-time": swap.timestamp }, ago(swap.timestamp)),
       el("span", { class: "where" }, swap.pool ? `${swap.pool.protocol.replace("UNISWAP_", "")} ${fee(swap.pool.feeTier)}` : ""),
@@ -68,9 +70,9 @@ export class Swaps {
 
   #trim() {
     while (this.#items.size > SHOWN) {
-      const [id, { node }] = this.#items.entries().next().value;
-      node.remove();
-      this.#items.delete(id);
+      const oldest = this.#list.lastElementChild;
+      oldest.remove();
+      this.#items.delete(oldest.dataset.swap);
     }
     byId("swaps-empty").textContent = "No swap yet.";
     byId("swaps-empty").hidden = this.#items.size > 0;
