@@ -186,7 +186,7 @@ impl Follow {
     /// One look at what came after the cursor. `None`: nothing yet; waits before it says so.
     async fn catch_up(&mut self) -> Result<Option<News>, Expired> {
         // The turn comes first: nothing is held while it is waited for, and it is held while something is read and no longer.
-        let turn = if self.is_recent() { None } else { Some(self.turns.take().await) };
+        let turn = self.turns.before(&self.live, self.cursor.as_ref()).await;
         self.epochs.mark_unchanged();
         // Listen first, look afterwards: nothing falls between.
         let frames = self.live.topics.subscribe(self.interest.topic());
@@ -224,16 +224,6 @@ impl Follow {
         self.listening = Some(Listening { frames, epoch });
         let kind = FrameKind::Heartbeat;
         Ok(Some(News { kind, block: bare(&here), cursor: here, happened: Happened::Nothing, epoch: None, through: Some(epoch) }))
-    }
-
-    /// Nothing has to be read back: memory alone knows what came since, or nothing has come yet.
-    fn is_recent(&self) -> bool {
-        let head = self.live.head();
-        let is_ahead = |number: u64| head.block.is_none_or(|block| number > block.number);
-        self.cursor.is_none_or(|cursor| {
-            let is_known = || cursor.block_number >= head.window_floor && self.live.record(&cursor.block_hash).is_some();
-            is_ahead(cursor.block_number) || is_known()
-        })
     }
 
     async fn wait(&mut self, at_most: Option<Duration>) {

@@ -11,7 +11,6 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use alloy::primitives::B256;
 use tokio::{
     sync::{
-        Semaphore,
         broadcast::{Receiver, error::TryRecvError},
         watch,
     },
@@ -29,6 +28,7 @@ use crate::{
     store::{
         self, Live, Pin, Reader,
         branch::Standing,
+        follow::turns::Turns,
         query::{EventQuery, Narrow, Place},
         reader::ReadError,
         topics::{self, FrameData, Topic},
@@ -93,15 +93,15 @@ pub(super) struct Follow {
     in_trouble: bool,
     /// The client was told to forget its blocks, and was told of none since.
     blocks_cleared: bool,
-    /// Of all streams, so many go through history at once: queries of others must not wait for them.
-    replays: Arc<Semaphore>,
+    /// To go through history.
+    turns: Turns,
 }
 
 impl Follow {
-    pub(super) fn new(reader: Reader, live: Arc<Live>, feeds: Vec<Feed>, since: Option<Cursor>, replays: Arc<Semaphore>) -> Self {
+    pub(super) fn new(reader: Reader, live: Arc<Live>, feeds: Vec<Feed>, since: Option<Cursor>, turns: Turns) -> Self {
         let (epochs, heartbeat_at) = (live.watch_epoch(), now_and(HEARTBEAT));
         let (cursor, listening) = (since, None);
-        Self { reader, live, feeds, epochs, cursor, listening, heartbeat_at, in_trouble: false, blocks_cleared: false, replays }
+        Self { reader, live, feeds, epochs, cursor, listening, heartbeat_at, in_trouble: false, blocks_cleared: false, turns }
     }
 
     /// The next messages, at least one. Cancel-safe: what was not returned is said the next time.
@@ -136,8 +136,8 @@ impl Follow {
 
     /// What came after the cursor, as far as one step goes; and whether to wait for the next commit before the next step.
     async fn catch_up(&mut self) -> (Vec<Message>, bool) {
-        let replays = self.replays.clone();
-        let _turn = replays.acquire().await;
+        // Held while something is read, and no longer.
+        let _turn = self.turns.before(&self.live, self.cursor.as_ref()).await;
         self.epochs.mark_unchanged();
         // Listen first, look afterwards: nothing falls between.
         let frames = self.feeds.iter().map(|feed| self.live.topics.subscribe(feed.topic)).collect();

@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     api::{
+        access::Caller,
         gql::{
             error::{ApiError, Code},
             scalars::shown,
@@ -44,8 +45,6 @@ use crate::{
 const TOPICS_MAX: usize = 100;
 /// Streams of this process; each holds a connection.
 const STREAMS_MAX: usize = 2_000;
-/// Streams that go through history at once.
-const REPLAYS_MAX: usize = 2;
 /// A cursor of another replica may be some blocks ahead. 10,000: over half a day of Base.
 const AHEAD_MAX_BLOCKS: u64 = 10_000;
 /// A proxy that ends idle connections sees something within this.
@@ -89,7 +88,7 @@ pub(super) struct Wanted {
 pub(super) async fn stream(
     State(public): State<Arc<Public>>,
     InQuery(wanted): InQuery<Wanted>,
-    client: Option<Extension<Client>>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (chain, topics) = topics(&public, &wanted.topics)?;
@@ -108,10 +107,10 @@ pub(super) async fn stream(
         )));
     }
     let since = named.map(|(_, since)| since);
-    let open = public.streams.open(client.map(|Extension(client)| client), &public.metrics.streams)?;
+    let open = public.streams.open(caller.client(), &public.metrics.streams)?;
     let retry = RETRY_MS.saturating_add(spread(&headers));
     let first = SseEvent::default().retry(Duration::from_millis(retry)).comment("swaptide");
-    let follow = Follow::new(public.reader.clone(), live, topics, since, public.streams.replays.clone());
+    let follow = Follow::new(public.reader.clone(), live, topics, since, public.shares.of(&caller));
     let draining = public.sockets.draining();
     let frames = stream::unfold((follow, open), |(mut follow, open)| async move {
         let messages = follow.next().await;
@@ -131,7 +130,6 @@ pub(super) async fn stream(
 /// The open streams.
 pub(in crate::api) struct Streams {
     places: Arc<Semaphore>,
-    replays: Arc<Semaphore>,
     /// Of one address; 0: no limit.
     per_address: usize,
     of_address: Arc<DashMap<Client, usize>>,
@@ -139,15 +137,14 @@ pub(in crate::api) struct Streams {
 
 impl Streams {
     pub(in crate::api) fn new(per_address: usize) -> Self {
-        let [places, replays] = [STREAMS_MAX, REPLAYS_MAX].map(|most| Arc::new(Semaphore::new(most)));
-        Self { places, replays, per_address, of_address: Arc::default() }
+        Self { places: Arc::new(Semaphore::new(STREAMS_MAX)), per_address, of_address: Arc::default() }
     }
 
-    fn open(&self, client: Option<Client>, gauge: &IntGauge) -> Result<Open, Problem> {
+    fn open(&self, client: Client, gauge: &IntGauge) -> Result<Open, Problem> {
         let full =
             || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "UPSTREAM_DOWN", "too many streams are open: try again later");
         let place = self.places.clone().try_acquire_owned().map_err(|_| full())?;
-        let counted = client.filter(|_| self.per_address > 0).map(|client| (client, self.of_address.clone()));
+        let counted = (self.per_address > 0).then(|| (client, self.of_address.clone()));
         if let Some((client, of_address)) = &counted {
             let mut open = of_address.entry(*client).or_insert(0);
             if *open >= self.per_address {

@@ -6,14 +6,20 @@ use std::{
 };
 
 use alloy::primitives::B256;
+use axum::{body::Body, http::Request};
+use futures_util::StreamExt as _;
 use serde_json::json;
+use tower::ServiceExt as _;
 
 use super::{
     client::*,
     groups::{cursor, swaps},
     world::*,
 };
-use crate::{api::AccessRules, domain::cursor::Cursor};
+use crate::{
+    api::{AccessRules, public_router},
+    domain::cursor::Cursor,
+};
 
 /// So many in a block; a step is 500.
 const SWAPS: u64 = 600;
@@ -67,6 +73,26 @@ async fn a_step_through_history_is_paid_for_also_where_it_finds_nothing() {
     while frame(&mut socket, "1").await["block"]["number"] != world.tip().number {}
     // 24 steps of 20 points each, of which 200 were there at the beginning.
     assert!(began.elapsed() >= Duration::from_millis(1_200), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_stream_of_server_sent_events_pays_for_its_history_too() {
+    let mut world = long(10);
+    let rules = AccessRules { cost_per_second: 200, cost_burst: 200, ..AccessRules::default() };
+    Arc::get_mut(&mut world.state).unwrap().access = rules;
+    let cursor =
+        Cursor { chain: CHAIN, block_number: 0, block_hash: B256::ZERO, next_log_index: Cursor::BLOCK_END, finalized_number: 0 };
+    let request = Request::get(format!("/v1/stream?topics=swaps&since={}", cursor.encode())).body(Body::empty()).unwrap();
+    let began = Instant::now();
+    let mut body = public_router(world.state.clone()).oneshot(request).await.unwrap().into_body().into_data_stream();
+    let mut text = String::new();
+    let end = format!("\"number\":{}", world.tip().number);
+    while !text.contains(&end) {
+        text.push_str(std::str::from_utf8(&body.next().await.unwrap().unwrap()).unwrap());
+    }
+    assert_eq!(text.matches("\"amount0Raw\"").count(), 6_000, "it got everything");
+    // 12 steps of 20 points each, of which 200 were there at the beginning.
+    assert!(began.elapsed() >= Duration::from_millis(150), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

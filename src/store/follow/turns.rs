@@ -5,6 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::{domain::cursor::Cursor, store::Live};
+
 /// What one step costs whoever it is for. `Err`: it has to wait so long, and is asked again.
 pub type Pace = Arc<dyn Fn() -> Result<(), Duration> + Send + Sync>;
 
@@ -39,6 +41,12 @@ impl Turns {
         Self { all: self.all.clone(), own: Some((own, pace)) }
     }
 
+    /// The one for whatever came after this position; none where nothing has to be read back for it.
+    pub async fn before(&self, live: &Live, position: Option<&Cursor>) -> Option<Turn> {
+        let is_old = position.is_some_and(|cursor| !is_in_memory(live, cursor));
+        if is_old { Some(self.take().await) } else { None }
+    }
+
     /// Waits for it. Cancel-safe; what the step costs is taken only when it comes.
     pub async fn take(&self) -> Turn {
         let mut own = None;
@@ -51,6 +59,13 @@ impl Turns {
         // Nobody closes it.
         Turn { _own: own, _all: self.all.clone().acquire_owned().await.ok() }
     }
+}
+
+/// Memory alone knows what came since, or nothing has come yet.
+fn is_in_memory(live: &Live, cursor: &Cursor) -> bool {
+    let head = live.head();
+    let is_ahead = head.block.is_none_or(|block| cursor.block_number > block.number);
+    is_ahead || (cursor.block_number >= head.window_floor && live.record(&cursor.block_hash).is_some())
 }
 
 #[cfg(test)]

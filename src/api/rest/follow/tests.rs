@@ -25,7 +25,7 @@ async fn what_a_stream_began_with_is_not_said_again_when_it_is_announced() {
     let folder = tempfile::tempdir().unwrap();
     let history = Arc::new(SqliteHistory::open(&folder.path().join("none.sqlite")).unwrap());
     let feeds = vec![Feed::new(1, Topic::Blocks)];
-    let mut stream = Follow::new(Reader::new([live.clone()], history), live.clone(), feeds, None, Arc::new(Semaphore::new(1)));
+    let mut stream = Follow::new(Reader::new([live.clone()], history), live.clone(), feeds, None, Turns::new(1));
     let (announce, epochs) = watch::channel(before);
     stream.epochs = epochs;
     // It saw the next epoch's head, of which nothing was published yet.
