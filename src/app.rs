@@ -46,6 +46,8 @@ const JOURNAL_ROWS_MAX: usize = 200_000;
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// A start that gets no answer from any endpoint gives up after this.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// Connections that nobody has taken yet; the kernel may allow fewer (`net.core.somaxconn`, 4,096).
+const BACKLOG: i32 = 4_096;
 
 /// Runs until `shutdown` is cancelled or something fails that only an operator can mend. Must be called on the `LocalSet` that
 /// is to own the actors, with a multi-thread runtime around it.
@@ -195,6 +197,8 @@ async fn node(chain: &ChainConfig, metrics: &Metrics) -> Result<Node, Exit> {
 
 async fn listen(key: &str, address: &str) -> Result<std::net::TcpListener, Exit> {
     let bound = TcpListener::bind(address).await.and_then(TcpListener::into_std);
+    // What is usual holds a thousand, and whoever finds it full tries again after a second.
+    let bound = bound.and_then(|listener| rustix::net::listen(&listener, BACKLOG).map(|()| listener).map_err(Into::into));
     bound.map_err(|e| match e.kind() {
         std::io::ErrorKind::AddrInUse => {
             Exit(format!("{address} is in use: stop what listens there, or change `{key}` in the configuration"))
