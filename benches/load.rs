@@ -54,7 +54,7 @@ Subscribers in a process of their own; without --url ours, a bare broadcaster an
     --distinct  so many different subscriptions
     --slow      so many of the clients never read
     --crowd     so many more come at once when the measurement begins
-    --beside    crowd|subscriptions|malformed|documents: each round measures a second time while others do that, in a process of
+    --beside    crowd|subscriptions|malformed|documents|busy: each round measures a second time while others do that, in a process of
                 the lowest priority (a crowd of --crowd, 8500 where it is not said, that then hears of reorgs only)
     --churn     connections a second that come and go beside the clients
 

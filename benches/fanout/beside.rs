@@ -48,6 +48,8 @@ pub(crate) enum Kind {
     Malformed,
     /// Documents that would cost much if they were executed.
     Documents,
+    /// Work that has nothing to do with the server: what it costs the clients that cores are busy.
+    Busy,
 }
 
 /// What is to be done, to whom, for how long.
@@ -124,6 +126,7 @@ impl Beside {
                 }
                 Kind::Subscriptions => beside.subscriptions(&done, until).await,
                 Kind::Malformed | Kind::Documents => beside.clone().at_a_rate(&done, until).await,
+                Kind::Busy => busy(until),
             }
             let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
             let (tried, ended, odd) = (of(&done.tried), of(&done.ended), of(&done.odd));
@@ -249,6 +252,18 @@ impl Beside {
         let may_ask = body.contains("__schema") && answer.starts_with(b"HTTP/1.1 200");
         if may_ask || answer.starts_with(b"HTTP/1.1 4") { Ok(()) } else { Err("it was not refused".into()) }
     }
+}
+
+/// Both workers of this process.
+fn busy(until: Instant) {
+    let spin = move || {
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+    };
+    let other = std::thread::spawn(spin);
+    spin();
+    let _ = other.join();
 }
 
 /// A frame of a client, masked with zeros: what is in it stays readable.
