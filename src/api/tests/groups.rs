@@ -2,6 +2,7 @@
 
 use futures_util::StreamExt;
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
 
 use super::{client::*, world::*};
 use crate::domain::cursor::Cursor;
@@ -278,6 +279,47 @@ async fn events_are_never_left_out_whoever_is_too_slow_is_closed_with_its_last_c
     assert_eq!(told as u64, (world.tip().number - first + 1) * 200);
     world.mine(busy());
     assert_eq!(frame(&mut quick, "1").await["block"]["number"], world.tip().number);
+}
+
+#[tokio::test]
+async fn whoever_reads_but_too_slowly_gets_every_event_up_to_the_one_that_its_goodbye_names() {
+    let mut world = World::new();
+    let url = listen(&world).await;
+    let (mut slow, mut quick) = (ready(&url).await, ready(&url).await);
+    for socket in [&mut slow, &mut quick] {
+        subscribe(socket, "1", &swaps("")).await;
+        frame(socket, "1").await;
+    }
+    let begin = world.tip().number + 1;
+    let (mut told, mut last) = (Vec::new(), String::new());
+    // One frame for every four that others read: it is always taking something, and never enough.
+    while world.state.metrics.slow_consumers_total.get() == 0 {
+        for _ in 0..4 {
+            world.mine((0..200).flat_map(|n| v2_swap(n + 1, 1, 10, 10)).collect());
+            frame(&mut quick, "1").await;
+        }
+        let one = frame(&mut slow, "1").await;
+        told.push(one["block"]["number"].as_u64().unwrap());
+        last = cursor(&one);
+        assert!(told.len() < 1_000, "it was never too slow");
+    }
+    // What had been written by then is read, and then the goodbye.
+    let reason = loop {
+        match slow.next().await.expect("it says why").unwrap() {
+            Message::Text(text) => {
+                let message: Value = serde_json::from_str(&text).unwrap();
+                let one = &message["payload"]["data"]["onSwapsCreated"];
+                assert_eq!(amounts(one).len(), 200);
+                told.push(one["block"]["number"].as_u64().unwrap());
+                last = cursor(one);
+            }
+            Message::Close(Some(frame)) => break (u16::from(frame.code), frame.reason.to_string()),
+            other => assert!(matches!(other, Message::Ping(_)), "{other:?}"),
+        }
+    };
+    assert_eq!(reason, (4510, format!("SLOW_CONSUMER {last}")));
+    assert_eq!(told, (begin..begin + told.len() as u64).collect::<Vec<_>>(), "one after the other");
+    assert!(told.len() as u64 + begin <= world.tip().number, "it was behind");
 }
 
 #[tokio::test]
