@@ -35,7 +35,7 @@ pub(super) async fn graphql(State(public): State<Arc<Public>>, incoming: axum::e
         let (mut parts, _) = incoming.into_parts();
         let caller = parts.extensions.get::<Caller>().cloned();
         return match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
-            Ok(upgrade) => ws::accept(&public, &parts.headers, caller, upgrade),
+            Ok(upgrade) => ws::accept(&public, &parts.headers, caller, upgrade).await,
             Err(rejection) => rejection.into_response(),
         };
     }

@@ -1,11 +1,14 @@
 //! The WebSocket: `graphql-transport-ws`, all of it and nothing else.
 //!
 //! [`machine`] is the protocol without a connection, [`socket`] the loop of one, [`queue`] what waits to be written to it. [`operation`]
-//! starts what a client asks for; identical subscriptions are one [`group`], found in the [`hub`]. What is absent: any other protocol,
+//! starts what a client asks for; identical subscriptions are one [`group`], found in the [`hub`]. The [`door`] and the [`lane`] keep what
+//! one client does from what another one gets. What is absent: any other protocol,
 //! compression, and a task per subscriber beside that of its connection.
 
+mod door;
 mod group;
 mod hub;
+mod lane;
 mod machine;
 mod message;
 mod operation;
@@ -23,18 +26,18 @@ use std::{
 
 use axum::{
     extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use dashmap::DashMap;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{hub::Hub, machine::CLOSE_NOT_ACCEPTABLE, operation::Place, socket::Talk};
+use self::{door::Door, hub::Hub, machine::CLOSE_NOT_ACCEPTABLE, operation::Place, socket::Talk};
 use super::{
     access::Caller,
     gql::{ApiSchema, error::ApiError},
@@ -95,6 +98,7 @@ pub(super) struct Sockets {
     draining: CancellationToken,
     limits: SocketLimits,
     places: Arc<Semaphore>,
+    door: Door,
     by_client: Arc<DashMap<Client, usize>>,
     hub: Arc<Hub>,
 }
@@ -102,7 +106,7 @@ pub(super) struct Sockets {
 impl Sockets {
     pub(super) fn new(schema: ApiSchema, limits: SocketLimits, metrics: Metrics, draining: CancellationToken) -> Self {
         let places = Arc::new(Semaphore::new(limits.connections));
-        Self { metrics, draining, limits, places, by_client: Arc::default(), hub: Hub::new(schema) }
+        Self { metrics, draining, limits, places, door: Door::default(), by_client: Arc::default(), hub: Hub::new(schema) }
     }
 
     /// Cancelled when the process begins to stop.
@@ -155,8 +159,13 @@ impl Drop for Open {
     }
 }
 
-/// Answers the upgrade, or says why not.
-pub(super) fn accept(public: &Arc<Public>, headers: &HeaderMap, caller: Option<Caller>, upgrade: WebSocketUpgrade) -> Response {
+/// Answers the upgrade when it is its turn, or says why not.
+pub(super) async fn accept(
+    public: &Arc<Public>,
+    headers: &HeaderMap,
+    caller: Option<Caller>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
     if !public.origins.allow_request(headers) {
         return (
             StatusCode::FORBIDDEN,
@@ -166,14 +175,21 @@ pub(super) fn accept(public: &Arc<Public>, headers: &HeaderMap, caller: Option<C
     }
     let sockets = &public.sockets;
     if sockets.draining.is_cancelled() {
-        return (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "1")], "this server is stopping: connect again\n")
-            .into_response();
+        return not_now(1, "this server is stopping: connect again\n");
     }
     let Some(caller) = caller else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
     let open = match sockets.enter(caller.client()) {
         Ok(open) => open,
-        Err(why) => return (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "10")], why).into_response(),
+        Err(why) => return not_now(10, why),
     };
+    match sockets.door.ask(Instant::now()) {
+        Ok(at) => tokio::select! {
+            biased;
+            () = sockets.draining.cancelled() => return not_now(1, "this server is stopping: connect again\n"),
+            () = sleep_until(at) => {}
+        },
+        Err(wait) => return not_now(wait.as_secs().saturating_add(1), "too many connect at once: try again later\n"),
+    }
     let upgrade = upgrade
         .protocols([SUBPROTOCOL])
         .max_message_size(BODY_MAX_BYTES)
@@ -191,6 +207,10 @@ pub(super) fn accept(public: &Arc<Public>, headers: &HeaderMap, caller: Option<C
         }
         drop(open);
     })
+}
+
+fn not_now(retry_after_seconds: u64, why: &'static str) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, retry_after_seconds.to_string())], why).into_response()
 }
 
 async fn not_acceptable(mut socket: WebSocket) {

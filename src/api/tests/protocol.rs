@@ -1,6 +1,6 @@
 //! `graphql-transport-ws` as its specification has it, and RFC 6455 below it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -304,4 +304,16 @@ async fn there_are_so_many_connections_and_no_more() {
     subscribe(&mut second, "3", "{ __typename }").await;
     assert_eq!(hear(&mut second).await["type"], "next");
     quiet(&mut first).await;
+}
+
+#[tokio::test]
+async fn a_crowd_comes_in_at_a_pace_and_nobody_is_sent_away() {
+    let world = World::new();
+    let url = listen(&world).await;
+    let began = Instant::now();
+    let crowd = futures_util::future::join_all((0..400).map(|_| ready(&url))).await;
+    // A hundred at once, the others one every half millisecond.
+    assert!(began.elapsed() >= Duration::from_micros(300 * 500), "{:?}", began.elapsed());
+    assert_eq!(world.state.metrics.ws_connections.get(), 400);
+    drop(crowd);
 }

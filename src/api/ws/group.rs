@@ -14,12 +14,17 @@ use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::queue::{Body, Frame, Head, Item, Pushed, Queue};
+use super::{
+    lane::{InTurn, Line},
+    queue::{Body, Frame, Head, Item, Pushed, Queue},
+};
 use crate::api::gql::link::{Link, Nature};
 
 /// Frames that whoever resumes may find here.
 const RING_FRAMES: usize = 64;
 const RING_BYTES_MAX: usize = 1024 * 1024;
+/// Fewer members are few: what is made for them takes turns.
+const MANY: usize = 8;
 
 /// Where a member stands.
 enum Standing {
@@ -182,8 +187,13 @@ impl Group {
         self.link.call();
     }
 
-    /// Executes until it ends, or nobody is left.
-    pub(super) async fn run(&self, stream: impl Stream<Item = Response> + Unpin) {
+    fn is_for_few(&self) -> bool {
+        self.inner().members.len() < MANY
+    }
+
+    /// Executes until it ends, or nobody is left; in this line while few read it.
+    pub(super) async fn run(&self, stream: impl Stream<Item = Response> + Unpin, line: Line) {
+        let stream = InTurn::new(stream, line, || self.is_for_few());
         // A field that panics is a bug; whoever waits for it must hear of the end all the same.
         let all = AssertUnwindSafe(self.publish_all(stream)).catch_unwind();
         let errors = tokio::select! {

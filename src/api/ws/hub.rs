@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::{
     group::{Group, Member},
+    lane::{Lane, Line},
     queue::{Head, Queue},
 };
 use crate::api::{
@@ -34,7 +35,13 @@ struct Entry {
 #[derive(Default)]
 struct Inner {
     groups: HashMap<Arc<str>, Entry>,
-    owned: HashMap<Client, usize>,
+    owned: HashMap<Client, Owned>,
+}
+
+/// What one client was the first to ask for.
+struct Owned {
+    groups: usize,
+    line: Line,
 }
 
 impl Inner {
@@ -44,8 +51,8 @@ impl Inner {
         }
         let Some(entry) = self.groups.remove(key) else { return };
         if let Some(owned) = self.owned.get_mut(&entry.owner) {
-            *owned = owned.saturating_sub(1);
-            if *owned == 0 {
+            owned.groups = owned.groups.saturating_sub(1);
+            if owned.groups == 0 {
                 self.owned.remove(&entry.owner);
             }
         }
@@ -54,6 +61,7 @@ impl Inner {
 
 pub(super) struct Hub {
     schema: ApiSchema,
+    lane: Lane,
     inner: Mutex<Inner>,
 }
 
@@ -83,7 +91,7 @@ impl Drop for Membership {
 
 impl Hub {
     pub(super) fn new(schema: ApiSchema) -> Arc<Self> {
-        Arc::new(Self { schema, inner: Mutex::default() })
+        Arc::new(Self { schema, lane: Lane::new(), inner: Mutex::default() })
     }
 
     pub(super) fn schema(&self) -> &ApiSchema {
@@ -135,7 +143,7 @@ impl Hub {
                 }
             }
         }
-        let owned = inner.owned.get(&client).copied().unwrap_or(0);
+        let owned = inner.owned.get(&client).map_or(0, |owned| owned.groups);
         if inner.groups.len() >= GROUPS_MAX || owned >= GROUPS_PER_CLIENT_MAX {
             let message = format!(
                 "there are too many different subscriptions, at most {GROUPS_PER_CLIENT_MAX} of one address and {GROUPS_MAX} in all: \
@@ -148,12 +156,14 @@ impl Hub {
             return Err(ApiError::new(Code::UpstreamDown, "this subscription could not begin: subscribe again"));
         };
         inner.groups.insert(key.clone(), Entry { group: group.clone(), owner: client });
-        inner.owned.insert(client, owned.saturating_add(1));
+        let owned = inner.owned.entry(client).or_insert_with(|| Owned { groups: 0, line: self.lane.line() });
+        owned.groups = owned.groups.saturating_add(1);
+        let line = owned.line.clone();
         drop(inner);
         let request = shared.request().data(group.link());
         let (hub, name, running) = (self.clone(), key.clone(), group.clone());
         tokio::spawn(async move {
-            running.run(hub.schema.execute_stream(request)).await;
+            running.run(hub.schema.execute_stream(request), line).await;
             hub.inner().remove(&name, &running);
         });
         Ok(Membership { hub: self.clone(), key, group, token })

@@ -269,6 +269,8 @@ impl Talk {
                 let resume = self.resume.remove(id.as_ref());
                 let head = Arc::new(Head::new(serial, id));
                 self.operations.insert(serial, self.place.start(head, asked, resume.as_deref()));
+                // A document was read, and the next message may bring another one: somebody else may have a frame to write.
+                tokio::task::yield_now().await;
             }
             Act::Refuse(id) => {
                 let most = self.limits.operations_max;

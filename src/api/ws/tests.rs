@@ -7,6 +7,7 @@ use futures_util::{FutureExt as _, StreamExt as _, stream};
 
 use super::{
     group::{Group, Member},
+    lane::Lane,
     queue::{Body, Head, Item, Queue, Seat},
 };
 use crate::api::gql::link::{Fact, Nature, Opening, Replaces};
@@ -39,7 +40,7 @@ fn publish(group: &Group, frames: Vec<Told>) {
         Response::new(value!({ "n": number }))
     });
     // It waits for nothing: the stream is there.
-    let ended = group.run(told.chain(stream::pending())).now_or_never();
+    let ended = group.run(told.chain(stream::pending()), Lane::new().line()).now_or_never();
     assert!(ended.is_none());
 }
 
@@ -68,7 +69,7 @@ fn a_stream_that_ends_completes_and_one_that_fails_says_why() {
         group.link().tell(heartbeat(1, false));
         let failed = last.map(|()| Response::from_errors(vec![async_graphql::ServerError::new("no", None)]));
         let all = stream::iter([Response::new(value!({ "n": 0 }))].into_iter().chain(failed));
-        assert!(group.run(all).now_or_never().is_some());
+        assert!(group.run(all, Lane::new().line()).now_or_never().is_some());
         assert_eq!(waiting(&queue), ["+0", expected]);
         let (queue, head) = member();
         assert!(group.add(Member::new(queue, head)).is_err(), "nobody joins what has ended");
@@ -81,7 +82,7 @@ fn a_field_that_panics_ends_the_group_and_everybody_hears_of_it() {
     let (queue, head) = member();
     assert!(group.add(Member::new(queue.clone(), head)).is_ok());
     let broken = stream::iter([()]).map(|()| -> Response { panic!("of a field") });
-    assert!(group.run(broken).now_or_never().is_some());
+    assert!(group.run(broken, Lane::new().line()).now_or_never().is_some());
     assert!(waiting(&queue)[0].starts_with("failed [{"));
 }
 
