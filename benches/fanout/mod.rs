@@ -247,14 +247,15 @@ fn company(figures: &Value) -> String {
         return String::new();
     }
     let of = |of: &Value, name: &str| of[name].as_f64().unwrap_or(f64::NAN);
-    let more_ms = (of(with, "cpu_seconds") - of(figures, "cpu_seconds")) * 1e3 / of(&with["did"], "tried");
+    let tried = of(&with["did"], "tried");
+    let more_ms = (of(with, "cpu_seconds") - of(figures, "cpu_seconds")) * 1e3 / tried;
+    let cost = if tried > 0.0 { format!("  {more_ms:.2} ms CPU for each of it: {}", with["did"]) } else { String::new() };
     format!(
-        "\n{:>18} with company p50 {:>7.2} ms  p99 {:>7.2} ({:.2} times)  {more_ms:.2} ms CPU for each of it: {}",
+        "\n{:>18} with company p50 {:>7.2} ms  p99 {:>7.2} ({:.2} times){cost}",
         "",
         of(with, "p50_ms"),
         of(with, "p99_ms"),
         of(with, "p99_ms") / of(figures, "p99_ms"),
-        with["did"]
     )
 }
 
