@@ -276,14 +276,23 @@ impl Access {
         if !self.asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(SWEEP_EVERY) {
             return;
         }
-        // Whoever owes something and never comes back is forgotten in the end; only many of them take room.
         if self.debts.len() > SWEEP_BEYOND {
-            self.debts.clear();
+            forgive(&self.debts);
         }
         if let Some(addresses) = self.addresses.as_ref().filter(|addresses| addresses.len() > SWEEP_BEYOND) {
             addresses.retain_recent();
             addresses.shrink_to_fit();
         }
+    }
+}
+
+/// Forgets the smaller half of what is owed: whoever never comes back takes room, and whoever owes much may be why there are so many.
+fn forgive(debts: &DashMap<Debtor, u32>) {
+    let mut owed: Vec<u32> = debts.iter().map(|debt| *debt).collect();
+    let middle = owed.len() / 2;
+    if middle > 0 {
+        let (_, median, _) = owed.select_nth_unstable(middle);
+        debts.retain(|_, owed| *owed > *median);
     }
 }
 
@@ -293,4 +302,20 @@ pub(super) fn too_much(wait: Duration) -> (ApiError, u128) {
     let seconds = wait.as_millis().div_ceil(1_000).max(1);
     let message = format!("more was asked for than the budget holds: wait {seconds} s, and ask for less, or more slowly");
     (ApiError::new(Code::RateLimited, message), seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_owes_much_is_not_forgotten_because_many_owe_little() {
+        let debts = DashMap::new();
+        for last in 0..=200_u8 {
+            debts.insert(Debtor::Address([10, 0, 0, last].into()), if last == 77 { 50_000 } else { 3 });
+        }
+        forgive(&debts);
+        let left: Vec<_> = debts.iter().map(|debt| (debt.key().clone(), *debt)).collect();
+        assert_eq!(left, [(Debtor::Address([10, 0, 0, 77].into()), 50_000)]);
+    }
 }

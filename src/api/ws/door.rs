@@ -1,6 +1,8 @@
 //! Who may come in now: when everybody connects at once, those who are in already go on being served. A connection costs about as much
 //! as 100 messages, so that thousands in one moment would hold up everything else for seconds.
 //!
+//! One address takes few of the places: its requests have a limit of their own (`api.requests_per_second`).
+//!
 //! What is absent: a queue. Whoever comes is told its time, and waits for it by itself; whoever leaves meanwhile leaves it empty.
 
 use std::{
