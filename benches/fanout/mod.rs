@@ -191,9 +191,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let swarm = Swarm::of(args, url.clone())?.by_arrival();
         let (mut told, _swarm) = swarm.start()?;
         told.until("ready")?;
-        println!("{} clients are connected and have subscribed; listening for {} s …", args.clients, args.seconds);
+        eprintln!("{} clients are connected and have subscribed; listening for {} s …", args.clients, args.seconds);
         told.say("measure")?;
-        println!("{:#}", told.until("figures")?);
+        let figures = told.until("figures")?;
+        println!("{}", if args.json { figures.to_string() } else { of_deployment(&figures) });
         return Ok(());
     }
     println!(
@@ -223,6 +224,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     print(args, &all);
     Ok(())
+}
+
+/// What can be told of a server whose process is not here.
+fn of_deployment(figures: &Value) -> String {
+    let of = |name: &str| figures[name].as_f64().unwrap_or(f64::NAN);
+    let rows = [
+        ("messages", format!("{:.0}, {:.1} a second", of("messages"), of("per_second"))),
+        ("bytes", format!("{:.1} kB a second", of("bytes") / of("seconds") / 1e3)),
+        ("p50, p99, p999", format!("{:.2}, {:.2}, {:.2} ms from the block's arrival", of("p50_ms"), of("p99_ms"), of("p999_ms"))),
+        ("came and went", figures["churned"].to_string()),
+        ("closed", format!("{} of {} clients; {} were never let in", figures["closed"], figures["clients"], figures["failed"])),
+    ];
+    rows.map(|(name, value)| format!("  {name:<16}{value}")).join("\n")
 }
 
 fn brief(figures: &Value) -> String {
