@@ -163,6 +163,64 @@ mod tests {
         assert!(machine.hear(&subscribe("1").to_string()).is_ok());
     }
 
+    /// Messages as they should be, with some of their bytes cut out, doubled, or something else.
+    #[test]
+    fn whatever_is_said_the_answer_is_one_of_the_protocols() {
+        let pieces = [
+            r#"{"type":"connection_init","payload":{"apiKey":"k","resume":{"1":"c"}}}"#,
+            r#"{"type":"subscribe","id":"1","payload":{"query":"{ x }","variables":{"a":[1,null]},"operationName":null}}"#,
+            r#"{"type":"complete","id":"1"}"#,
+            r#"{"type":"ping","payload":{}}"#,
+            r#"{"id":"\ud83d\ude00\u0000","type":"subscribe","payload":{"query":"","extensions":{"persistedQuery":{}}}}"#,
+            "{\"type\":\"pong\",\"payload\":null}",
+            "[{}]",
+        ];
+        let mut chance = crate::store::conformance::make::Rng(11);
+        let mut heard = std::collections::BTreeMap::new();
+        for _ in 0..3_000 {
+            let (mut machine, mut running) = (Machine::new(3), 0_usize);
+            for _ in 0..20 {
+                let mut bytes = pieces[usize::try_from(chance.below(7)).unwrap()].as_bytes().to_vec();
+                // Most are as they should be: else nothing would be said after the first message.
+                for _ in 0..chance.below(4).saturating_sub(2) {
+                    let at = usize::try_from(chance.below(bytes.len() as u64)).unwrap();
+                    let end = (at + usize::try_from(chance.below(6)).unwrap()).min(bytes.len());
+                    let byte = b"{}[]\",:\\ue90\xff"[usize::try_from(chance.below(13)).unwrap()];
+                    match chance.below(3) {
+                        0 => drop(bytes.splice(at..end, [byte])),
+                        1 => bytes.extend_from_within(at..end),
+                        _ => drop(bytes.drain(at..end)),
+                    }
+                }
+                let begun = machine.begun();
+                let (name, over) = match machine.hear(&String::from_utf8_lossy(&bytes)) {
+                    Ok(Act::Start { id, .. }) => {
+                        assert!(begun && !id.is_empty());
+                        running += 1;
+                        ("start", false)
+                    }
+                    Ok(Act::Stop { .. }) => {
+                        running -= 1;
+                        ("stop", false)
+                    }
+                    Ok(_) => ("other", false),
+                    Err(goodbye) => {
+                        assert!(goodbye.reason.len() <= REASON_MAX_BYTES);
+                        let names = [(4400, "4400"), (4401, "4401"), (4409, "4409"), (4429, "4429")];
+                        let name = names.into_iter().find(|(code, _)| *code == goodbye.code);
+                        (name.expect("a code of the protocol").1, true)
+                    }
+                };
+                *heard.entry(name).or_insert(0) += 1;
+                assert!(running <= 3);
+                if over {
+                    break;
+                }
+            }
+        }
+        assert_eq!(heard.len(), 7, "each was heard: {heard:?}");
+    }
+
     #[test]
     fn a_reason_is_cut_between_characters() {
         let goodbye = Goodbye::new(4409, &"é".repeat(100));
