@@ -23,7 +23,7 @@ use crate::api::gql::link::{Link, Nature};
 /// Frames that whoever resumes may find here.
 const RING_FRAMES: usize = 64;
 const RING_BYTES_MAX: usize = 1024 * 1024;
-/// Fewer members are few: what is made for them takes turns.
+/// Fewer connections are few: what is made for them takes turns.
 const MANY: usize = 8;
 
 /// Where a member stands.
@@ -187,8 +187,20 @@ impl Group {
         self.link.call();
     }
 
-    fn is_for_few(&self) -> bool {
-        self.inner().members.len() < MANY
+    /// A connection that asks for the same many times is one.
+    pub(super) fn is_for_few(&self) -> bool {
+        let inner = self.inner();
+        let mut connections = Vec::with_capacity(MANY);
+        for member in inner.members.values() {
+            let connection = Arc::as_ptr(&member.queue);
+            if !connections.contains(&connection) {
+                connections.push(connection);
+            }
+            if connections.len() >= MANY {
+                return false;
+            }
+        }
+        true
     }
 
     /// Executes until it ends, or nobody is left; in this line while few read it.

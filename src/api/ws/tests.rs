@@ -280,3 +280,19 @@ fn answers_do_not_take_the_room_of_events() {
     let taken = queue.take(usize::MAX, usize::MAX);
     assert_eq!((taken.items.len(), taken.given_up.is_some()), (6, false));
 }
+
+#[test]
+fn a_group_is_for_many_when_so_many_connections_read_it() {
+    let group = Group::new();
+    let (queue, head) = member();
+    for _ in 0..20 {
+        assert!(group.add(Member::new(queue.clone(), head.clone())).is_ok());
+    }
+    assert!(group.is_for_few(), "it is one connection");
+    for _ in 1..8 {
+        assert!(group.is_for_few());
+        let (queue, head) = member();
+        assert!(group.add(Member::new(queue, head)).is_ok());
+    }
+    assert!(!group.is_for_few());
+}
