@@ -29,8 +29,9 @@ for (let etag = ""; ;) {
   const { data, cursor, rollbackTo } = answer.status === 304 ? { data: [] } : await answer.json();
   // First what is not true any more; then what is, but nothing twice. What was posted since this cursor, by a run that ended before it
   // wrote the next one, is told again as long as it is true.
-  const isGone = ({ id, block, since }) =>
-    block > (rollbackTo?.number ?? Infinity) || (since === state.cursor && answer.status !== 304 && !data.some((swap) => swap.id === id));
+  const isGone = ({ id, block, since }) => since === state.cursor
+    ? answer.status !== 304 && !data.some((swap) => swap.id === id)
+    : block > (rollbackTo?.number ?? Infinity);
   for (const old of state.posted.filter(isGone)) {
     await post(`~~${old.content.split("\n")[0]}~~ taken back by a reorg\n${old.content.split("\n")[1]}`, old.message);
     save({ posted: state.posted.filter((one) => one !== old) });

@@ -300,19 +300,24 @@ async fn the_discord_example_waits_when_it_is_told_to_and_shows_a_strangers_text
 async fn the_discord_example_strikes_through_what_it_posted_just_before_it_was_killed() {
     let folder = tempfile::tempdir().unwrap();
     let posted = |id: &str| json!({ "id": id, "block": 6, "since": "here", "content": format!("**{id}**\nswap `{id}`") });
-    let state = json!({ "cursor": "here", "posted": [posted("1:a:1"), posted("1:b:1")] });
+    let earlier = json!({ "id": "1:c:1", "block": 5, "since": "before", "content": "**1:c:1**\nswap `1:c:1`" });
+    let state = json!({ "cursor": "here", "posted": [earlier, posted("1:a:1"), posted("1:b:1")] });
     fs::write(folder.path().join("cursor.json"), state.to_string()).unwrap();
+    // One that was there before the reorg and above where it went back to is gone; one that this very answer had brought is not.
     let swaps = || async {
         let swap = json!({
             "id": "1:a:1", "block": { "number": 6 }, "token0": "0xa", "token1": "0xb",
             "amount0": "1", "amount1": "-2", "amount0Raw": "1", "amount1Raw": "-2"
         });
-        Json(json!({ "data": [swap], "cursor": "next", "rollbackTo": null }))
+        Json(json!({ "data": [swap], "cursor": "next", "rollbackTo": { "number": 4 } }))
     };
     let url = format!("http://{}", serve(Router::new().route("/v1/31337/swaps", get(swaps))).await);
     let cursor = folder.path().join("cursor.json");
     let mut poller = Poller::start(folder.path(), &[("SWAPTIDE_URL", &url)]);
-    assert_eq!((poller.says().await, poller.says().await), ("~~**1:b:1**~~ taken back by a reorg".into(), "swap `1:b:1`".into()));
+    for gone in ["1:c:1", "1:b:1"] {
+        let said = (poller.says().await, poller.says().await);
+        assert_eq!(said, (format!("~~**{gone}**~~ taken back by a reorg"), format!("swap `{gone}`")));
+    }
     let waiting = async {
         let mut ticks = tokio::time::interval(Duration::from_millis(20));
         loop {
