@@ -2,8 +2,8 @@
 //!
 //! [`machine`] is the protocol without a connection, [`socket`] the loop of one, [`queue`] what waits to be written to it. [`operation`]
 //! starts what a client asks for; identical subscriptions are one [`group`], found in the [`hub`]. The [`door`] and the [`lane`] keep what
-//! one client does from what another one gets. What is absent: any other protocol,
-//! compression, and a task per subscriber beside that of its connection.
+//! one client does from what another one gets. What is absent: any other protocol, compression, and a task per subscriber beside that of
+//! its connection.
 
 mod door;
 mod group;

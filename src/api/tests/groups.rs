@@ -251,16 +251,24 @@ async fn closed(mut socket: Socket) -> (u16, String, Option<String>) {
     panic!("it ended without a word");
 }
 
+/// Subscribed to all swaps, from where the first frame says.
+async fn of_swaps(url: &str) -> Socket {
+    let mut socket = ready(url).await;
+    subscribe(&mut socket, "1", &swaps("")).await;
+    frame(&mut socket, "1").await;
+    socket
+}
+
+/// A block of 200 swaps.
+fn busy() -> Vec<Step> {
+    (0..200).flat_map(|n| v2_swap(n + 1, 1, 10, 10)).collect()
+}
+
 #[tokio::test]
 async fn events_are_never_left_out_whoever_is_too_slow_is_closed_with_its_last_cursor() {
     let mut world = World::new();
     let url = listen(&world).await;
-    let (mut slow, mut quick) = (ready(&url).await, ready(&url).await);
-    for socket in [&mut slow, &mut quick] {
-        subscribe(socket, "1", &swaps("")).await;
-        frame(socket, "1").await;
-    }
-    let busy = || (0..200).flat_map(|n| v2_swap(n + 1, 1, 10, 10)).collect::<Vec<_>>();
+    let (mut slow, mut quick) = (of_swaps(&url).await, of_swaps(&url).await);
     let mut blocks = 0;
     while world.state.metrics.slow_consumers_total.get() == 0 {
         world.mine(busy());
@@ -285,17 +293,13 @@ async fn events_are_never_left_out_whoever_is_too_slow_is_closed_with_its_last_c
 async fn whoever_reads_but_too_slowly_gets_every_event_up_to_the_one_that_its_goodbye_names() {
     let mut world = World::new();
     let url = listen(&world).await;
-    let (mut slow, mut quick) = (ready(&url).await, ready(&url).await);
-    for socket in [&mut slow, &mut quick] {
-        subscribe(socket, "1", &swaps("")).await;
-        frame(socket, "1").await;
-    }
+    let (mut slow, mut quick) = (of_swaps(&url).await, of_swaps(&url).await);
     let begin = world.tip().number + 1;
     let (mut told, mut last) = (Vec::new(), String::new());
     // One frame for every four that others read: it is always taking something, and never enough.
     while world.state.metrics.slow_consumers_total.get() == 0 {
         for _ in 0..4 {
-            world.mine((0..200).flat_map(|n| v2_swap(n + 1, 1, 10, 10)).collect());
+            world.mine(busy());
             frame(&mut quick, "1").await;
         }
         let one = frame(&mut slow, "1").await;
