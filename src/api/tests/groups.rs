@@ -268,7 +268,7 @@ fn busy() -> Vec<Step> {
 async fn events_are_never_left_out_whoever_is_too_slow_is_closed_with_its_last_cursor() {
     let mut world = World::new();
     let url = listen(&world).await;
-    let (mut slow, mut quick) = (of_swaps(&url).await, of_swaps(&url).await);
+    let (slow, mut quick) = (of_swaps(&url).await, of_swaps(&url).await);
     let mut blocks = 0;
     while world.state.metrics.slow_consumers_total.get() == 0 {
         world.mine(busy());
