@@ -59,6 +59,11 @@ pub struct RequestLimit {
 pub(super) struct Client(IpAddr);
 
 impl Client {
+    #[cfg(test)]
+    pub(super) fn at(address: IpAddr) -> Self {
+        Self(address)
+    }
+
     pub(super) fn address(self) -> IpAddr {
         self.0
     }

@@ -139,19 +139,27 @@ impl Follow {
     /// [`Expired`]: the end. What happened since is not known here in full.
     pub async fn next(&mut self) -> Result<News, Expired> {
         loop {
-            if self.listening.is_none() {
-                if let Some(news) = self.catch_up().await? {
-                    return Ok(self.told(news));
-                }
-                continue;
-            }
-            if let Some(news) = self.hear().await {
-                return Ok(self.told(news));
+            if let Some(news) = self.look().await? {
+                return Ok(news);
             }
         }
     }
 
-    /// Frames are taken live: [`Follow::beat`] has something to say, and [`Follow::next`] can be given up without losing a look.
+    /// One look, which may have nothing to tell. Of one that is live it holds nothing while it waits.
+    ///
+    /// Cancel-safe, and fails like [`Follow::next`].
+    ///
+    /// # Errors
+    /// [`Expired`]: the end.
+    pub async fn look(&mut self) -> Result<Option<News>, Expired> {
+        let news = if self.is_live() { self.hear().await } else { self.catch_up().await? };
+        if let Some(news) = &news {
+            self.cursor = Some(news.cursor);
+        }
+        Ok(news)
+    }
+
+    /// Frames are taken live: [`Follow::beat`] has something to say, and [`Follow::look`] can be given up without losing a look.
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.listening.is_some()
@@ -178,11 +186,6 @@ impl Follow {
         Some(News { kind: FrameKind::Heartbeat, block: bare(&cursor), cursor, happened: Happened::Nothing, epoch: None, through })
     }
 
-    fn told(&mut self, news: News) -> News {
-        self.cursor = Some(news.cursor);
-        news
-    }
-
     /// One look at what came after the cursor. `None`: nothing yet; waits before it says so.
     async fn catch_up(&mut self) -> Result<Option<News>, Expired> {
         // The turn comes first: nothing is held while it is waited for, and it is held while something is read and no longer.
@@ -193,6 +196,7 @@ impl Follow {
         let pin = Arc::new(self.live.pin());
         let at_head = pin.head().at_head;
         let Some(here) = pin.cursor() else {
+            drop(turn);
             self.wait(None).await;
             return Ok(None);
         };

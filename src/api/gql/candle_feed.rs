@@ -134,12 +134,15 @@ impl Candles {
             return (FrameKind::Snapshot, start_of(now), Some(Opening { only: false, ..Opening::WHOLE }));
         };
         loop {
-            let said = tokio::select! {
-                () = self.link.called() => return (FrameKind::Snapshot, told, Some(Opening::WHOLE)),
-                said = self.feed.next() => said,
+            let said = async {
+                tokio::select! {
+                    () = self.link.called() => None,
+                    said = self.feed.next() => Some(said),
+                }
             };
-            match said {
-                Said::Frame(frame) => {
+            match self.link.rest(said).await {
+                None => return (FrameKind::Snapshot, told, Some(Opening::WHOLE)),
+                Some(Said::Frame(frame)) => {
                     let FrameData::Swaps(swaps) = &frame.data else { continue };
                     if let Some(oldest) = oldest(&self.feed.live().pin(), self.asked.of, swaps) {
                         // The one that was told last may be closed by now.
@@ -147,7 +150,7 @@ impl Candles {
                     }
                 }
                 // Whatever changed lies within what can still be taken back.
-                Said::Lost => {
+                Some(Said::Lost) => {
                     let head = self.feed.live().head();
                     let oldest = head.window.first().map_or(told, |record| record.block.timestamp);
                     return (FrameKind::Update, start_of(oldest).min(told), None);

@@ -67,21 +67,26 @@ impl Following {
         while !self.ended {
             // On its way to the head a stream is not disturbed: there it says by itself where it is.
             let is_live = self.follow.is_live();
-            let beat = tokio::select! {
-                biased;
-                () = self.link.called(), if is_live => Err(true),
-                () = sleep_until(self.heartbeat_at), if is_live => Err(false),
-                news = self.follow.next() => Ok(news),
+            let beat = if is_live {
+                let heard = async {
+                    tokio::select! {
+                        biased;
+                        () = self.link.called() => Err(true),
+                        () = sleep_until(self.heartbeat_at) => Err(false),
+                        news = self.follow.look() => Ok(news),
+                    }
+                };
+                self.link.rest(heard).await
+            } else {
+                Ok(self.follow.look().await)
             };
             let (news, only) = match beat {
                 Ok(news) => (news, false),
-                Err(only) => match self.follow.beat() {
-                    Some(news) => (Ok(news), only),
-                    None => continue,
-                },
+                Err(only) => (Ok(self.follow.beat()), only),
             };
             let mut news = match news {
-                Ok(news) => news,
+                Ok(Some(news)) => news,
+                Ok(None) => continue,
                 Err(expired) => {
                     self.ended = true;
                     return Some(Err(expired_at(expired.oldest)));

@@ -5,7 +5,12 @@
 //! what the carrier has to know and a document may not have asked for.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    future::poll_fn,
+    pin::pin,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -89,6 +94,8 @@ pub(crate) struct Link {
     called: Notify,
     /// When the next opening may be made.
     next_opening: Mutex<Option<Instant>>,
+    /// A step is under way. Only the stream's own task writes it.
+    works: AtomicBool,
 }
 
 /// Newcomers of so short a time share an opening: a crowd of them must not cost the others one each.
@@ -122,6 +129,28 @@ impl Link {
         }
         self.called.notified().await;
         *self.next_opening.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now().checked_add(OPENINGS_APART);
+    }
+
+    /// Waits for what begins the next step: a block, a call, a time. Nothing that others wait for may be held meanwhile, or be waited
+    /// for: whoever carries the stream may put its next step off as long as it likes.
+    pub(in crate::api) async fn rest<T>(&self, until: impl Future<Output = T>) -> T {
+        let mut until = pin!(until);
+        poll_fn(|context| {
+            let polled = until.as_mut().poll(context);
+            self.works.store(polled.is_ready(), Ordering::Relaxed);
+            polled
+        })
+        .await
+    }
+
+    /// A step is under way: it began, and waits for nothing that [`Link::rest`] waits for.
+    pub(crate) fn works(&self) -> bool {
+        self.works.load(Ordering::Relaxed)
+    }
+
+    /// A step begins.
+    pub(crate) fn set_works(&self) {
+        self.works.store(true, Ordering::Relaxed);
     }
 
     /// About the response that comes next.

@@ -76,10 +76,13 @@ impl Pools {
             }
             // Cancel-safe: what is not taken waits in its topic.
             let heard: Vec<BoxFuture<'_, Said>> = self.pools.iter_mut().map(|pool| Box::pin(pool.feed.next()) as _).collect();
-            let said = tokio::select! {
-                () = self.link.called() => None,
-                (said, at, _) = select_all(heard) => Some((said, at)),
+            let said = async {
+                tokio::select! {
+                    () = self.link.called() => None,
+                    (said, at, _) = select_all(heard) => Some((said, at)),
+                }
             };
+            let said = self.link.rest(said).await;
             let Some((said, at)) = said else {
                 self.open(true);
                 continue;

@@ -170,15 +170,18 @@ impl<T, B> Several<T, B> {
         loop {
             // Newcomers put nothing off: the time of the next look stands.
             let quiet_until = self.quiet_until;
-            tokio::select! {
-                () = self.link.called() => {
-                    let data = (self.all)(&self.core);
-                    return self.say(FrameKind::Snapshot, data, true);
+            let reason = async {
+                tokio::select! {
+                    () = self.link.called() => true,
+                    () = async {
+                        sleep_until(quiet_until).await;
+                        self.watch.news().await;
+                    } => false,
                 }
-                () = async {
-                    sleep_until(quiet_until).await;
-                    self.watch.news().await;
-                } => {}
+            };
+            if self.link.rest(reason).await {
+                let data = (self.all)(&self.core);
+                return self.say(FrameKind::Snapshot, data, true);
             }
             self.quiet_until = in_a(LOOK_PAUSE);
             let data = self.moved();

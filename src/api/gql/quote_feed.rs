@@ -123,10 +123,13 @@ impl Quotes {
                     return Some(self.say(kind, block, quote, now, !moved));
                 }
             }
-            tokio::select! {
-                () = self.link.called() => called = true,
-                changed = self.epochs.changed() => if changed.is_err() { return None },
-            }
+            let reason = async {
+                tokio::select! {
+                    () = self.link.called() => Ok(true),
+                    changed = self.epochs.changed() => changed.map(|()| false),
+                }
+            };
+            called |= self.link.rest(reason).await.ok()?;
         }
     }
 

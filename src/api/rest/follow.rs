@@ -104,16 +104,19 @@ impl Follow {
         Self { reader, live, feeds, epochs, cursor, listening, heartbeat_at, in_trouble: false, blocks_cleared: false, turns }
     }
 
-    /// The next messages, at least one. Cancel-safe: what was not returned is said the next time.
-    pub(super) async fn next(&mut self) -> Vec<Message> {
+    /// The next messages, at least one, and whether they were made for this stream alone. Cancel-safe: what was not returned is said the
+    /// next time.
+    pub(super) async fn next(&mut self) -> (Vec<Message>, bool) {
         loop {
-            let (messages, wait) = match self.listening.take() {
+            let listening = self.listening.take();
+            let alone = listening.is_none();
+            let (messages, wait) = match listening {
                 Some(listening) => self.hear(listening),
                 None => self.catch_up().await,
             };
             if !messages.is_empty() {
                 self.heartbeat_at = now_and(HEARTBEAT);
-                return messages;
+                return (messages, alone);
             }
             if !wait {
                 continue;
@@ -127,7 +130,7 @@ impl Follow {
                 () = sleep_until(until) => if Instant::now() >= self.heartbeat_at {
                     self.heartbeat_at = now_and(HEARTBEAT);
                     if let Some(heartbeat) = self.beat() {
-                        return vec![heartbeat];
+                        return (vec![heartbeat], false);
                     }
                 },
             }

@@ -88,7 +88,8 @@ pub(super) enum Message {
 }
 
 impl Message {
-    pub(super) fn into_event(self) -> SseEvent {
+    /// With the length of its JSON, in bytes.
+    pub(super) fn into_event(self) -> (SseEvent, usize) {
         let (event, id, json) = match &self {
             Self::Frame(frame) => {
                 (SseEvent::default(), frame.cursor.clone().map(text::Cursor::into_text), serde_json::to_string(frame))
@@ -96,7 +97,8 @@ impl Message {
             Self::Problem(problem) => (SseEvent::default().event("problem"), None, serde_json::to_string(problem)),
         };
         let event = id.into_iter().fold(event, SseEvent::id);
-        event.data(json.unwrap_or_else(|_| "{}".to_owned()))
+        let json = json.unwrap_or_else(|_| "{}".to_owned());
+        (event.data(&json), json.len())
     }
 }
 

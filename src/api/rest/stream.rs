@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     api::{
-        access::Caller,
+        access::{Caller, Cost},
         gql::{
             error::{ApiError, Code},
             scalars::shown,
@@ -112,14 +112,19 @@ pub(super) async fn stream(
     let first = SseEvent::default().retry(Duration::from_millis(retry)).comment("swaptide");
     let follow = Follow::new(public.reader.clone(), live, topics, since, public.shares.of(&caller));
     let draining = public.sockets.draining();
-    let frames = stream::unfold((follow, open), |(mut follow, open)| async move {
-        let messages = follow.next().await;
-        Some((stream::iter(messages), (follow, open)))
+    let told = stream::unfold((follow, open), move |(mut follow, open)| {
+        let (public, caller) = (public.clone(), caller.clone());
+        async move {
+            let (messages, alone) = follow.next().await;
+            let (events, bytes): (Vec<SseEvent>, Vec<usize>) = messages.into_iter().map(Message::into_event).unzip();
+            if alone {
+                public.access.settle(&caller, Cost::new(bytes.into_iter().sum(), 0));
+            }
+            Some((stream::iter(events), (follow, open)))
+        }
     });
-    let messages = stream::once(async { first })
-        .chain(frames.flatten().map(|message: Message| message.into_event()))
-        .map(Ok::<_, Infallible>)
-        .take_until(draining.cancelled_owned());
+    let messages =
+        stream::once(async { first }).chain(told.flatten()).map(Ok::<_, Infallible>).take_until(draining.cancelled_owned());
     let alive = KeepAlive::new().interval(KEEP_ALIVE).text("still here");
     let mut response = Sse::new(messages).keep_alive(alive).into_response();
     // A proxy must hand on each message as it comes.

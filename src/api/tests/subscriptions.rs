@@ -1,11 +1,16 @@
 //! Subscriptions, at the level of the engine's stream.
 
-use async_graphql::Response;
+use std::{sync::Arc, time::Duration};
+
+use async_graphql::{Request, Response};
 use futures_util::{StreamExt, stream::BoxStream};
 use serde_json::{Value, json};
 
 use super::world::*;
-use crate::domain::{cursor::Cursor, pool::Protocol};
+use crate::{
+    api::gql::link::Link,
+    domain::{cursor::Cursor, pool::Protocol},
+};
 
 /// Starts it: it says where it is.
 async fn start(world: &World, query: &str) -> BoxStream<'static, Response> {
@@ -217,5 +222,49 @@ async fn wrong_pool_ids_are_refused() {
         let refused = world.schema.execute_stream(format!("subscription {{ onPoolUpdated(ids: {ids}) {{ seq }} }}")).next().await;
         let refused = serde_json::to_value(refused.unwrap()).unwrap();
         assert_eq!(refused["errors"][0]["extensions"]["code"], "BAD_USER_INPUT", "{refused}");
+    }
+}
+
+/// Whoever carries a stream puts off its steps and nothing else: where one did not say that it rests, its turn would never come again.
+#[tokio::test]
+async fn between_its_steps_every_subscription_rests() {
+    let mut world = World::new();
+    world.mine(initialize(96, 0));
+    let token = format!("{{ address: \"{WETH}\" }}");
+    let quote = format!("{{ tokenIn: \"{USDC}\", tokenOut: \"{WETH}\", amount: \"1000\", type: EXACT_INPUT }}");
+    let all = [
+        ("blocks", String::new()),
+        ("onSwapsCreated", String::new()),
+        ("onEventsCreated", String::new()),
+        ("onPoolCreated", String::new()),
+        ("onReorg", String::new()),
+        ("onCandlesUpdated", format!("(pool: \"{PAIR}\", interval: M1)")),
+        ("onTokenCandlesUpdated", format!("(token: {token}, interval: M1)")),
+        ("onPricesUpdated", format!("(tokens: [{token}])")),
+        ("onQuoteUpdated", format!("(input: {quote})")),
+        ("onFeedStatus", String::new()),
+        ("onPoolUpdated", format!("(ids: [\"{PAIR}\", \"{POOL}\"])")),
+    ];
+    let known = world.data("{ __schema { subscriptionType { fields { name } } } }").await;
+    let mut known: Vec<&str> =
+        known["__schema"]["subscriptionType"]["fields"].as_array().unwrap().iter().map(|f| f["name"].as_str().unwrap()).collect();
+    let mut tested = all.each_ref().map(|(name, _)| *name).to_vec();
+    known.sort_unstable();
+    tested.sort_unstable();
+    assert_eq!(tested, known);
+    for (name, arguments) in all {
+        let link = Arc::new(Link::shared());
+        let request = Request::new(format!("subscription {{ {name}{arguments} {{ __typename }} }}")).data(link.clone());
+        let mut stream = world.schema.execute_stream(request);
+        next(&mut stream).await;
+        link.set_works();
+        for _ in 0..2 {
+            // Whatever was ready is taken: then it waits.
+            while let Ok(frame) = tokio::time::timeout(Duration::from_millis(50), stream.next()).await {
+                assert!(frame.is_some_and(|frame| frame.errors.is_empty()), "{name}");
+            }
+            assert!(!link.works(), "{name}");
+            world.mine(v2_swap(1_000_000, 1, 10, 10));
+        }
     }
 }

@@ -47,18 +47,25 @@ enum Standing {
 pub(super) struct Member {
     queue: Arc<Queue>,
     head: Arc<Head>,
+    /// Of its client.
+    line: Option<Line>,
     standing: Standing,
 }
 
 impl Member {
     pub(super) fn new(queue: Arc<Queue>, head: Arc<Head>) -> Self {
-        Self { queue, head, standing: Standing::Waiting(0) }
+        Self { queue, head, line: None, standing: Standing::Waiting(0) }
     }
 
     /// One that has everything up to an epoch. The receiver hears whether the group has what came after it.
     pub(super) fn joining(queue: Arc<Queue>, head: Arc<Head>, at: u64) -> (Self, oneshot::Receiver<bool>) {
         let (outcome, joined) = oneshot::channel();
-        (Self { queue, head, standing: Standing::Joining { at, outcome: Some(outcome) } }, joined)
+        (Self { queue, head, line: None, standing: Standing::Joining { at, outcome: Some(outcome) } }, joined)
+    }
+
+    /// What is made for it takes turns with what else its client reads.
+    pub(super) fn in_line(self, line: Line) -> Self {
+        Self { line: Some(line), ..self }
     }
 
     fn give(&mut self, frame: &Arc<Frame>, skipped: u64) {
@@ -187,27 +194,35 @@ impl Group {
         self.link.call();
     }
 
+    /// The shortest of its members' lines, so that nobody waits for what somebody else reads beside it; none where many read it.
+    ///
     /// A connection that asks for the same many times is one.
-    pub(super) fn is_for_few(&self) -> bool {
+    pub(super) fn line(&self) -> Option<Line> {
         let inner = self.inner();
         let mut connections = Vec::with_capacity(MANY);
+        let mut shortest: Option<&Line> = None;
         for member in inner.members.values() {
             let connection = Arc::as_ptr(&member.queue);
-            if !connections.contains(&connection) {
-                connections.push(connection);
+            if connections.contains(&connection) {
+                continue;
             }
+            connections.push(connection);
             if connections.len() >= MANY {
-                return false;
+                return None;
             }
+            let line = member.line.as_ref();
+            shortest = shortest.into_iter().chain(line).min_by_key(|line| line.reads());
         }
-        true
+        shortest.cloned()
     }
 
-    /// Executes until it ends, or nobody is left; in this line while few read it.
-    pub(super) async fn run(&self, stream: impl Stream<Item = Response> + Unpin, line: Line) {
-        let stream = InTurn::new(stream, line, || self.is_for_few());
+    /// Executes until it ends, or nobody is left; in turn while few read it.
+    pub(super) async fn run(&self, stream: impl Stream<Item = Response> + Unpin) {
+        // Writing it down is part of the step.
+        let frames = stream.map(|response| frame(&response, &self.link).map(Arc::new));
+        let frames = InTurn::new(frames, self.link.clone(), || self.line());
         // A field that panics is a bug; whoever waits for it must hear of the end all the same.
-        let all = AssertUnwindSafe(self.publish_all(stream)).catch_unwind();
+        let all = AssertUnwindSafe(self.publish_all(frames)).catch_unwind();
         let errors = tokio::select! {
             biased;
             () = self.stop.cancelled() => return,
@@ -217,10 +232,10 @@ impl Group {
     }
 
     /// The errors it ended with, if any.
-    async fn publish_all(&self, mut stream: impl Stream<Item = Response> + Unpin) -> Option<Arc<str>> {
-        while let Some(response) = stream.next().await {
-            match frame(&response, &self.link) {
-                Ok(frame) => self.publish(&Arc::new(frame)),
+    async fn publish_all(&self, mut frames: impl Stream<Item = Result<Arc<Frame>, Arc<str>>> + Unpin) -> Option<Arc<str>> {
+        while let Some(frame) = frames.next().await {
+            match frame {
+                Ok(frame) => self.publish(&frame),
                 Err(errors) => return Some(errors),
             }
         }

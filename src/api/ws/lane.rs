@@ -1,11 +1,15 @@
 //! Executions that few wait for take turns: of one client one at a time, and of all as many as leave one worker to everybody else.
 //!
 //! Thousands of different subscriptions are all due with the same block. Were they all to run at once, the one that thousands read would
-//! stand somewhere among them, and a connection that has something to write would, too. What is absent: any limit on what many read.
+//! stand somewhere among them, and a connection that has something to write would, too. What is absent: any limit on what many read, and
+//! on a step that is under way: it may hold what others wait for.
 
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, ready},
     thread::available_parallelism,
 };
@@ -13,6 +17,8 @@ use std::{
 use futures_util::{Stream, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::PollSemaphore;
+
+use crate::api::gql::link::Link;
 
 /// The turns of all.
 #[derive(Clone)]
@@ -23,60 +29,95 @@ pub(super) struct Lane(Arc<Semaphore>);
 pub(super) struct Line {
     own: Arc<Semaphore>,
     all: Lane,
+    reads: Arc<AtomicUsize>,
 }
 
-impl Lane {
-    pub(super) fn new() -> Self {
+impl Default for Lane {
+    fn default() -> Self {
         let workers = available_parallelism().map_or(2, usize::from);
         Self::of(workers.saturating_sub(1).max(1))
     }
+}
 
+impl Lane {
     fn of(at_once: usize) -> Self {
         Self(Arc::new(Semaphore::new(at_once)))
     }
 
     pub(super) fn line(&self) -> Line {
-        Line { own: Arc::new(Semaphore::new(1)), all: self.clone() }
+        Line { own: Arc::new(Semaphore::new(1)), all: self.clone(), reads: Arc::default() }
     }
 }
 
-/// A stream that works only when it is its turn, or need not wait for one. Between two items, while it waits for something itself, it
-/// is nobody's turn.
-pub(super) struct InTurn<S, F> {
-    stream: S,
+impl Line {
+    /// Subscriptions that its client reads: the fewer, the shorter is this line.
+    pub(super) fn reads(&self) -> usize {
+        self.reads.load(Ordering::Relaxed)
+    }
+
+    /// Of one writer at a time.
+    pub(super) fn set_reads(&self, reads: usize) {
+        self.reads.store(reads, Ordering::Relaxed);
+    }
+}
+
+/// Where it waits for its turn.
+struct Waits {
     own: PollSemaphore,
     all: PollSemaphore,
     /// Its client's turn, while it waits for the one of all.
     held: Option<OwnedSemaphorePermit>,
-    /// It stands in a line: what it is given there must be taken.
-    waits: bool,
-    is_for_few: F,
+}
+
+/// A stream that begins a step only when it is its turn, or need not wait for one. The turn ends with the step, or when the step itself
+/// has to wait for something; it goes on as soon as it can.
+pub(super) struct InTurn<S, F> {
+    stream: S,
+    link: Arc<Link>,
+    /// The line in which the next step stands, if in any.
+    line: F,
+    waits: Option<Waits>,
+    /// The step before has ended with an item, or there was none: the next poll begins one, whatever the stream says.
+    between: bool,
 }
 
 impl<S, F> InTurn<S, F> {
-    pub(super) fn new(stream: S, line: Line, is_for_few: F) -> Self {
-        let (own, all) = (PollSemaphore::new(line.own), PollSemaphore::new(line.all.0));
-        Self { stream, own, all, held: None, waits: false, is_for_few }
+    pub(super) fn new(stream: S, link: Arc<Link>, line: F) -> Self {
+        Self { stream, link, line, waits: None, between: true }
     }
 }
 
-impl<S: Stream + Unpin, F: Fn() -> bool + Unpin> Stream for InTurn<S, F> {
+impl<S: Stream + Unpin, F: Fn() -> Option<Line> + Unpin> InTurn<S, F> {
+    /// Until it may begin a step, with what it holds during it.
+    fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>> {
+        if self.waits.is_none() {
+            let begin = |line: Line| Waits { own: PollSemaphore::new(line.own), all: PollSemaphore::new(line.all.0), held: None };
+            self.waits = (self.line)().map(begin);
+        }
+        let Some(waits) = &mut self.waits else { return Poll::Ready(None) };
+        if waits.held.is_none() {
+            // Nobody closes them.
+            waits.held = ready!(waits.own.poll_acquire(context));
+        }
+        let all = ready!(waits.all.poll_acquire(context));
+        let own = waits.held.take();
+        self.waits = None;
+        Poll::Ready(own.zip(all))
+    }
+}
+
+impl<S: Stream + Unpin, F: Fn() -> Option<Line> + Unpin> Stream for InTurn<S, F> {
     type Item = S::Item;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        let mut turn = None;
-        if this.waits || (this.is_for_few)() {
-            this.waits = true;
-            if this.held.is_none() {
-                // Nobody closes them.
-                this.held = ready!(this.own.poll_acquire(context));
-            }
-            let all = ready!(this.all.poll_acquire(context));
-            this.waits = false;
-            turn = Some((this.held.take(), all));
+        let turn = if this.between || !this.link.works() { ready!(this.poll_turn(context)) } else { None };
+        if this.between {
+            // Not where it rests: a stream that nobody woke does not look whether it does.
+            this.link.set_works();
         }
         let polled = this.stream.poll_next_unpin(context);
+        this.between = polled.is_ready();
         drop(turn);
         polled
     }
@@ -85,19 +126,21 @@ impl<S: Stream + Unpin, F: Fn() -> bool + Unpin> Stream for InTurn<S, F> {
 #[cfg(test)]
 mod tests {
     use std::{
-        sync::atomic::{AtomicBool, AtomicU32, Ordering},
+        sync::atomic::{AtomicBool, AtomicU32},
         task::Waker,
     };
 
     use futures_util::stream;
+    use tokio::sync::Notify;
 
     use super::*;
 
-    /// How many work now; the item is how often it did.
+    /// The item is how often it worked.
     type Work = stream::Iter<std::ops::RangeFrom<u32>>;
 
-    fn one(line: &Line) -> InTurn<Work, fn() -> bool> {
-        InTurn::new(stream::iter(0..), line.clone(), || true)
+    fn one(line: &Line) -> InTurn<Work, impl Fn() -> Option<Line> + Unpin + use<>> {
+        let line = line.clone();
+        InTurn::new(stream::iter(0..), Arc::new(Link::shared()), move || Some(line.clone()))
     }
 
     fn poll<S: Stream + Unpin>(stream: &mut S) -> Poll<Option<S::Item>> {
@@ -109,8 +152,9 @@ mod tests {
         let lane = Lane::of(1);
         let busy = lane.0.clone().try_acquire_owned().unwrap();
         let few = Arc::new(AtomicBool::new(true));
-        let for_few = few.clone();
-        let mut stream = InTurn::new(stream::iter(0..), lane.line(), move || for_few.load(Ordering::Relaxed));
+        let (for_few, line) = (few.clone(), lane.line());
+        let line = move || for_few.load(Ordering::Relaxed).then(|| line.clone());
+        let mut stream = InTurn::new(stream::iter(0..), Arc::new(Link::shared()), line);
         assert_eq!(poll(&mut stream), Poll::Pending);
         // It stands in line by now, and takes its turn there.
         few.store(false, Ordering::Relaxed);
@@ -119,6 +163,43 @@ mod tests {
         assert_eq!(poll(&mut stream), Poll::Ready(Some(0)));
         let _busy = lane.0.clone().try_acquire_owned().expect("its turn is over");
         assert_eq!(poll(&mut stream), Poll::Ready(Some(1)), "and it needs none any more");
+        // Each step has a turn of its own.
+        few.store(true, Ordering::Relaxed);
+        assert_eq!(poll(&mut stream), Poll::Pending);
+    }
+
+    #[test]
+    fn a_step_that_waits_for_something_gives_its_turn_back_and_goes_on_without_one() {
+        let lane = Lane::of(1);
+        let (link, line) = (Arc::new(Link::shared()), lane.line());
+        let (block, row) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (next_block, found, rests) = (block.clone(), row.clone(), link.clone());
+        let steps = stream::unfold((), move |()| {
+            let (next_block, found, rests) = (next_block.clone(), found.clone(), rests.clone());
+            async move {
+                rests.rest(next_block.notified()).await;
+                // Holds what others wait for, as a reader of the database.
+                found.notified().await;
+                Some(((), ()))
+            }
+        });
+        let mut stream = InTurn::new(Box::pin(steps), link, move || Some(line.clone()));
+        for _ in 0..2 {
+            assert_eq!(poll(&mut stream), Poll::Pending);
+            let busy = lane.0.clone().try_acquire_owned().expect("whoever rests has no turn");
+            block.notify_one();
+            row.notify_one();
+            assert_eq!(poll(&mut stream), Poll::Pending, "a step begins when it is its turn");
+            drop(busy);
+            assert_eq!(poll(&mut stream), Poll::Ready(Some(())));
+
+            assert_eq!(poll(&mut stream), Poll::Pending);
+            block.notify_one();
+            assert_eq!(poll(&mut stream), Poll::Pending, "of the row");
+            let _busy = lane.0.clone().try_acquire_owned().expect("whoever waits for a row has no turn");
+            row.notify_one();
+            assert_eq!(poll(&mut stream), Poll::Ready(Some(())), "what is under way is not held up");
+        }
     }
 
     #[test]
@@ -153,7 +234,7 @@ mod tests {
                 working.fetch_sub(1, Ordering::SeqCst);
                 Poll::Ready(Some(()))
             });
-            tokio::spawn(InTurn::new(work, line, || true).take(100).count())
+            tokio::spawn(InTurn::new(work, Arc::new(Link::shared()), move || Some(line.clone())).take(100).count())
         });
         let counts = futures_util::future::join_all(tasks).await;
         assert!(counts.into_iter().all(|count| count.unwrap() == 100));

@@ -40,7 +40,7 @@ fn publish(group: &Group, frames: Vec<Told>) {
         Response::new(value!({ "n": number }))
     });
     // It waits for nothing: the stream is there.
-    let ended = group.run(told.chain(stream::pending()), Lane::new().line()).now_or_never();
+    let ended = group.run(told.chain(stream::pending())).now_or_never();
     assert!(ended.is_none());
 }
 
@@ -69,7 +69,7 @@ fn a_stream_that_ends_completes_and_one_that_fails_says_why() {
         group.link().tell(heartbeat(1, false));
         let failed = last.map(|()| Response::from_errors(vec![async_graphql::ServerError::new("no", None)]));
         let all = stream::iter([Response::new(value!({ "n": 0 }))].into_iter().chain(failed));
-        assert!(group.run(all, Lane::new().line()).now_or_never().is_some());
+        assert!(group.run(all).now_or_never().is_some());
         assert_eq!(waiting(&queue), ["+0", expected]);
         let (queue, head) = member();
         assert!(group.add(Member::new(queue, head)).is_err(), "nobody joins what has ended");
@@ -82,7 +82,7 @@ fn a_field_that_panics_ends_the_group_and_everybody_hears_of_it() {
     let (queue, head) = member();
     assert!(group.add(Member::new(queue.clone(), head)).is_ok());
     let broken = stream::iter([()]).map(|()| -> Response { panic!("of a field") });
-    assert!(group.run(broken, Lane::new().line()).now_or_never().is_some());
+    assert!(group.run(broken).now_or_never().is_some());
     assert!(waiting(&queue)[0].starts_with("failed [{"));
 }
 
@@ -282,17 +282,40 @@ fn answers_do_not_take_the_room_of_events() {
 }
 
 #[test]
-fn a_group_is_for_many_when_so_many_connections_read_it() {
-    let group = Group::new();
+fn a_group_stands_in_line_until_so_many_connections_read_it() {
+    let (group, line) = (Group::new(), Lane::default().line());
     let (queue, head) = member();
     for _ in 0..20 {
-        assert!(group.add(Member::new(queue.clone(), head.clone())).is_ok());
+        assert!(group.add(Member::new(queue.clone(), head.clone()).in_line(line.clone())).is_ok());
     }
-    assert!(group.is_for_few(), "it is one connection");
+    assert!(group.line().is_some(), "it is one connection");
     for _ in 1..8 {
-        assert!(group.is_for_few());
+        assert!(group.line().is_some());
         let (queue, head) = member();
-        assert!(group.add(Member::new(queue, head)).is_ok());
+        assert!(group.add(Member::new(queue, head).in_line(line.clone())).is_ok());
     }
-    assert!(!group.is_for_few());
+    assert!(group.line().is_none());
+}
+
+#[test]
+fn a_group_stands_in_the_shortest_of_its_members_lines() {
+    let (group, lane) = (Group::new(), Lane::default());
+    let join = |reads: usize| {
+        let (queue, head) = member();
+        let line = lane.line();
+        line.set_reads(reads);
+        (group.add(Member::new(queue, head).in_line(line.clone())).ok().unwrap(), line)
+    };
+    let reads = || group.line().unwrap().reads();
+    let (_greedy, _) = join(1_000);
+    assert_eq!(reads(), 1_000);
+    let (modest, line) = join(1);
+    assert_eq!(reads(), 1, "whoever reads little does not wait with whoever reads much");
+    join(2);
+    assert_eq!(reads(), 1);
+    line.set_reads(3);
+    assert_eq!(reads(), 2, "it is the one that is short now");
+    line.set_reads(0);
+    group.remove(modest);
+    assert_eq!(reads(), 2, "and of those that are there");
 }

@@ -41,17 +41,30 @@ impl Turns {
         Self { all: self.all.clone(), own: Some((own, pace)) }
     }
 
-    /// The one for whatever came after this position; none where nothing has to be read back for it.
+    /// The one for whatever came after this position; none where nothing has to be read back for it. A position that the chain has yet
+    /// to come to is looked up with each block, and costs nothing: it may have been taken back.
     pub async fn before(&self, live: &Live, position: Option<&Cursor>) -> Option<Turn> {
-        let is_old = position.is_some_and(|cursor| !is_in_memory(live, cursor));
-        if is_old { Some(self.take().await) } else { None }
+        let (cursor, head) = (position?, live.head());
+        let block = head.block?;
+        if cursor.block_number > block.number {
+            return Some(self.wait(None).await);
+        }
+        let is_in_memory = cursor.block_number >= head.window_floor && live.record(&cursor.block_hash).is_some();
+        drop(head);
+        if is_in_memory { None } else { Some(self.take().await) }
     }
 
     /// Waits for it. Cancel-safe; what the step costs is taken only when it comes.
     pub async fn take(&self) -> Turn {
+        self.wait(self.own.as_ref().map(|(_, pace)| pace)).await
+    }
+
+    async fn wait(&self, pace: Option<&Pace>) -> Turn {
         let mut own = None;
-        if let Some((share, pace)) = &self.own {
+        if let Some((share, _)) = &self.own {
             own = share.clone().acquire_owned().await.ok();
+        }
+        if let Some(pace) = pace {
             while let Err(wait) = pace() {
                 tokio::time::sleep(wait).await;
             }
@@ -59,13 +72,6 @@ impl Turns {
         // Nobody closes it.
         Turn { _own: own, _all: self.all.clone().acquire_owned().await.ok() }
     }
-}
-
-/// Memory alone knows what came since, or nothing has come yet.
-fn is_in_memory(live: &Live, cursor: &Cursor) -> bool {
-    let head = live.head();
-    let is_ahead = head.block.is_none_or(|block| cursor.block_number > block.number);
-    is_ahead || (cursor.block_number >= head.window_floor && live.record(&cursor.block_hash).is_some())
 }
 
 #[cfg(test)]
@@ -76,7 +82,10 @@ mod tests {
         task::{Context, Poll, Waker},
     };
 
+    use alloy::primitives::B256;
+
     use super::*;
+    use crate::{domain::block::BlockRef, store::Commit};
 
     fn poll<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> Option<T> {
         match future.poll(&mut Context::from_waker(Waker::noop())) {
@@ -106,6 +115,22 @@ mod tests {
         drop(second);
         let turns: Vec<Turn> = greedy_waits.iter_mut().filter_map(|wait| poll(wait.as_mut())).collect();
         assert_eq!(turns.len(), 1);
+    }
+
+    #[test]
+    fn a_position_that_is_not_reached_yet_is_looked_up_one_at_a_time_and_costs_nothing() {
+        let head = |number: u64| BlockRef { number, hash: B256::ZERO, parent_hash: B256::ZERO, timestamp: 0 };
+        let live = Live::new(1, "test", 1, Duration::from_secs(60));
+        let cursor = Cursor { chain: 1, block_number: 9, block_hash: B256::ZERO, next_log_index: 0, finalized_number: 0 };
+        let turns = Turns::new(2).of(Arc::new(Semaphore::new(1)), Arc::new(|| panic!("it is not paid for")));
+        assert!(poll(pin!(turns.before(&live, None))).unwrap().is_none());
+        assert!(poll(pin!(turns.before(&live, Some(&cursor)))).unwrap().is_none(), "without a block there is nothing to look up");
+        live.commit(Commit { head: Some(head(5)), at_head: true, ..Commit::default() });
+        let first = poll(pin!(turns.before(&live, Some(&cursor)))).unwrap();
+        let mut second = pin!(turns.before(&live, Some(&cursor)));
+        assert!(first.is_some() && poll(second.as_mut()).is_none());
+        drop(first);
+        assert!(poll(second).unwrap().is_some());
     }
 
     #[tokio::test(start_paused = true)]
