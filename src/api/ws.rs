@@ -33,7 +33,7 @@ use dashmap::DashMap;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, sleep_until},
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -182,13 +182,12 @@ pub(super) async fn accept(
         Ok(open) => open,
         Err(why) => return not_now(10, why),
     };
-    match sockets.door.ask(Instant::now()) {
-        Ok(at) => tokio::select! {
-            biased;
-            () = sockets.draining.cancelled() => return not_now(1, "this server is stopping: connect again\n"),
-            () = sleep_until(at) => {}
+    tokio::select! {
+        biased;
+        () = sockets.draining.cancelled() => return not_now(1, "this server is stopping: connect again\n"),
+        entered = sockets.door.enter() => if let Err(wait) = entered {
+            return not_now(wait.as_secs(), "too many connect at once: try again later\n");
         },
-        Err(wait) => return not_now(wait.as_secs().saturating_add(1), "too many connect at once: try again later\n"),
     }
     let upgrade = upgrade
         .protocols([SUBPROTOCOL])
