@@ -49,13 +49,14 @@ Requests at a fixed rate, counted from when each was due; without --url the engi
 
 Subscribers in a process of their own; without --url ours, a bare broadcaster and the stock server take turns:
   cargo bench --bench load -- --clients 5000 [--topic swaps|blocks|pool] [--rate 20] [--swaps 1] [--distinct 1] [--slow 0]
-      [--churn 0] [--crowd 0] [--beside KIND] [--seconds 10] [--rounds 3] [--servers bare,ours,stock] [--url ws://HOST:PORT/graphql] [--json]
+      [--churn 0] [--crowd 0] [--beside KIND [--elsewhere]] [--seconds 10] [--rounds 3] [--servers bare,ours,stock] [--url ws://HOST:PORT/graphql] [--json]
     --rate      frames a second, of --swaps swaps each
     --distinct  so many different subscriptions
     --slow      so many of the clients never read
     --crowd     so many more come at once when the measurement begins
     --beside    crowd|subscriptions|malformed|documents|busy: each round measures a second time while others do that, in a process of
                 the lowest priority (a crowd of --crowd, 8500 where it is not said, that then hears of reorgs only)
+    --elsewhere they do it to a second server: what is left is what it costs the clients that this machine has other work
     --churn     connections a second that come and go beside the clients
 
 The built engine over a chain that trades, full of clients:
@@ -118,6 +119,7 @@ fn main() -> Result<()> {
                 let kind = serde_json::from_value(json!(value()?))?;
                 frames.get_or_insert_default().beside = Some(kind);
             }
+            "--elsewhere" => frames.get_or_insert_default().elsewhere = true,
             "--churn" => frames.get_or_insert_default().churn = value()?.parse()?,
             "--servers" => frames.get_or_insert_default().servers = value()?.split(',').map(str::to_owned).collect(),
             "--url" => frames.get_or_insert_default().url = Some(value()?),

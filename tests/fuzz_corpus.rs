@@ -106,3 +106,8 @@ fn any_bytes_of_the_store_are_read_or_refused() {
 fn any_request_is_answered_and_no_fault_of_ours() {
     replay("request", targets::request, 300);
 }
+
+#[test]
+fn any_bytes_over_a_websocket_end_as_the_protocol_says() {
+    replay("socket", targets::socket, 300);
+}

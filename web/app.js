@@ -96,6 +96,7 @@ async function opened(live) {
     begun = true;
     onBlocks.release();
     onSwaps.release();
+    live.settled();
   } catch {
     if (mine === connection) live.restart();
   }

@@ -54,7 +54,8 @@ export class Blocks {
     while (this.#tiles.size > SHOWN) {
       const oldest = this.#strip.lastElementChild;
       oldest.remove();
-      this.#tiles.delete(oldest.dataset.block);
+      // One that was taken back may be there again, and its old tile still on its way out.
+      if (this.#tiles.get(oldest.dataset.block) === oldest) this.#tiles.delete(oldest.dataset.block);
     }
   }
 

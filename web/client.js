@@ -22,8 +22,8 @@ export function socketUrl() {
 }
 
 /**
- * One WebSocket that is kept open. `opened` runs after every (re)connection, with nothing subscribed yet: read the state again
- * and subscribe. `closed` runs when the connection is lost.
+ * One WebSocket that is kept open. `opened` runs after every (re)connection, with nothing subscribed yet: subscribe, read the state
+ * again, and say that it is `settled`; each connection that is lost before that is waited for longer. `closed` runs when it is lost.
  */
 export class Client {
   #socket = null;
@@ -55,6 +55,11 @@ export class Client {
   /** Gives the connection up and makes a new one: whatever was missed is read again. */
   restart() {
     this.#socket?.close(4000, "starting again");
+  }
+
+  /** What the connection was made for is done: should it be lost now, the next one is tried at once. */
+  settled() {
+    this.#failures = 0;
   }
 
   stop() {
@@ -91,7 +96,6 @@ export class Client {
     const sink = this.#sinks.get(message.id);
     switch (message.type) {
       case "connection_ack":
-        this.#failures = 0;
         this.opened(this);
         break;
       case "ping":

@@ -86,7 +86,7 @@ function subscribe(params) {
     subscribe(observer) {
       const client = new Client({
         opened: () => client.subscribe(params.query, params.variables ?? {}, {
-          next: (result) => observer.next(result),
+          next: (result) => { client.settled(); observer.next(result); },
           error: (errors) => { observer.next({ errors }); observer.complete(); client.stop(); },
           complete: () => { observer.complete(); client.stop(); },
         }),

@@ -72,7 +72,8 @@ export class Swaps {
     while (this.#items.size > SHOWN) {
       const oldest = this.#list.lastElementChild;
       oldest.remove();
-      this.#items.delete(oldest.dataset.swap);
+      // One that was taken back may be there again, and its old line still on its way out.
+      if (this.#items.get(oldest.dataset.swap)?.node === oldest) this.#items.delete(oldest.dataset.swap);
     }
     byId("swaps-empty").textContent = "No swap yet.";
     byId("swaps-empty").hidden = this.#items.size > 0;

@@ -95,7 +95,11 @@ impl House {
     }
 
     fn vitals(&self, when: &str) -> Result<Vitals> {
-        let admin = HttpClient::new(format!("127.0.0.1:{}", self.served.admin_port));
+        self.vitals_of(&self.served, when)
+    }
+
+    fn vitals_of(&self, served: &Served, when: &str) -> Result<Vitals> {
+        let admin = HttpClient::new(format!("127.0.0.1:{}", served.admin_port));
         let vitals = self.runtime.block_on(Vitals::of(&admin))?;
         println!("{when:>12}: {vitals}");
         Ok(vitals)
@@ -160,24 +164,29 @@ fn round(house: &House, args: &Args, seconds: f64) -> Result<Value> {
     Ok(figures)
 }
 
-/// An hour of churn: what the engine holds afterwards is what it held before.
+/// An hour of churn: what the engine holds afterwards is what it held before, and what the chain of that hour takes. How much that is,
+/// a second engine says that follows the same chain, and to which nobody comes.
 pub(super) fn soak(args: &Args) -> Result<()> {
     let mut house = House::open()?;
+    let folder = tempfile::tempdir()?;
+    let alone = engine(house.devnet.as_ref().ok_or("the chain trades")?, folder.path(), None)?;
     let trading = house.trade(args)?;
     house.vitals("started")?;
     round(&house, args, WARM_SECONDS.min(args.seconds))?;
-    let before = house.vitals("base")?;
+    let (before, alone_before) = (house.vitals("base")?, house.vitals_of(&alone, "alone")?);
     let figures = round(&house, args, args.seconds)?;
-    let after = house.vitals("end")?;
+    let (after, alone_after) = (house.vitals("end")?, house.vitals_of(&alone, "alone")?);
     println!("{figures}");
     house.rest(trading)?;
     house.ready()?;
     let ratio = |of: fn(&Vitals) -> f64| of(&after) / of(&before);
+    let chain_mb = alone_after.rss_mb - alone_before.rss_mb;
     println!(
-        "end / base: files {:.3}, tasks {:.3}, memory {:.3} (bar 0.95 to 1.05)",
+        "end / base: files {:.3}, tasks {:.3}, memory {:.3}; without the {chain_mb:.1} MB that the chain took where nobody came {:.3} (bar 0.95 to 1.05)",
         ratio(|v| v.files),
         ratio(|v| v.tasks),
-        ratio(|v| v.rss_mb)
+        ratio(|v| v.rss_mb),
+        (after.rss_mb - chain_mb) / before.rss_mb
     );
     Ok(())
 }

@@ -13,7 +13,7 @@ mod swarm;
 use std::{
     collections::BTreeMap,
     io::{BufRead as _, BufReader, Write as _},
-    process::{Command, Stdio},
+    process::{ChildStdin, Command, Stdio},
     time::Duration,
 };
 
@@ -63,6 +63,8 @@ pub(crate) struct Args {
     pub(crate) crowd: usize,
     /// What goes on beside the clients in a second measurement of each round.
     pub(crate) beside: Option<beside::Kind>,
+    /// It is done to a second server of the same kind: what is left is what it costs the clients that this machine has other work.
+    pub(crate) elsewhere: bool,
     /// Which servers: `ours`, `bare`, `stock`.
     pub(crate) servers: Vec<String>,
     /// A server that runs already: `ws://host:port/graphql`. Then only the swarm is ours.
@@ -96,6 +98,7 @@ impl Default for Args {
             churn: 0.0,
             crowd: 0,
             beside: None,
+            elsewhere: false,
             servers: ["bare", "ours", "stock"].map(str::to_owned).to_vec(),
             url: None,
             json: false,
@@ -126,50 +129,75 @@ fn rss_kb(process: &Killed) -> Result<u64> {
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
+/// A server of a chain in memory, which stands still until it is told to go.
+struct Server {
+    process: Killed,
+    go: ChildStdin,
+    port: u16,
+}
+
+impl Server {
+    fn start(kind: &str, args: &Args) -> Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args([SERVE, kind, &args.frames_per_second().to_string(), &args.swaps.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut port = String::new();
+        BufReader::new(child.stdout.take().ok_or("no output")?).read_line(&mut port)?;
+        let go = child.stdin.take().ok_or("no input")?;
+        Ok(Self { process: Killed(child), go, port: port.trim().parse()? })
+    }
+
+    fn go(&mut self) -> Result<()> {
+        Ok(writeln!(self.go, "go")?)
+    }
+}
+
 /// One server in one round.
-fn one(server: &str, args: &Args) -> Result<Value> {
-    let mut child = Command::new(std::env::current_exe()?)
-        .args([SERVE, server, &args.frames_per_second().to_string(), &args.swaps.to_string()])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let mut port = String::new();
-    BufReader::new(child.stdout.take().ok_or("no output")?).read_line(&mut port)?;
-    let mut go = child.stdin.take().ok_or("no input")?;
-    let server_process = Killed(child);
-    let rss_before = rss_kb(&server_process)?;
-    let swarm = Swarm::of(args, format!("ws://127.0.0.1:{}/graphql", port.trim()))?;
+fn one(kind: &str, args: &Args) -> Result<Value> {
+    let mut server = Server::start(kind, args)?;
+    let rss_before = rss_kb(&server.process)?;
+    let swarm = Swarm::of(args, format!("ws://127.0.0.1:{}/graphql", server.port))?;
     let (mut told, _swarm) = swarm.start()?;
     // All are connected and have subscribed; nothing is sent yet.
     told.until("ready")?;
-    let idle_kb = rss_kb(&server_process)?.saturating_sub(rss_before);
-    writeln!(go, "go")?;
+    let idle_kb = rss_kb(&server.process)?.saturating_sub(rss_before);
+    server.go()?;
+    // It stands still but for what its neighbour does to it.
+    let elsewhere = if args.elsewhere { Some(Server::start(kind, args)?) } else { None };
     std::thread::sleep(Duration::from_secs(1));
-    let cpu = server_process.cpu()?;
+    let cpu = server.process.cpu()?;
     told.say("measure")?;
     let mut figures = told.until("figures")?;
-    let cpu = (server_process.cpu()? - cpu).as_secs_f64();
+    let cpu = (server.process.cpu()? - cpu).as_secs_f64();
     let messages = figures["messages"].as_f64().unwrap_or(0.0);
-    if let Some(kind) = args.beside {
-        figures["beside"] = beside(kind, args, port.trim(), &mut told, &server_process)?;
+    if let Some(doing) = args.beside {
+        let mut elsewhere = elsewhere;
+        if let Some(other) = &mut elsewhere {
+            other.go()?;
+        }
+        figures["beside"] = beside(doing, args, elsewhere.as_ref().unwrap_or(&server), &mut told)?;
     }
-    figures["server"] = json!(server);
+    figures["server"] = json!(kind);
     figures["idle_kb_per_connection"] = json!(idle_kb as f64 / args.clients as f64);
-    figures["rss_kb"] = json!(rss_kb(&server_process)?);
+    figures["rss_kb"] = json!(rss_kb(&server.process)?);
     figures["cpu_us_per_message"] = json!(cpu * 1e6 / messages.max(1.0));
     figures["cpu_seconds"] = json!(cpu);
     Ok(figures)
 }
 
-/// The same measurement once more, with company.
-fn beside(kind: beside::Kind, args: &Args, port: &str, told: &mut swarm::Told, server: &Killed) -> Result<Value> {
-    let (address, query) = (format!("127.0.0.1:{port}"), args.query()?.to_owned());
+/// The same measurement once more, with company at this server.
+fn beside(kind: beside::Kind, args: &Args, at: &Server, told: &mut swarm::Told) -> Result<Value> {
+    let (address, query) = (format!("127.0.0.1:{}", at.port), args.query()?.to_owned());
     let crowd = if args.crowd > 0 { args.crowd } else { CROWD };
     let mut neighbour = Beside { kind, address, crowd, query, seconds: args.seconds }.start()?;
-    let cpu = server.cpu()?;
+    let cpu = at.process.cpu()?;
     told.say("measure")?;
     let mut figures = told.until("figures")?;
-    figures["cpu_seconds"] = json!((server.cpu()? - cpu).as_secs_f64());
+    if !args.elsewhere {
+        figures["cpu_seconds"] = json!((at.process.cpu()? - cpu).as_secs_f64());
+    }
     figures["did"] = neighbour.told()?;
     Ok(figures)
 }
@@ -263,7 +291,9 @@ fn company(figures: &Value) -> String {
     let of = |of: &Value, name: &str| of[name].as_f64().unwrap_or(f64::NAN);
     let tried = of(&with["did"], "tried");
     let more_ms = (of(with, "cpu_seconds") - of(figures, "cpu_seconds")) * 1e3 / tried;
-    let cost = if tried > 0.0 { format!("  {more_ms:.2} ms CPU for each of it: {}", with["did"]) } else { String::new() };
+    // Not known of another server, which serves nobody else.
+    let cost = if with["cpu_seconds"].is_null() { String::new() } else { format!("  {more_ms:.2} ms CPU for each of it") };
+    let cost = if tried > 0.0 { format!("{cost}: {}", with["did"]) } else { String::new() };
     format!(
         "\n{:>18} with company p50 {:>7.2} ms  p99 {:>7.2} ({:.2} times){cost}",
         "",
@@ -296,7 +326,8 @@ fn print(args: &Args, all: &BTreeMap<String, Vec<Value>>) {
     for (server, figures) in all.iter().filter(|_| args.beside.is_some()) {
         let with = |f: &Value| f["beside"]["p99_ms"].as_f64().unwrap_or(f64::NAN) / f["p99_ms"].as_f64().unwrap_or(f64::NAN);
         let ratio = median(figures.iter().map(with).collect());
-        println!("{server}: p99 with company / without, median of the rounds: {ratio:.2} (bar 1.2 for ours)");
+        let at = if args.elsewhere { ", which is at another server" } else { "" };
+        println!("{server}: p99 with company{at} / without, median of the rounds: {ratio:.2} (bar 1.2 for ours)");
     }
     let ratios = |other: &str, name: &str, ours_below: bool| -> Option<f64> {
         let (ours, other) = (all.get("ours")?, all.get(other)?);

@@ -12,6 +12,8 @@ mod input;
 mod pools;
 mod request;
 mod route;
+mod socket;
 mod swap;
+mod world;
 
-pub use self::{codec::codec, decode::decode, fold::fold, request::request, route::route, swap::swap};
+pub use self::{codec::codec, decode::decode, fold::fold, request::request, route::route, socket::socket, swap::swap};

@@ -1,8 +1,6 @@
 //! Any request to the public routes, over a chain in memory and a store that holds nothing: an answer that is well-formed, and never a fault
 //! of ours. The clock is paused, so what waits for a block or for the next event of a stream takes no time.
 
-mod world;
-
 use std::time::Duration;
 
 use axum::{
@@ -13,8 +11,10 @@ use axum::{
 use serde_json::{Value, json};
 use tower::Service as _;
 
-use self::world::{TOKENS, router};
-use super::input::Input;
+use super::{
+    input::Input,
+    world::{TOKENS, router},
+};
 
 /// Longer than anything here waits for, but streams, which do not end.
 const PATIENCE: Duration = Duration::from_secs(60);

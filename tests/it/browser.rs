@@ -1,7 +1,7 @@
 //! The live page, GraphiQL and the REST reference in a real browser: what is on the page is what the API says, also after a reorg and an outage.
 //!
-//! This test moves the chain and asks the API; `clients/browser.mjs` reports what three pages (a desk, a phone, one in the dark)
-//! show after every change. Nothing here waits for time to pass: a condition holds in the end, or the test fails.
+//! This test moves the chain and asks the API; `clients/browser.mjs` reports what four pages (a desk, a phone, one in the dark, and one whose
+//! subscriptions begin only after a block that came meanwhile) show after every change. Nothing here waits for time to pass: a condition holds in the end, or the test fails.
 
 use std::{
     collections::HashMap,
@@ -19,7 +19,7 @@ use super::{
 
 /// A little less than the client's own, so that the message is ours: it says what was shown instead.
 pub const WAIT: Duration = PATIENCE.saturating_sub(Duration::from_secs(2));
-const PAGES: [&str; 3] = ["desk", "phone", "dark"];
+const PAGES: [&str; 4] = ["desk", "phone", "dark", "late"];
 const POOL: &str = "id protocol status liquidity reserve0 reserve1 token0Price token1Price token0 { symbol decimals } token1 { symbol decimals } asOf { number }";
 
 /// Chromium; without one, the line that says how to get it. CI must have it.
@@ -113,7 +113,7 @@ impl Browser {
         outcome.unwrap_or_else(|_| panic!("GraphiQL shows it; it showed {:#?}, and wrong was {:#?}", self.graphiql, self.wrong))
     }
 
-    /// All three pages show exactly what the API answers at the chain's head, and are LIVE.
+    /// All pages show exactly what the API answers at the chain's head, and are LIVE.
     async fn shows_the_head(&mut self, engine: &Engine, devnet: &Devnet) {
         engine.at_head(devnet).await;
         let truth = truth(engine).await;

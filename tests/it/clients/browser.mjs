@@ -1,5 +1,5 @@
 // The live page in a real browser: node browser.mjs CHROMIUM URL FOLDER [OUTAGES]. One JSON line per event; browser.rs says what must be true.
-//   page      what a page shows, whenever that changes (three of them: desk, phone, dark)
+//   page      what a page shows, whenever that changes (four of them: desk, phone, dark, and late, whose subscriptions begin a block after it)
 //   graphiql  what GraphiQL shows: the first answer of its first tab, then every new answer of the subscription's tab
 //   docs      what the REST reference lists, on a desk and on a phone, and what it shows of a GET and a POST that it made
 //   console, pageerror, foreign   must not happen (console: only while the server is away)
@@ -122,7 +122,25 @@ async function openPage(name, options) {
   return page;
 }
 
-async function openLive(name, options) {
+/** Runs in the page: what it subscribes to is held back until the chain has moved on. */
+async function holdBack() {
+  const send = WebSocket.prototype.send;
+  let held = [];
+  WebSocket.prototype.send = function later(message) {
+    if (held && JSON.parse(message).type === 'subscribe') held.push(() => this.readyState === WebSocket.OPEN && send.call(this, message));
+    else send.call(this, message);
+  };
+  const head = async () => {
+    const response = await fetch('/graphql', { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"query":"{ _meta { block { number } } }"}' });
+    return (await response.json()).data._meta.block.number;
+  };
+  const first = await head();
+  while ((await head()) === first) await new Promise((resolve) => { setTimeout(resolve, 50); });
+  held.forEach((one) => one());
+  held = null;
+}
+
+async function openLive(name, options, first = () => {}) {
   const page = await openPage(name, options);
   let state;
   await page.exposeFunction('report', (from, snapshot) => {
@@ -132,6 +150,7 @@ async function openLive(name, options) {
     say({ event: 'page', page: from, ...shown });
   });
   await page.addInitScript(observe, name);
+  await page.addInitScript(first);
   await page.goto(base);
   return page;
 }
@@ -143,6 +162,8 @@ await phone.waitForSelector('[data-testid="pool"]');
 const cheap = phone.locator('[data-testid="pool"]', { hasText: 'PEPE' }).first();
 if (await cheap.count()) await cheap.getByRole('button').click();
 await openLive('dark', { viewport: { width: 1280, height: 900 }, colorScheme: 'dark', reducedMotion: 'reduce' });
+const late = await openLive('late', { viewport: { width: 1280, height: 900 }, colorScheme: 'dark' }, holdBack);
+await late.waitForSelector('[data-testid="swap"]');
 
 const graphiql = await openPage('graphiql', { viewport: { width: 1280, height: 900 } });
 await graphiql.goto(`${base}graphiql`);

@@ -28,7 +28,7 @@ use swaptide::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::super::pools::{CHAIN, block};
+use super::pools::{CHAIN, block};
 
 /// The last one is in no pool.
 pub(super) const TOKENS: [Address; 5] = [
