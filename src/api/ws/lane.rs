@@ -5,7 +5,7 @@
 //! on a step that is under way: it may hold what others wait for.
 
 use std::{
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -15,7 +15,10 @@ use std::{
 };
 
 use futures_util::{Stream, StreamExt as _};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::yield_now,
+};
 use tokio_util::sync::PollSemaphore;
 
 use crate::api::gql::link::Link;
@@ -66,7 +69,9 @@ struct Waits {
     own: PollSemaphore,
     all: PollSemaphore,
     /// Its client's turn, while it waits for the one of all.
-    held: Option<OwnedSemaphorePermit>,
+    of_client: Option<OwnedSemaphorePermit>,
+    /// The one of all, while everybody who is ready goes before it.
+    of_all: Option<OwnedSemaphorePermit>,
 }
 
 /// A stream that begins a step only when it is its turn, or need not wait for one. The turn ends with the step, or when the step itself
@@ -88,21 +93,27 @@ impl<S, F> InTurn<S, F> {
 }
 
 impl<S: Stream + Unpin, F: Fn() -> Option<Line> + Unpin> InTurn<S, F> {
-    /// Until it may begin a step, with what it holds during it.
+    /// Until it may begin a step, with what it holds during it. Whatever this runtime has to do already is done before: tokio's own yield
+    /// comes back when no worker finds anything else, or after some 60 tasks.
     fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>> {
         if self.waits.is_none() {
-            let begin = |line: Line| Waits { own: PollSemaphore::new(line.own), all: PollSemaphore::new(line.all.0), held: None };
+            let (of_client, of_all) = (None, None);
+            let begin =
+                |Line { own, all, .. }| Waits { own: PollSemaphore::new(own), all: PollSemaphore::new(all.0), of_client, of_all };
             self.waits = (self.line)().map(begin);
         }
         let Some(waits) = &mut self.waits else { return Poll::Ready(None) };
-        if waits.held.is_none() {
+        if waits.of_client.is_none() {
             // Nobody closes them.
-            waits.held = ready!(waits.own.poll_acquire(context));
+            waits.of_client = ready!(waits.own.poll_acquire(context));
         }
-        let all = ready!(waits.all.poll_acquire(context));
-        let own = waits.held.take();
+        if waits.of_all.is_none() {
+            waits.of_all = ready!(waits.all.poll_acquire(context));
+            ready!(pin!(yield_now()).poll(context));
+        }
+        let turn = waits.of_client.take().zip(waits.of_all.take());
         self.waits = None;
-        Poll::Ready(own.zip(all))
+        Poll::Ready(turn)
     }
 }
 
@@ -144,7 +155,12 @@ mod tests {
     }
 
     fn poll<S: Stream + Unpin>(stream: &mut S) -> Poll<Option<S::Item>> {
-        stream.poll_next_unpin(&mut Context::from_waker(Waker::noop()))
+        let once = |stream: &mut S| stream.poll_next_unpin(&mut Context::from_waker(Waker::noop()));
+        // Once more where it only let others go first.
+        match once(stream) {
+            Poll::Pending => once(stream),
+            ready => ready,
+        }
     }
 
     #[test]
