@@ -135,6 +135,7 @@ async function holdBack() {
     return (await response.json()).data._meta.block.number;
   };
   const first = await head();
+  document.documentElement.dataset.held = first;
   while ((await head()) === first) await new Promise((resolve) => { setTimeout(resolve, 50); });
   held.forEach((one) => one());
   held = null;
@@ -163,7 +164,7 @@ const cheap = phone.locator('[data-testid="pool"]', { hasText: 'PEPE' }).first()
 if (await cheap.count()) await cheap.getByRole('button').click();
 await openLive('dark', { viewport: { width: 1280, height: 900 }, colorScheme: 'dark', reducedMotion: 'reduce' });
 const late = await openLive('late', { viewport: { width: 1280, height: 900 }, colorScheme: 'dark' }, holdBack);
-await late.waitForSelector('[data-testid="swap"]');
+await late.waitForSelector('[data-held] [data-testid="block"]');
 
 const graphiql = await openPage('graphiql', { viewport: { width: 1280, height: 900 } });
 await graphiql.goto(`${base}graphiql`);
