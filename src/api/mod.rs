@@ -60,3 +60,9 @@ pub struct ApiState {
     /// The wall clock: prices from outside the chain age by it.
     pub now_unix_ms: fn() -> u64,
 }
+
+/// When so much time has passed.
+fn in_a(wait: std::time::Duration) -> tokio::time::Instant {
+    let now = tokio::time::Instant::now();
+    now.checked_add(wait).unwrap_or(now)
+}

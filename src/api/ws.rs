@@ -41,6 +41,7 @@ use self::{door::Door, hub::Hub, machine::CLOSE_NOT_ACCEPTABLE, operation::Place
 use super::{
     access::Caller,
     gql::{ApiSchema, error::ApiError},
+    in_a,
     intake::Client,
     router::{BODY_MAX_BYTES, Public},
 };
@@ -121,8 +122,7 @@ impl Sockets {
         let most_ms = u64::try_from(LEAVE_MAX.as_millis()).unwrap_or(0);
         let chance = RandomState::new().hash_one(0_u8);
         let later = chance.checked_rem(within_ms.min(most_ms).saturating_add(1)).unwrap_or(0);
-        let now = Instant::now();
-        now.checked_add(Duration::from_millis(later)).unwrap_or(now)
+        in_a(Duration::from_millis(later))
     }
 
     /// A place for one connection of this client, or why there is none.

@@ -13,6 +13,7 @@ use super::{
     scalars,
 };
 use crate::{
+    api::in_a,
     domain::{cursor::Cursor, event::EventKind},
     store::{
         Live, Pin,
@@ -54,7 +55,7 @@ impl Following {
             follow,
             seq: 0,
             ended: false,
-            heartbeat_at: in_a_while(),
+            heartbeat_at: in_a(HEARTBEAT),
             _running: running,
         }
     }
@@ -110,7 +111,7 @@ impl Following {
     fn envelope(&mut self, news: &News, counts: bool, only: bool) -> Envelope {
         if !only {
             // Of what nobody is told a position grows old all the same: only what is said counts.
-            self.heartbeat_at = in_a_while();
+            self.heartbeat_at = in_a(HEARTBEAT);
         }
         let opening = (news.kind == topics::FrameKind::Heartbeat).then_some(Opening { only, ..Opening::WHOLE });
         let (nature, cursor) = (Nature::Event, Some(news.cursor));
@@ -120,11 +121,6 @@ impl Following {
         self.seq = seq.saturating_add(u64::from(counts));
         Envelope::new(&self.live, self.topic.clone(), seq, news.kind.into(), news.block, &news.cursor)
     }
-}
-
-fn in_a_while() -> Instant {
-    let now = Instant::now();
-    now.checked_add(HEARTBEAT).unwrap_or(now)
 }
 
 /// `swaps:1`, `swaps:1:0x…`, `blocks:1`: what it is about.

@@ -24,7 +24,10 @@ use super::{
     link::{Fact, Link, Nature, Opening},
     price::{Feed, FeedStatus, TokenKey, TokenPrice, distinct, prices_of},
 };
-use crate::domain::{ChainId, fixed::Fixed18};
+use crate::{
+    api::in_a,
+    domain::{ChainId, fixed::Fixed18},
+};
 
 /// A price ages without a message: so often it is looked at.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -212,11 +215,6 @@ impl<T, B> Several<T, B> {
         }
         (seq, kind, data)
     }
-}
-
-fn in_a(while_: Duration) -> Instant {
-    let now = Instant::now();
-    now.checked_add(while_).unwrap_or(now)
 }
 
 type Told = (FeedStatus, Option<Fixed18>);

@@ -24,6 +24,7 @@ use super::{
     words::Freshness,
 };
 use crate::{
+    api::in_a,
     domain::{ChainId, block::BlockRef, cursor::Cursor, event::EventKind},
     store::{
         self, Live, Pin, Reader,
@@ -99,7 +100,7 @@ pub(super) struct Follow {
 
 impl Follow {
     pub(super) fn new(reader: Reader, live: Arc<Live>, feeds: Vec<Feed>, since: Option<Cursor>, turns: Turns) -> Self {
-        let (epochs, heartbeat_at) = (live.watch_epoch(), now_and(HEARTBEAT));
+        let (epochs, heartbeat_at) = (live.watch_epoch(), in_a(HEARTBEAT));
         let (cursor, listening) = (since, None);
         Self { reader, live, feeds, epochs, cursor, listening, heartbeat_at, in_trouble: false, blocks_cleared: false, turns }
     }
@@ -115,20 +116,20 @@ impl Follow {
                 None => self.catch_up().await,
             };
             if !messages.is_empty() {
-                self.heartbeat_at = now_and(HEARTBEAT);
+                self.heartbeat_at = in_a(HEARTBEAT);
                 return (messages, alone);
             }
             if !wait {
                 continue;
             }
-            let until = if self.in_trouble { self.heartbeat_at.min(now_and(RETRY)) } else { self.heartbeat_at };
+            let until = if self.in_trouble { self.heartbeat_at.min(in_a(RETRY)) } else { self.heartbeat_at };
             tokio::select! {
                 changed = self.epochs.changed() => if changed.is_err() {
                     // The chain is gone: the process is stopping.
                     std::future::pending::<()>().await;
                 },
                 () = sleep_until(until) => if Instant::now() >= self.heartbeat_at {
-                    self.heartbeat_at = now_and(HEARTBEAT);
+                    self.heartbeat_at = in_a(HEARTBEAT);
                     if let Some(heartbeat) = self.beat() {
                         return (vec![heartbeat], false);
                     }
@@ -343,11 +344,6 @@ fn size(data: &FrameData) -> usize {
         FrameData::Swaps(swaps) => swaps.len(),
         FrameData::Pool(views) => views.len(),
     }
-}
-
-fn now_and(later: Duration) -> Instant {
-    let now = Instant::now();
-    now.checked_add(later).unwrap_or(now)
 }
 
 fn data(pin: &Arc<Pin>, data: &FrameData) -> Data {
