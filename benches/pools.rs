@@ -19,6 +19,7 @@ use std::{
 };
 
 use alloy::{
+    consensus::constants::EMPTY_RECEIPTS,
     primitives::{Address, B256, Bytes, LogData, U256, aliases::U112, keccak256},
     sol_types::SolEvent,
 };
@@ -78,8 +79,12 @@ impl Crowd {
                 log_index: i as u64,
             })
             .collect();
-        let header =
-            Header { block, logs_bloom: Box::new(verify::bloom(&logs)), has_no_receipts: logs.is_empty(), base_fee_wei: None };
+        let header = Header {
+            block,
+            logs_bloom: Box::new(verify::bloom(&logs)),
+            receipts_root: logs.is_empty().then_some(EMPTY_RECEIPTS),
+            base_fee_wei: None,
+        };
         blocks.push((header.clone(), logs));
         header
     }

@@ -243,6 +243,7 @@ pub fn rpc_config(chain: &ChainConfig) -> RpcConfig {
         retries: CALL_RETRIES,
         stall_timeout: Duration::from_millis(chain.stall_timeout_ms),
         poll_interval: POLL_INTERVAL,
+        proof: chain.proof,
     }
 }
 

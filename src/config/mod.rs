@@ -7,6 +7,7 @@ mod api;
 mod check;
 mod expand;
 mod feed;
+mod proof;
 
 use std::path::Path;
 
@@ -16,6 +17,7 @@ use serde::Deserialize;
 pub use api::{ApiConfig, ScopeConfig};
 pub use check::is_websocket;
 pub use feed::{FeedConfig, Pair, PricesConfig, SourceKind};
+pub use proof::Proof;
 
 /// The whole configuration, checked.
 #[derive(Debug, Clone, Deserialize)]
@@ -85,6 +87,8 @@ pub struct ChainConfig {
     pub finality: Finality,
     #[serde(default = "fifteen_seconds")]
     pub stall_timeout_ms: u64,
+    #[serde(default)]
+    pub proof: Proof,
     /// Fill in who signed each transaction and what it paid, from block receipts.
     #[serde(default = "yes")]
     pub enrichment: bool,

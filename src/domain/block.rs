@@ -1,6 +1,9 @@
 //! Blocks and headers. A block is named by its hash; a number alone never identifies one.
 
-use alloy::primitives::{B256, Bloom};
+use alloy::{
+    consensus::constants::EMPTY_RECEIPTS,
+    primitives::{B256, Bloom},
+};
 use serde::{Deserialize, Serialize};
 
 /// One block of one chain, with the link to its parent.
@@ -18,11 +21,19 @@ pub struct BlockRef {
 pub struct Header {
     pub block: BlockRef,
     pub logs_bloom: Box<Bloom>,
-    /// The receipts root is that of an empty trie: no transaction, so surely no log. A bloom of zeros alone proves that only
-    /// where the chain fills its blooms.
-    pub has_no_receipts: bool,
+    /// What its receipts, and with them its logs, are proven by. `None`: the node does not say.
+    pub receipts_root: Option<B256>,
     /// What a unit of gas cost in it at least, wei. `None`: the chain has no such thing.
     pub base_fee_wei: Option<u64>,
+}
+
+impl Header {
+    /// The receipts root is that of an empty trie: no transaction, so surely no log. A bloom of zeros alone proves that only
+    /// where the chain fills its blooms.
+    #[must_use]
+    pub fn has_no_receipts(&self) -> bool {
+        self.receipts_root == Some(EMPTY_RECEIPTS)
+    }
 }
 
 /// How settled a block is. Computed from the head when asked, never stored.

@@ -17,8 +17,9 @@ use super::{
 use crate::{
     chain::{
         BlockTag, ChainError, RangeLogs,
-        verify::{self, PlacedLog, RangeBlock},
+        verify::{self, BlockReceipt, PlacedLog, RangeBlock},
     },
+    config::Proof,
     domain::{
         block::{BlockRef, Header},
         event::RawLog,
@@ -66,17 +67,29 @@ impl Filter {
     }
 }
 
-/// All logs of a block, proven by its bloom; what does not fit is asked for again, elsewhere where there is an elsewhere.
+/// All logs of a block, proven; what does not fit is asked for again, elsewhere where there is an elsewhere.
 pub(super) async fn of_block(inner: &Inner, header: &Header) -> Result<Vec<RawLog>, ChainError> {
-    if header.has_no_receipts && header.logs_bloom.is_zero() {
+    if header.has_no_receipts() && header.logs_bloom.is_zero() {
         return Ok(Vec::new());
     }
     let hash = header.block.hash;
-    let request = &Request::new("eth_getLogs", &json!([{ "blockHash": hash }]));
+    let request = &match inner.proof {
+        Proof::Bloom => Request::new("eth_getLogs", &json!([{ "blockHash": hash }])),
+        Proof::Receipts => Request::new("eth_getBlockReceipts", &json!([hash])),
+    };
     inner
         .attempt(Order::Preferred, Some(hash), |endpoint| async move {
-            let logs: Vec<PlacedLog> = endpoint.request(request).await?.ok_or(Failure::UnknownBlock)?;
-            verify::block(header, logs).map_err(|unproven| {
+            let proven = match inner.proof {
+                Proof::Bloom => {
+                    let logs: Vec<PlacedLog> = endpoint.request(request).await?.ok_or(Failure::UnknownBlock)?;
+                    verify::block(header, logs)
+                }
+                Proof::Receipts => {
+                    let receipts: Vec<BlockReceipt> = endpoint.request(request).await?.ok_or(Failure::UnknownBlock)?;
+                    verify::receipts(header, receipts)
+                }
+            };
+            proven.map_err(|unproven| {
                 tracing::warn!(endpoint = %endpoint.label, block = header.block.number, %hash, %unproven, "logs do not fit the header");
                 Failure::Contradiction(format!("block {} ({hash}): {unproven}", header.block.number))
             })

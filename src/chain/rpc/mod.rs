@@ -28,6 +28,7 @@ use super::{
     withhold::{self, Question},
 };
 use crate::{
+    config::Proof,
     domain::{ChainId, block::Header, event::RawLog, record::Enrichment},
     telemetry::Metrics,
 };
@@ -94,6 +95,7 @@ pub struct RpcConfig {
     pub stall_timeout: Duration,
     /// Between two questions for the newest block while no WebSocket is up.
     pub poll_interval: Duration,
+    pub proof: Proof,
 }
 
 impl RpcConfig {
@@ -107,6 +109,7 @@ impl RpcConfig {
             retries: 3,
             stall_timeout: Duration::from_secs(15),
             poll_interval: Duration::from_secs(1),
+            proof: Proof::default(),
         }
     }
 }
@@ -123,6 +126,7 @@ struct Inner {
     retries: u32,
     stall_timeout: Duration,
     poll_interval: Duration,
+    proof: Proof,
 }
 
 /// Who is asked first.
@@ -137,7 +141,7 @@ enum Order {
 impl RpcSource {
     /// Connects to nothing yet. Fails on a URL that cannot be one.
     pub fn new(config: RpcConfig) -> Result<Self, ChainError> {
-        let RpcConfig { chain_id, urls, call_timeout, retries, stall_timeout, poll_interval } = config;
+        let RpcConfig { chain_id, urls, call_timeout, retries, stall_timeout, poll_interval, proof } = config;
         if urls.is_empty() {
             return Err(ChainError::Refused("no rpc endpoint is configured: give at least one URL in `rpc`".into()));
         }
@@ -147,7 +151,7 @@ impl RpcSource {
             .map(|(index, config)| Endpoint::new(index, config, chain_id, call_timeout).map(Arc::new))
             .collect::<Result<_, _>>()
             .map_err(ChainError::Refused)?;
-        Ok(Self { inner: Arc::new(Inner { endpoints, retries, stall_timeout, poll_interval }) })
+        Ok(Self { inner: Arc::new(Inner { endpoints, retries, stall_timeout, poll_interval, proof }) })
     }
 
     /// The same, with its requests counted.

@@ -105,14 +105,19 @@ fn raw(index: u64) -> RawLog {
 fn header(number: u64, logs: u64) -> Header {
     let logs: Vec<RawLog> = (0..logs).map(raw).collect();
     let block = BlockRef { number, hash: hash(number), parent_hash: hash(number.saturating_sub(1)), timestamp: number * 10 };
-    Header { block, logs_bloom: Box::new(verify::bloom(&logs)), has_no_receipts: logs.is_empty(), base_fee_wei: None }
+    Header {
+        block,
+        logs_bloom: Box::new(verify::bloom(&logs)),
+        receipts_root: Some(if logs.is_empty() { EMPTY_RECEIPTS } else { hash(0) }),
+        base_fee_wei: None,
+    }
 }
 
 fn header_json(header: &Header) -> Value {
     let b = header.block;
     json!({ "result": { "number": format!("{:#x}", b.number), "hash": b.hash, "parentHash": b.parent_hash,
         "timestamp": format!("{:#x}", b.timestamp), "logsBloom": header.logs_bloom, "extra": [],
-        "receiptsRoot": if header.has_no_receipts { EMPTY_RECEIPTS } else { hash(0) } } })
+        "receiptsRoot": header.receipts_root } })
 }
 
 fn log_json(block: u64, index: u64, with_time: bool) -> Value {

@@ -3,18 +3,18 @@
 use std::fmt;
 
 use alloy::{
-    consensus::constants::EMPTY_RECEIPTS,
+    consensus::Eip658Value,
     hex,
     primitives::{Address, B256, Bloom, Bytes},
 };
 use serde::{
     Deserialize, Deserializer,
-    de::{self, DeserializeOwned, Visitor},
+    de::{self, DeserializeOwned, Error as _, Visitor},
 };
 
 use super::errors::Failure;
 use crate::{
-    chain::verify::PlacedLog,
+    chain::verify::{BlockReceipt, PlacedLog},
     domain::{
         block::{BlockRef, Header},
         event::RawLog,
@@ -148,6 +148,44 @@ impl<'de> Deserialize<'de> for PlacedLog {
     }
 }
 
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireReceipt {
+    #[serde(default, rename = "type")]
+    kind: Option<Quantity>,
+    #[serde(default)]
+    status: Option<Quantity>,
+    #[serde(default)]
+    root: Option<Fixed<32>>,
+    cumulative_gas_used: Quantity,
+    logs_bloom: Box<Fixed<256>>,
+    logs: Vec<PlacedLog>,
+    #[serde(default)]
+    deposit_nonce: Option<Quantity>,
+    #[serde(default)]
+    deposit_receipt_version: Option<Quantity>,
+}
+
+impl<'de> Deserialize<'de> for BlockReceipt {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let receipt = WireReceipt::deserialize(deserializer)?;
+        let outcome = match (receipt.status, receipt.root) {
+            (Some(status), _) => Eip658Value::Eip658(status.0 == 1),
+            (None, Some(root)) => Eip658Value::PostState(root.0.into()),
+            (None, None) => return Err(D::Error::custom("a receipt without a status")),
+        };
+        let kind = receipt.kind.map_or(0, |kind| kind.0);
+        Ok(Self {
+            kind: u8::try_from(kind).map_err(|_| D::Error::custom("a receipt of a type beyond 255"))?,
+            outcome,
+            gas_used: receipt.cumulative_gas_used.0,
+            bloom: Bloom::from(receipt.logs_bloom.0),
+            logs: receipt.logs,
+            deposit: receipt.deposit_nonce.into_iter().chain(receipt.deposit_receipt_version).map(|field| field.0).collect(),
+        })
+    }
+}
+
 /// The few fields of a block that are needed.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -172,10 +210,10 @@ impl From<WireHeader> for Header {
             parent_hash: wire.parent_hash.0.into(),
             timestamp: wire.timestamp.0,
         };
-        let has_no_receipts = wire.receipts_root.is_some_and(|root| EMPTY_RECEIPTS == root.0);
+        let receipts_root = wire.receipts_root.map(|root| root.0.into());
         let digits = wire.base_fee_per_gas.as_ref().and_then(|fee| fee.as_str()?.strip_prefix("0x"));
         let base_fee_wei = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
-        Self { block, logs_bloom: Box::new(Bloom::from(wire.logs_bloom.0)), has_no_receipts, base_fee_wei }
+        Self { block, logs_bloom: Box::new(Bloom::from(wire.logs_bloom.0)), receipts_root, base_fee_wei }
     }
 }
 

@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use alloy::primitives::{Address, B256, Bytes};
+use alloy::{
+    consensus::constants::EMPTY_RECEIPTS,
+    primitives::{Address, B256, Bytes},
+};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 use tokio::sync::broadcast;
 
@@ -246,8 +249,12 @@ fn block(parent: Option<&Header>, logs: Vec<RawLog>, world: Arc<World>, salt: u6
         parent_hash,
         timestamp: parent.map_or(GENESIS_TIME, |p| p.block.timestamp.saturating_add(pause(number, salt))),
     };
-    let header =
-        Header { block, logs_bloom: Box::new(super::verify::bloom(&logs)), has_no_receipts: logs.is_empty(), base_fee_wei: None };
+    let header = Header {
+        block,
+        logs_bloom: Box::new(super::verify::bloom(&logs)),
+        receipts_root: logs.is_empty().then_some(EMPTY_RECEIPTS),
+        base_fee_wei: None,
+    };
     Block { header, logs, world }
 }
 

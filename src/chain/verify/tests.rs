@@ -1,4 +1,7 @@
-use alloy::primitives::{Address, Bytes, Log, logs_bloom};
+use alloy::{
+    consensus::constants::EMPTY_RECEIPTS,
+    primitives::{Address, Bytes, Log, logs_bloom},
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -28,7 +31,12 @@ fn end(number: u64) -> BlockRef {
 
 fn header(number: u64, logs: &[PlacedLog]) -> Header {
     let logs: Vec<RawLog> = logs.iter().map(|p| p.log.clone()).collect();
-    Header { block: end(number), logs_bloom: Box::new(bloom(&logs)), has_no_receipts: logs.is_empty(), base_fee_wei: None }
+    Header {
+        block: end(number),
+        logs_bloom: Box::new(bloom(&logs)),
+        receipts_root: logs.is_empty().then_some(EMPTY_RECEIPTS),
+        base_fee_wei: None,
+    }
 }
 
 proptest! {
@@ -101,4 +109,81 @@ fn a_range_that_contradicts_itself_or_its_end_is_refused() {
     for (logs, expected) in cases {
         assert_eq!(range(5, &end(9), logs), Err(expected));
     }
+}
+
+#[test]
+fn a_gap_in_the_numbers_is_seen_where_the_bloom_does_not_see_it() {
+    // The same contract says the same thing three times.
+    let same = |index: u64| PlacedLog { log: RawLog { log_index: index, ..raw(0) }, ..placed(7, index) };
+    let logs: Vec<PlacedLog> = (0..3).map(same).collect();
+    let header = header(7, &logs);
+    assert_eq!(block(&header, vec![logs[0].clone(), logs[2].clone()]), Err(Unproven::Gap { missing: 1 }));
+    assert_eq!(block(&header, logs[1..].to_vec()), Err(Unproven::Gap { missing: 0 }));
+    // Of the last ones only the root of the receipts knows.
+    assert_eq!(block(&header, logs[..2].to_vec()).map(|logs| logs.len()), Ok(2));
+}
+
+/// A receipt with the logs of these numbers.
+fn receipt(kind: u8, indexes: std::ops::Range<u64>) -> BlockReceipt {
+    let logs: Vec<PlacedLog> = indexes.clone().map(|index| placed(7, index)).collect();
+    let bloom = bloom(&logs.iter().map(|placed| placed.log.clone()).collect::<Vec<_>>());
+    let deposit = if kind == DEPOSIT { vec![indexes.end, 1] } else { Vec::new() };
+    BlockReceipt { kind, outcome: Eip658Value::Eip658(true), gas_used: 21_000 * (indexes.end + 1), bloom, logs, deposit }
+}
+
+/// What alloy makes of them.
+fn root_of(receipts: &[BlockReceipt]) -> B256 {
+    let envelope = |receipt: &BlockReceipt| {
+        let logs = receipt
+            .logs
+            .iter()
+            .map(|placed| Log::new_unchecked(placed.log.address, placed.log.topics.clone(), placed.log.data.clone()));
+        let receipt_of = Receipt { status: receipt.outcome, cumulative_gas_used: receipt.gas_used, logs: logs.collect() };
+        ReceiptEnvelope::from_typed(TxType::try_from(receipt.kind).unwrap(), receipt_of.with_bloom())
+    };
+    alloy::consensus::proofs::calculate_receipt_root(&receipts.iter().map(envelope).collect::<Vec<_>>())
+}
+
+#[test]
+fn the_root_of_the_receipts_misses_nothing() {
+    let all: Vec<BlockReceipt> = (0..20).map(|n| receipt(u8::try_from(n % 5).unwrap(), n * 3..n * 3 + 3)).collect();
+    let header = Header { receipts_root: Some(root_of(&all)), ..header(7, &[]) };
+    let logs = receipts(&header, all.clone()).unwrap();
+    assert_eq!(logs.iter().map(|log| log.log_index).collect::<Vec<_>>(), (0..60).collect::<Vec<_>>());
+
+    let change = |change: &dyn Fn(&mut Vec<BlockReceipt>)| {
+        let mut all = all.clone();
+        change(&mut all);
+        receipts(&header, all)
+    };
+    let wrong = |receipts: usize| Err(Unproven::Root { receipts });
+    assert_eq!(change(&|all| drop(all.pop())), wrong(19));
+    assert_eq!(change(&|all| drop(all[19].logs.pop())), wrong(20), "the last log");
+    assert_eq!(change(&|all| all.swap(3, 4)), wrong(20));
+    assert_eq!(change(&|all| all[7].kind = 3), wrong(20));
+    assert_eq!(change(&|all| all[7].gas_used += 1), wrong(20));
+    assert_eq!(change(&|all| all[7].outcome = Eip658Value::Eip658(false)), wrong(20));
+    assert_eq!(change(&|all| all[7].outcome = Eip658Value::PostState(B256::ZERO)), wrong(20));
+    assert_eq!(change(&|all| all[7].bloom = Bloom::ZERO), wrong(20));
+    assert_eq!(change(&|all| all[7].logs[1].log.data = Bytes::from_static(b"x")), wrong(20));
+    assert_eq!(change(&|all| all[7].logs[1].log.topics.push(B256::ZERO)), wrong(20));
+    assert_eq!(change(&|all| all[7].kind = 99), Err(Unproven::ReceiptKind { kind: 99 }));
+    // A number is not in the proof; it has to follow from it.
+    assert_eq!(change(&|all| all[7].logs[1].log.log_index += 1), Err(Unproven::Gap { missing: 22 }));
+    let silent = Header { receipts_root: None, ..header.clone() };
+    assert_eq!(receipts(&silent, all), Err(Unproven::NoRoot));
+    assert_eq!(receipts(&Header { receipts_root: Some(EMPTY_RECEIPTS), ..header }, Vec::new()), Ok(Vec::new()));
+}
+
+#[test]
+fn a_deposit_of_the_op_stack_has_two_fields_more() {
+    let (plain, deposit) = (encoded(&receipt(2, 0..2)).unwrap(), encoded(&receipt(DEPOSIT, 0..2)).unwrap());
+    assert_eq!((plain[0], deposit[0]), (2, 0x7e));
+    let fields = |mut bytes: &[u8]| {
+        let list = ListHeader::decode(&mut bytes).unwrap();
+        assert!(list.list && list.payload_length == bytes.len());
+        bytes.to_vec()
+    };
+    // Nonce and version, as the specification of deposits puts them after the logs: 2 and 1 are bytes of their own in RLP.
+    assert_eq!(fields(&deposit[1..]), [fields(&plain[1..]), vec![2, 1]].concat());
 }

@@ -1,6 +1,6 @@
 use std::sync::{Arc, Mutex};
 
-use alloy::primitives::Bloom;
+use alloy::{consensus::constants::EMPTY_RECEIPTS, primitives::Bloom};
 use futures_util::stream;
 
 use super::*;
@@ -18,7 +18,7 @@ fn branch(number: u64, branch: char, from: u64) -> Header {
     let on = |n: u64| if n < from { 'a' } else { branch };
     let block =
         BlockRef { number, hash: hash(number, on(number)), parent_hash: hash(number - 1, on(number - 1)), timestamp: number };
-    Header { block, logs_bloom: Box::new(Bloom::ZERO), has_no_receipts: true, base_fee_wei: None }
+    Header { block, logs_bloom: Box::new(Bloom::ZERO), receipts_root: Some(EMPTY_RECEIPTS), base_fee_wei: None }
 }
 
 fn a(number: u64) -> Header {
