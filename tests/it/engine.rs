@@ -225,6 +225,11 @@ impl Engine {
         status
     }
 
+    /// How it ends by itself.
+    pub async fn ended(mut self) -> ExitStatus {
+        tokio::task::spawn_blocking(move || self.child.wait().unwrap()).await.unwrap()
+    }
+
     /// SIGKILL: no flush, no goodbye.
     pub async fn kill(mut self) {
         self.child.kill().unwrap();
@@ -237,6 +242,19 @@ impl Drop for Engine {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Starts it, and waits for nothing: the process, and what it says.
+pub fn begun(setup: &Setup, folder: &Path) -> (Child, watch::Receiver<Vec<String>>) {
+    spawn(&setup.write(folder), &setup.args)
+}
+
+/// Starts it, and kills it so long after, wherever it is by then.
+pub async fn killed_after(setup: &Setup, folder: &Path, wait: Duration) {
+    let (mut child, _) = begun(setup, folder);
+    let _ = tokio::time::timeout(wait, std::future::pending::<()>()).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 pub fn binary() -> &'static str {

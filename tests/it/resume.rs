@@ -14,7 +14,7 @@ use super::engine::{Engine, Setup};
 
 /// A client that folds what it is told, and keeps nothing but its last cursor beside that.
 #[derive(Default)]
-struct Follower {
+pub struct Follower {
     cursor: Option<String>,
     /// Id to height.
     swaps: BTreeMap<String, u64>,
@@ -61,8 +61,14 @@ impl Follower {
         self.cursor = Some(frame["cursor"].as_str().unwrap().to_owned());
     }
 
-    /// Reads on from where it was until the stream is at this block, or the connection ends.
-    async fn until(&mut self, engine: &Engine, hash: &str) {
+    /// Reads on from where it was until the stream is at this block.
+    pub async fn until(&mut self, engine: &Engine, hash: &str) {
+        let reached = tokio::time::timeout(Duration::from_secs(60), self.listen(engine, Some(hash))).await;
+        assert!(reached.unwrap(), "the connection ended before {hash}");
+    }
+
+    /// Reads on from where it was until the stream is at this block, or the connection ends. Dropped at any time it holds what it was told.
+    pub async fn listen(&mut self, engine: &Engine, hash: Option<&str>) -> bool {
         let mut request = engine.ws_url().into_client_request().unwrap();
         request.headers_mut().insert("sec-websocket-protocol", "graphql-transport-ws".parse().unwrap());
         let (mut socket, _) = connect_async(request).await.unwrap();
@@ -78,25 +84,22 @@ impl Follower {
         ] {
             socket.send(Message::text(message.to_string())).await.unwrap();
         }
-        let reached = async {
-            while let Some(Ok(message)) = socket.next().await {
-                let Message::Text(text) = message else { continue };
-                let message: Value = serde_json::from_str(&text).unwrap();
-                assert_ne!(message["type"], "error", "{message}");
-                let frame = &message["payload"]["data"]["onSwapsCreated"];
-                if frame.is_object() {
-                    self.fold(frame);
-                    if frame["block"]["hash"] == hash {
-                        return true;
-                    }
+        while let Some(Ok(message)) = socket.next().await {
+            let Message::Text(text) = message else { continue };
+            let message: Value = serde_json::from_str(&text).unwrap();
+            assert_ne!(message["type"], "error", "{message}");
+            let frame = &message["payload"]["data"]["onSwapsCreated"];
+            if frame.is_object() {
+                self.fold(frame);
+                if hash.is_some_and(|hash| frame["block"]["hash"] == hash) {
+                    return true;
                 }
             }
-            false
-        };
-        assert!(tokio::time::timeout(Duration::from_secs(60), reached).await.unwrap(), "the connection ended before {hash}");
+        }
+        false
     }
 
-    async fn is_the_truth(&self, engine: &Engine) {
+    pub async fn is_the_truth(&self, engine: &Engine) {
         let mut all = BTreeMap::new();
         let mut after = Value::Null;
         loop {

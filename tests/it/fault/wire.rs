@@ -33,6 +33,7 @@ pub struct Wire {
     /// `127.0.0.1:PORT`
     pub host: String,
     fault: watch::Sender<Fault>,
+    server: watch::Sender<SocketAddr>,
     accepted: watch::Receiver<u64>,
     noise: broadcast::Sender<Vec<u8>>,
 }
@@ -40,7 +41,7 @@ pub struct Wire {
 impl Wire {
     /// To a server that need not be there yet.
     pub async fn to(server: &str) -> Self {
-        let server: SocketAddr = server.parse().unwrap();
+        let (server, servers) = watch::channel(server.parse().unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let (fault, faults) = watch::channel(Fault::None);
@@ -50,14 +51,20 @@ impl Wire {
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 count.send_modify(|count| *count += 1);
+                let server = servers.clone();
                 tokio::spawn(carry(client, server, faults.clone(), noises.subscribe()));
             }
         });
-        Self { host, fault, accepted, noise }
+        Self { host, fault, server, accepted, noise }
     }
 
     pub fn set(&self, fault: Fault) {
         self.fault.send_replace(fault);
+    }
+
+    /// Leads somewhere else from now on; what is open is closed.
+    pub fn point(&self, server: &str) {
+        self.server.send_replace(server.parse().unwrap());
     }
 
     /// Bytes that whoever is connected now hears in the middle of what the server says.
@@ -78,7 +85,13 @@ impl Wire {
 }
 
 /// One connection.
-async fn carry(client: TcpStream, server: SocketAddr, faults: watch::Receiver<Fault>, noise: broadcast::Receiver<Vec<u8>>) {
+async fn carry(
+    client: TcpStream,
+    mut servers: watch::Receiver<SocketAddr>,
+    faults: watch::Receiver<Fault>,
+    noise: broadcast::Receiver<Vec<u8>>,
+) {
+    let server = *servers.borrow_and_update();
     let cut = async {
         let mut faults = faults.clone();
         let ends = |fault: &Fault| matches!(fault, Fault::Closed | Fault::Reset);
@@ -92,6 +105,7 @@ async fn carry(client: TcpStream, server: SocketAddr, faults: watch::Receiver<Fa
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
     let cut = tokio::select! {
         cut = cut => Some(cut),
+        _ = servers.changed() => None,
         () = up(&from_client, to_server, faults.clone()) => None,
         () = down(from_server, to_client, faults.clone(), noise) => None,
     };
