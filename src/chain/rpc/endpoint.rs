@@ -234,6 +234,13 @@ impl Endpoint {
         answer
     }
 
+    /// Somebody else was asked meanwhile, and has answered.
+    pub(super) fn was_silent(&self, after: Duration) {
+        let failure = Failure::Timeout(after);
+        self.health.failed(&failure);
+        self.observe(|m, label| m.rpc_errors_total.with_label_values(&[label, failure.reason()]).inc());
+    }
+
     fn observe(&self, what: impl FnOnce(&Metrics, &str)) {
         if let Some(metrics) = self.metrics.get() {
             what(metrics, &self.label);

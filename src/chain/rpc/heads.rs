@@ -151,7 +151,7 @@ impl Drop for Up<'_> {
 
 /// Keeps one WebSocket endpoint subscribed, for ever.
 async fn follow(hub: Arc<Hub>, endpoint: Arc<Endpoint>) {
-    let pauses = || super::backoff(RECONNECT_FIRST, RECONNECT_MAX);
+    let pauses = || super::ask::backoff(RECONNECT_FIRST, RECONNECT_MAX);
     let mut pause = pauses();
     // An outage is one line, however often it is tried to end it.
     let mut told = false;
@@ -259,7 +259,7 @@ async fn poll(hub: Arc<Hub>) {
             continue;
         }
         let mut failures = Vec::new();
-        for endpoint in hub.inner.ordered(super::Order::Bulk) {
+        for endpoint in hub.inner.ordered(super::ask::Order::Bulk) {
             match latest(&endpoint).await {
                 Ok(header) => {
                     failures.clear();

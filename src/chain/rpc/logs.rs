@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{
-    Inner, Order,
+    Inner,
+    ask::Order,
     endpoint::{Endpoint, Request},
     errors::{self, Failure},
     header_of, header_request,
@@ -78,7 +79,7 @@ pub(super) async fn of_block(inner: &Inner, header: &Header) -> Result<Vec<RawLo
         Proof::Receipts => Request::new("eth_getBlockReceipts", &json!([hash])),
     };
     inner
-        .attempt(Order::Preferred, Some(hash), |endpoint| async move {
+        .attempt(Order::Head, Some(hash), |endpoint| async move {
             let proven = match inner.proof {
                 Proof::Bloom => {
                     let logs: Vec<PlacedLog> = endpoint.request(request).await?.ok_or(Failure::UnknownBlock)?;

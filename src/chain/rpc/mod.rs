@@ -3,22 +3,21 @@
 //! [`endpoint`] sends one request to one endpoint, [`logs`] fetches and proves logs, [`heads`] merges what the endpoints push.
 //! Here it is decided who is asked, how often, and what the failures of several endpoints mean together.
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use alloy::{
     eips::BlockId,
     primitives::{Address, B256, Bytes},
 };
-use backon::{BackoffBuilder as _, ExponentialBuilder};
 use futures_util::{
     FutureExt as _,
     future::{BoxFuture, join_all},
     stream::BoxStream,
 };
 use serde_json::json;
-use tokio::time::Instant;
 
 use self::{
+    ask::Order,
     endpoint::{Endpoint, Request},
     errors::Failure,
     wire::{Data, WireHeader},
@@ -33,6 +32,7 @@ use crate::{
     telemetry::Metrics,
 };
 
+mod ask;
 mod endpoint;
 mod errors;
 mod heads;
@@ -129,15 +129,6 @@ struct Inner {
     proof: Proof,
 }
 
-/// Who is asked first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Order {
-    /// As configured.
-    Preferred,
-    /// HTTP before WebSocket on the same host: a large answer is cheaper to read there and delays no head.
-    Bulk,
-}
-
 impl RpcSource {
     /// Connects to nothing yet. Fails on a URL that cannot be one.
     pub fn new(config: RpcConfig) -> Result<Self, ChainError> {
@@ -169,75 +160,11 @@ impl RpcSource {
 }
 
 impl Inner {
-    fn ordered(&self, order: Order) -> Vec<Arc<Endpoint>> {
-        let now = Instant::now();
-        let mut endpoints = self.endpoints.clone();
-        endpoints.sort_by_key(|endpoint| {
-            let first_of_host = self.endpoints.iter().position(|e| e.label == endpoint.label);
-            let place = match order {
-                Order::Preferred => (Some(endpoint.index), false),
-                Order::Bulk => (first_of_host, endpoint.is_ws()),
-            };
-            (endpoint::is_out(endpoint, now), place, endpoint.index)
-        });
-        endpoints
-    }
-
-    /// Like [`Inner::first_answer`], for callers outside. `block` is the hash that the question is about, for the error.
-    async fn attempt<T, F, Fut>(&self, order: Order, block: Option<B256>, op: F) -> Result<T, ChainError>
-    where
-        F: Fn(Arc<Endpoint>) -> Fut,
-        Fut: Future<Output = Result<T, Failure>>,
-    {
-        self.first_answer(order, op).await.map_err(|(failure, host)| failure.into_chain_error(&host, block))
-    }
-
-    /// Tries `op` on one endpoint after the other, then all again after a pause with jitter, until one succeeds or it is clear
-    /// that none will. Fails with what says most, and whose it is.
-    async fn first_answer<T, F, Fut>(&self, order: Order, op: F) -> Result<T, (Failure, String)>
-    where
-        F: Fn(Arc<Endpoint>) -> Fut,
-        Fut: Future<Output = Result<T, Failure>>,
-    {
-        let mut pauses = backoff(Duration::from_millis(100), Duration::from_secs(2));
-        let mut round = 0;
-        loop {
-            let mut worst: Option<(Failure, String)> = None;
-            for endpoint in self.ordered(order) {
-                let label = endpoint.label.clone();
-                match op(endpoint).await {
-                    Ok(value) => return Ok(value),
-                    // A smaller question is better than the same one elsewhere.
-                    Err(failure @ Failure::TooLarge(_)) => return Err((failure, label)),
-                    Err(failure) => {
-                        tracing::debug!(endpoint = %label, %failure, round, "request failed");
-                        if worst.as_ref().is_none_or(|(known, _)| failure.weight() > known.weight()) {
-                            worst = Some((failure, label));
-                        }
-                    }
-                }
-            }
-            // `RpcSource::new` refuses an empty list.
-            let Some((failure, label)) = worst else { return Err((Failure::Unreachable("none".into()), "rpc".into())) };
-            // A block that nobody knows, or an answer that nobody can prove, gets one more chance: the nodes may lag. More would
-            // only delay a reorg that took the block.
-            let rounds = match failure {
-                Failure::UnknownBlock | Failure::Contradiction(_) => 1,
-                _ => self.retries,
-            };
-            if round >= rounds || !failure.is_worth_retrying() {
-                return Err((failure, label));
-            }
-            round = round.saturating_add(1);
-            tokio::time::sleep(pauses.next().unwrap_or(Duration::from_secs(2))).await;
-        }
-    }
-
     async fn header(&self, tag: BlockTag) -> Result<Option<Header>, ChainError> {
         let request = &header_request(tag);
         // An endpoint that does not know the block may lag behind one that does.
         let found = self
-            .first_answer(Order::Preferred, |endpoint| async move {
+            .first_answer(Order::Head, |endpoint| async move {
                 header_of(&endpoint, request, false).await?.ok_or(Failure::UnknownBlock)
             })
             .await;
@@ -247,11 +174,6 @@ impl Inner {
             Err((failure, host)) => Err(failure.into_chain_error(&host, None)),
         }
     }
-}
-
-/// Pauses that double, with jitter, for ever.
-fn backoff(first: Duration, most: Duration) -> impl Iterator<Item = Duration> + Send {
-    ExponentialBuilder::default().with_min_delay(first).with_max_delay(most).with_jitter().without_max_times().build()
 }
 
 fn header_request(tag: BlockTag) -> Request {

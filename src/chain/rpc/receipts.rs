@@ -6,7 +6,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    Inner, Order,
+    Inner,
+    ask::Order,
     endpoint::{Endpoint, Request},
     errors::Failure,
     wire::{Fixed, Quantity},

@@ -178,6 +178,33 @@ async fn the_next_endpoint_takes_over_from_one_that_is_silent_or_gone_and_hosts_
 }
 
 #[tokio::test]
+async fn at_the_head_a_silent_endpoint_is_not_waited_for_until_its_call_times_out() {
+    let silent = node(|method, _, _| (method == "eth_chainId").then(|| json!({ "result": "0x7a69" }))).await;
+    let good = node(|m, p, _| chain(m, p, true)).await;
+    let mut config = RpcConfig::new(31_337, [&silent, &good].iter().map(|n| EndpointConfig::new(&n.url)).collect());
+    // Longer than any test may take.
+    config.call_timeout = Duration::from_secs(3_600);
+    let source = RpcSource::new(config).unwrap();
+    assert_eq!(source.block_logs(&header(7, 2)).await.unwrap(), [raw(0), raw(1)]);
+    assert!(silent.requests.load(Ordering::SeqCst) > 0, "it was asked first");
+    // It comes last from now on.
+    let before = silent.requests.load(Ordering::SeqCst);
+    assert_eq!(source.block_logs(&header(7, 2)).await.unwrap(), [raw(0), raw(1)]);
+    assert_eq!(silent.requests.load(Ordering::SeqCst), before);
+}
+
+#[tokio::test]
+async fn where_only_a_silent_endpoint_is_left_those_that_answered_are_asked_again() {
+    let silent = node(|method, _, _| (method == "eth_chainId").then(|| json!({ "result": "0x7a69" }))).await;
+    // Its backend lags at first.
+    let lagging =
+        node(|m, p, n| if m == "eth_getLogs" && n == 0 { Some(json!({ "result": [] })) } else { chain(m, p, true) }).await;
+    let mut config = RpcConfig::new(31_337, [&silent, &lagging].iter().map(|n| EndpointConfig::new(&n.url)).collect());
+    config.call_timeout = Duration::from_secs(3_600);
+    assert_eq!(RpcSource::new(config).unwrap().block_logs(&header(7, 2)).await.unwrap(), [raw(0), raw(1)]);
+}
+
+#[tokio::test]
 async fn a_block_that_nobody_knows_is_none_by_header_and_unknown_by_logs() {
     let a = node(|m, p, _| if m == "eth_getLogs" { error("unknown block") } else { chain(m, p, true) }).await;
     let source = source(&[&a]);

@@ -1,5 +1,7 @@
 //! What is found out of a node that can less than anvil.
 
+use tokio::time::Instant;
+
 use super::*;
 use crate::chain::rpc::probe::{Abilities, EndpointReport, Proof};
 
