@@ -58,6 +58,11 @@ async fn at_the_head_reorgs_of_every_depth_are_followed_and_told() {
         chain.devnet.reorg_keeping(depth, 300).await.unwrap();
         chain.reorg(depth).await;
         chain.agrees(&engine).await;
+        // Nothing comes after it: what was before is all there is.
+        chain.devnet.fill(depth.min(5), 6).await.unwrap();
+        engine.at_head(&chain.devnet).await;
+        chain.devnet.reorg(depth.min(5)).await.unwrap();
+        chain.agrees(&engine).await;
     }
     assert!(engine.terminate().await.success());
 }

@@ -47,13 +47,16 @@ pub struct Oracle {
     pub events: BTreeMap<String, Moved>,
     /// With whether it is of V3.
     pools: BTreeMap<Address, bool>,
+    /// Of each pool of V3 what is at its ticks: the liquidity that begins or ends there, and what crossing it adds.
+    ticks: BTreeMap<Address, BTreeMap<i32, (u128, i128)>>,
 }
 
 impl Oracle {
     /// Walks the whole chain as it is now.
     pub async fn of(devnet: &Devnet) -> Self {
         let head = devnet.head().await.unwrap();
-        let mut oracle = Self { head: (head.number, head.hash), events: BTreeMap::new(), pools: BTreeMap::new() };
+        let mut oracle =
+            Self { head: (head.number, head.hash), events: BTreeMap::new(), pools: BTreeMap::new(), ticks: BTreeMap::new() };
         for number in 0..=head.number {
             let block = devnet.rpc_call("eth_getBlockByNumber", json!([format!("{number:#x}"), false])).await.unwrap();
             let hash = block["hash"].as_str().unwrap();
@@ -79,10 +82,28 @@ impl Oracle {
             None
         };
         self.pools.extend(created);
-        let Some(is_v3) = self.pools.get(&address) else { return };
-        if let Some((kind, amounts)) = if *is_v3 { of_v3(&log) } else { of_v2(&log) } {
+        let Some(is_v3) = self.pools.get(&address).copied() else { return };
+        if let Ok(mint) = v3::Mint::decode_log(&log) {
+            self.move_liquidity(address, [mint.lower.as_i32(), mint.upper.as_i32()], mint.amount.cast_signed());
+        }
+        if let Ok(burn) = v3::Burn::decode_log(&log) {
+            self.move_liquidity(address, [burn.lower.as_i32(), burn.upper.as_i32()], -burn.amount.cast_signed());
+        }
+        if let Some((kind, amounts)) = if is_v3 { of_v3(&log) } else { of_v2(&log) } {
             let id = format!("{}:{hash}:{log_index}", devnet.chain_id);
             self.events.insert(id, Moved { kind, pool: format!("{address:#x}"), amounts });
+        }
+    }
+
+    fn move_liquidity(&mut self, pool: Address, [lower, upper]: [i32; 2], by: i128) {
+        let ticks = self.ticks.entry(pool).or_default();
+        for (tick, net) in [(lower, by), (upper, -by)] {
+            let (gross, sum) = ticks.entry(tick).or_default();
+            *gross = gross.checked_add_signed(by).expect("no more is burnt than was minted");
+            *sum += net;
+            if *gross == 0 {
+                ticks.remove(&tick);
+            }
         }
     }
 
@@ -120,8 +141,8 @@ impl Oracle {
     }
 
     async fn state_agrees(&self, devnet: &Devnet, engine: &Engine) {
-        let query =
-            "{ _meta { block { hash } } pools(first: 1000) { nodes { id status reserve0 reserve1 liquidity sqrtPrice tick } } }";
+        let query = "{ _meta { block { hash } } pools(first: 40) { nodes { id status reserve0 reserve1 liquidity sqrtPrice tick \
+                     ticks(first: 100) { nodes { tickIdx liquidityGross liquidityNet } } } } }";
         let data = engine.query(query, json!({})).await;
         assert_eq!(data["_meta"]["block"]["hash"], json!(self.head.1.to_string()), "of the same block");
         let mut seen = BTreeSet::new();
@@ -146,6 +167,11 @@ impl Oracle {
             let told: Vec<&Value> =
                 ["reserve0", "reserve1", "liquidity", "sqrtPrice", "tick"].iter().map(|field| &pool[field]).collect();
             assert_eq!(json!(told), expected, "{address}");
+            let known = self.ticks.get(&address).into_iter().flatten();
+            let expected: Vec<Value> = known
+                .map(|(tick, (gross, net))| json!({ "tickIdx": tick, "liquidityGross": gross.to_string(), "liquidityNet": net.to_string() }))
+                .collect();
+            assert_eq!(pool["ticks"]["nodes"], json!(expected), "{address}");
             seen.insert(address);
         }
         assert_eq!(seen, self.pools.keys().copied().collect(), "every pool that was created");
