@@ -96,7 +96,6 @@ async function opened(live) {
     begun = true;
     onBlocks.release();
     onSwaps.release();
-    live.settled();
   } catch {
     if (mine === connection) live.restart();
   }
@@ -120,11 +119,15 @@ function showPools({ nodes, totalCount }) {
   poolCount = totalCount;
   pools.reset(nodes, totalCount);
   endPools();
-  if (!nodes.length) return;
+  // The last thing that a connection is for: where it is refused, the next one is waited for longer.
+  if (!nodes.length) return client.settled();
   endPools = client.subscribe(
     `subscription Pools($ids: [ID!]!) { onPoolUpdated(ids: $ids) { ${FRAME} data { ${POOL_FIELDS} } } }`,
     { ids: pools.ids },
-    sink((frame) => pools.apply(frame)),
+    sink((frame) => {
+      client.settled();
+      pools.apply(frame);
+    }),
   );
 }
 

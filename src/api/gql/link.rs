@@ -8,9 +8,10 @@ use std::{
     future::poll_fn,
     pin::pin,
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    task::{Poll, Waker},
     time::Duration,
 };
 
@@ -94,8 +95,12 @@ pub(crate) struct Link {
     called: Notify,
     /// When the next opening may be made.
     next_opening: Mutex<Option<Instant>>,
-    /// A step is under way. Only the stream's own task writes it.
-    works: AtomicBool,
+    /// Each step waits until whoever carries the stream lets it begin.
+    in_turn: bool,
+    /// The next one may begin.
+    may: AtomicBool,
+    /// A step that could begin, and does not yet.
+    due: Mutex<Option<Waker>>,
 }
 
 /// Newcomers of so short a time share an opening: a crowd of them must not cost the others one each.
@@ -104,7 +109,7 @@ const OPENINGS_APART: Duration = Duration::from_millis(20);
 impl Link {
     /// Of a stream that is shared: it begins at the head.
     pub(crate) fn shared() -> Self {
-        Self { start: Start::Head, ..Self::default() }
+        Self { start: Start::Head, in_turn: true, ..Self::default() }
     }
 
     /// Of a stream that goes on after a cursor, if there is one, else where its document says.
@@ -132,25 +137,44 @@ impl Link {
     }
 
     /// Waits for what begins the next step: a block, a call, a time. Nothing that others wait for may be held meanwhile, or be waited
-    /// for: whoever carries the stream may put its next step off as long as it likes.
+    /// for: whoever carries the stream may put the step off as long as it likes.
     pub(in crate::api) async fn rest<T>(&self, until: impl Future<Output = T>) -> T {
         let mut until = pin!(until);
+        let mut ready = None;
         poll_fn(|context| {
-            let polled = until.as_mut().poll(context);
-            self.works.store(polled.is_ready(), Ordering::Relaxed);
-            polled
+            if ready.is_none() {
+                ready = Some(std::task::ready!(until.as_mut().poll(context)));
+            }
+            if self.in_turn && !self.may.swap(false, Ordering::Relaxed) {
+                *self.due() = Some(context.waker().clone());
+                return Poll::Pending;
+            }
+            ready.take().map_or(Poll::Pending, Poll::Ready)
         })
         .await
     }
 
-    /// A step is under way: it began, and waits for nothing that [`Link::rest`] waits for.
-    pub(crate) fn works(&self) -> bool {
-        self.works.load(Ordering::Relaxed)
+    fn due(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A step begins.
-    pub(crate) fn set_works(&self) {
-        self.works.store(true, Ordering::Relaxed);
+    /// A step waits to be let begin.
+    pub(crate) fn is_due(&self) -> bool {
+        self.due().is_some()
+    }
+
+    /// Whether a step that is found to be due at the next look may begin at once.
+    pub(crate) fn set_may(&self, may: bool) {
+        self.may.store(may, Ordering::Relaxed);
+    }
+
+    /// Lets a step begin: with the next look at the stream.
+    pub(crate) fn let_begin(&self) {
+        self.set_may(true);
+        let due = self.due().take();
+        if let Some(due) = due {
+            due.wake();
+        }
     }
 
     /// About the response that comes next.

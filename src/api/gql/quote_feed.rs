@@ -108,9 +108,12 @@ impl Quotes {
     /// `None`: the chain is gone.
     async fn next(&mut self) -> Option<QuoteEvent> {
         let mut called = false;
+        // What was told is of the newest block, or the next one is announced already.
+        let mut is_new = self.told.is_none();
         loop {
-            self.epochs.mark_unchanged();
-            if let Some((block, quote)) = self.wanted.now(&self.core).await {
+            if std::mem::replace(&mut is_new, true)
+                && let Some((block, quote)) = self.now().await
+            {
                 let now = self.wanted.told(&quote);
                 let moved = self.told.as_ref().is_none_or(|before| self.wanted.moved(before, &now));
                 // What is new is for everybody; newcomers begin with it, too.
@@ -131,6 +134,11 @@ impl Quotes {
             };
             called |= self.link.rest(reason).await.ok()?;
         }
+    }
+
+    async fn now(&mut self) -> Option<(block::BlockRef, std::result::Result<Quote, ApiError>)> {
+        self.epochs.mark_unchanged();
+        self.wanted.now(&self.core).await
     }
 
     fn say(

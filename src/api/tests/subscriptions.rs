@@ -225,9 +225,9 @@ async fn wrong_pool_ids_are_refused() {
     }
 }
 
-/// Whoever carries a stream puts off its steps and nothing else: where one did not say that it rests, its turn would never come again.
+/// Whoever carries a stream puts off its steps: one that did not ask would go before everybody else.
 #[tokio::test]
-async fn between_its_steps_every_subscription_rests() {
+async fn each_step_of_every_subscription_waits_to_be_let_begin() {
     let mut world = World::new();
     world.mine(initialize(96, 0));
     let token = format!("{{ address: \"{WETH}\" }}");
@@ -257,14 +257,23 @@ async fn between_its_steps_every_subscription_rests() {
         let request = Request::new(format!("subscription {{ {name}{arguments} {{ __typename }} }}")).data(link.clone());
         let mut stream = world.schema.execute_stream(request);
         next(&mut stream).await;
-        link.set_works();
         for _ in 0..2 {
-            // Whatever was ready is taken: then it waits.
-            while let Ok(frame) = tokio::time::timeout(Duration::from_millis(50), stream.next()).await {
+            // Whatever it has to begin with is taken: then it rests.
+            while let Ok(frame) = tokio::time::timeout(Duration::from_millis(20), stream.next()).await {
                 assert!(frame.is_some_and(|frame| frame.errors.is_empty()), "{name}");
             }
-            assert!(!link.works(), "{name}");
             world.mine(v2_swap(1_000_000, 1, 10, 10));
+            // Something has happened, or some looks at the clock.
+            let is_due = async {
+                while !link.is_due() {
+                    let frame = tokio::time::timeout(Duration::from_millis(20), stream.next()).await;
+                    assert!(frame.is_err(), "{name} does not ask: {frame:?}");
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(20), is_due).await.unwrap_or_else(|_| panic!("{name} has nothing to do"));
+            let more = tokio::time::timeout(Duration::from_millis(20), stream.next()).await;
+            assert!(more.is_err(), "{name} goes on by itself: {more:?}");
+            link.let_begin();
         }
     }
 }

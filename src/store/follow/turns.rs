@@ -44,13 +44,16 @@ impl Turns {
     /// The one for whatever came after this position; none where nothing has to be read back for it. A position that the chain has yet
     /// to come to is looked up with each block, and costs nothing: it may have been taken back.
     pub async fn before(&self, live: &Live, position: Option<&Cursor>) -> Option<Turn> {
-        let (cursor, head) = (position?, live.head());
-        let block = head.block?;
-        if cursor.block_number > block.number {
+        let cursor = position?;
+        // Nothing of the head is held while a turn is waited for.
+        let (number, window_floor) = {
+            let head = live.head();
+            (head.block?.number, head.window_floor)
+        };
+        if cursor.block_number > number {
             return Some(self.wait(None).await);
         }
-        let is_in_memory = cursor.block_number >= head.window_floor && live.record(&cursor.block_hash).is_some();
-        drop(head);
+        let is_in_memory = cursor.block_number >= window_floor && live.record(&cursor.block_hash).is_some();
         if is_in_memory { None } else { Some(self.take().await) }
     }
 
