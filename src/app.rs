@@ -40,8 +40,6 @@ pub struct Exit(pub String);
 /// How long one request to a node may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const CALL_RETRIES: u32 = 3;
-/// About 150 MB; see `Plan::journal_rows_max`.
-const JOURNAL_ROWS_MAX: usize = 200_000;
 /// HTTP polling, where no WebSocket is up: well below the fastest chain's block time.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// A start that gets no answer from any endpoint gives up after this.
@@ -324,7 +322,7 @@ fn plan(chain: &ChainConfig, config: &Config) -> Plan {
         finality: finality(chain),
         dexes: dex_specs(chain),
         orphan_retention_s: config.store.orphan_retention,
-        journal_rows_max: JOURNAL_ROWS_MAX,
+        journal_rows_max: config.store.journal_rows,
         enrichment: chain.enrichment,
         token_probe: (chain.token_probe_seconds > 0).then(|| Duration::from_secs(chain.token_probe_seconds)),
         progress_bar: std::io::IsTerminal::is_terminal(&std::io::stderr()),

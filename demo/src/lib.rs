@@ -28,6 +28,7 @@ pub mod mongod;
 pub mod parts;
 pub mod pools;
 pub mod queue;
+pub mod replica_set;
 pub mod rng;
 pub mod rpc;
 pub mod tokens;
@@ -53,6 +54,7 @@ pub use crate::{
     parts::Parts,
     pools::{DevPool, Protocol},
     queue::{Mined, Tx, TxQueue},
+    replica_set::ReplicaSet,
     tokens::DevToken,
     trader::{ActionCounts, Trader},
     v4::{V4, V4Pool},

@@ -28,7 +28,7 @@ const POLL: Duration = Duration::from_millis(20);
 const PORT_TRIES: usize = 3;
 
 /// Small enough to run beside everything else.
-const CACHE_MB: u32 = 512;
+pub(crate) const CACHE_MB: u32 = 512;
 
 /// In its folder, where it takes TLS.
 const CERTIFICATE: &str = "server.pem";
@@ -80,6 +80,13 @@ impl Mongod {
     }
 
     async fn in_folder(folder: &Path, own_folder: bool, cache_mb: u32) -> Result<Self> {
+        let mut mongod = Self::listening(folder, own_folder, cache_mb).await?;
+        mongod.become_primary().await?;
+        Ok(mongod)
+    }
+
+    /// It answers, and belongs to the replica set that its folder knows, or to none.
+    pub(crate) async fn listening(folder: &Path, own_folder: bool, cache_mb: u32) -> Result<Self> {
         let binary = parts::mongod()?;
         std::fs::create_dir_all(folder)?;
         let mut tries = 1;
@@ -87,8 +94,8 @@ impl Mongod {
             let port = free_port()?;
             let process = spawn(&binary, folder, port, cache_mb)?;
             let mut mongod = Self { process: Some(process), folder: folder.to_owned(), own_folder, port, cache_mb };
-            match mongod.come_up().await {
-                Ok(()) => return Ok(mongod),
+            match mongod.says(|_| true).await {
+                Ok(_) => return Ok(mongod),
                 Err(_) if tries < PORT_TRIES && mongod.log().contains("Address already in use") => {
                     mongod.own_folder = false;
                     tries += 1;
@@ -96,6 +103,10 @@ impl Mongod {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    pub(crate) fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     /// `mongodb://127.0.0.1:PORT/DATABASE?replicaSet=rs0`.
@@ -118,8 +129,13 @@ impl Mongod {
     /// # Errors
     /// When it does not come up.
     pub async fn resume(&mut self) -> Result<()> {
+        self.listen_again()?;
+        self.become_primary().await
+    }
+
+    pub(crate) fn listen_again(&mut self) -> Result<()> {
         self.process = Some(spawn(&parts::mongod()?, &self.folder, self.port, self.cache_mb)?);
-        self.come_up().await
+        Ok(())
     }
 
     /// Kills it and starts it again with a cache of another size, over the same data and at the same port.
@@ -136,9 +152,25 @@ impl Mongod {
         std::fs::read_to_string(self.folder.join("mongod.log")).unwrap_or_default()
     }
 
-    async fn come_up(&mut self) -> Result<()> {
+    async fn become_primary(&mut self) -> Result<()> {
+        if !is_primary(&self.says(|_| true).await?) {
+            // A folder that was a replica set before already knows: then this says so and does nothing.
+            self.initiate(&[self.host()]).await?;
+        }
+        self.says(is_primary).await.map(drop)
+    }
+
+    /// Makes a replica set of these, of which it is one.
+    pub(crate) async fn initiate(&self, hosts: &[String]) -> Result<()> {
+        self.command(&initiate(hosts))
+            .await
+            .map(drop)
+            .map_err(|e| Error::Process { program: "mongod".to_owned(), problem: format!("does not become a replica set: {e}") })
+    }
+
+    /// Waits until it answers `hello` with this, and gives the answer.
+    pub(crate) async fn says(&mut self, what: impl Fn(&[u8]) -> bool) -> Result<Vec<u8>> {
         let end = Instant::now() + START_DEADLINE;
-        let mut asked = false;
         loop {
             let ended = self.process.as_mut().map(Guarded::exit_status).transpose()?.flatten();
             if ended.is_some() || Instant::now() > end {
@@ -151,21 +183,21 @@ impl Mongod {
                 let problem = format!("did not come up: {said}");
                 return Err(Error::Process { program: "mongod".to_owned(), problem });
             }
-            if let Ok(answer) = self.command(&hello()).await {
-                if contains(&answer, b"\x08isWritablePrimary\0\x01") {
-                    return Ok(());
-                }
-                if !asked {
-                    // A folder that was a replica set before already knows: then this says so and does nothing.
-                    self.command(&initiate(self.port)).await.map_err(|e| Error::Process {
-                        program: "mongod".to_owned(),
-                        problem: format!("does not become a replica set: {e}"),
-                    })?;
-                    asked = true;
-                }
+            match self.hello().await {
+                Ok(answer) if what(&answer) => return Ok(answer),
+                Ok(_) | Err(_) => sleep(POLL).await,
             }
-            sleep(POLL).await;
         }
+    }
+
+    pub(crate) async fn hello(&self) -> std::io::Result<Vec<u8>> {
+        self.command(&hello()).await
+    }
+
+    /// Gives its office up for so many seconds, whether another one could take it or not.
+    pub(crate) async fn step_down(&self, seconds: i32) -> std::io::Result<()> {
+        let command = [int("replSetStepDown", seconds), int("secondaryCatchUpPeriodSecs", 1), boolean("force", true)];
+        self.command(&document(&[command.concat(), text("$db", "admin")])).await.map(drop)
     }
 
     /// One OP_MSG (opcode 2013) with one document, and the document that is answered.
@@ -195,7 +227,7 @@ impl Drop for Mongod {
     }
 }
 
-fn new_folder() -> PathBuf {
+pub(crate) fn new_folder() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let n = NEXT.fetch_add(1, Ordering::Relaxed);
     std::env::temp_dir().join(format!("swaptide-mongod-{}-{n}", std::process::id()))
@@ -265,10 +297,24 @@ fn hello() -> Vec<u8> {
     document(&[int("hello", 1), text("$db", "admin")])
 }
 
-/// `{ replSetInitiate: { _id: "rs0", members: [{ _id: 0, host: "127.0.0.1:PORT" }] } }`
-fn initiate(port: u16) -> Vec<u8> {
-    let member = document(&[int("_id", 0), text("host", &format!("127.0.0.1:{port}"))]);
-    let members = document(&[element(3, "0", &member)]);
-    let config = document(&[text("_id", "rs0"), element(4, "members", &members)]);
-    document(&[element(3, "replSetInitiate", &config), text("$db", "admin")])
+fn boolean(name: &str, value: bool) -> Vec<u8> {
+    element(8, name, &[u8::from(value)])
+}
+
+pub(crate) fn is_primary(hello: &[u8]) -> bool {
+    contains(hello, b"\x08isWritablePrimary\0\x01")
+}
+
+pub(crate) fn is_secondary(hello: &[u8]) -> bool {
+    contains(hello, b"\x08secondary\0\x01")
+}
+
+/// `{ replSetInitiate: { _id: "rs0", members: [{ _id: 0, host: "127.0.0.1:PORT" }, …], settings: { … } } }`: members miss each other
+/// after 2 s instead of 10.
+fn initiate(hosts: &[String]) -> Vec<u8> {
+    let member = |(id, host): (i32, &String)| element(3, &id.to_string(), &document(&[int("_id", id), text("host", host)]));
+    let members: Vec<Vec<u8>> = (0..).zip(hosts).map(member).collect();
+    let settings = document(&[int("electionTimeoutMillis", 2_000), int("heartbeatIntervalMillis", 500)]);
+    let config = [text("_id", "rs0"), element(4, "members", &document(&members)), element(3, "settings", &settings)];
+    document(&[element(3, "replSetInitiate", &document(&config)), text("$db", "admin")])
 }

@@ -13,7 +13,7 @@ use tower::Service as _;
 
 use super::{
     input::Input,
-    world::{TOKENS, router},
+    world::{TOKENS, in_it},
 };
 
 /// Longer than anything here waits for, but streams, which do not end.
@@ -24,15 +24,7 @@ const QUOTE: &str = "query($input: QuoteInput!) { quote(input: $input) { amountI
 /// A letter says what the rest is: `q` a GraphQL document, `b` the body of its request, `p` a path of REST, `s` a swap to be quoted by both.
 pub fn request(data: &[u8]) {
     let Some((kind, rest)) = data.split_first() else { return };
-    std::thread_local! {
-        static HERE: (tokio::runtime::Runtime, Router) = {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-            let runtime = runtime.expect("a runtime");
-            let router = runtime.block_on(async { router() });
-            (runtime, router)
-        };
-    }
-    HERE.with(|(runtime, router)| {
+    in_it(|runtime, router| {
         runtime.block_on(async {
             match kind % 4 {
                 0 => drop(rest_of(router, &String::from_utf8_lossy(rest)).await),

@@ -12,7 +12,7 @@ use axum::{Router, serve::Listener};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
-use super::{input::Input, world::router};
+use super::{input::Input, world::in_it};
 
 const UPGRADE: &[u8] =
     b"GET /graphql HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
@@ -57,18 +57,10 @@ impl Listener for Pipe {
 /// `a` `connection_init`, `b` an operation and its id, `c` the end of one, `d` `ping`, `e` `pong`, `f` a text, `g` a text in two pieces,
 /// `h` any frame: its first byte, a length and what it holds; `i` bytes that need be no frame, `j` a goodbye with its code.
 pub fn socket(data: &[u8]) {
-    std::thread_local! {
-        static HERE: (tokio::runtime::Runtime, Router) = {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-            let runtime = runtime.expect("a runtime");
-            let router = runtime.block_on(async { router() });
-            (runtime, router)
-        };
-    }
     let panics = panics();
     let began = Instant::now();
     let wire = wire(&mut Input::new(data));
-    let heard = HERE.with(|(runtime, router)| runtime.block_on(talk(router.clone(), &wire)));
+    let heard = in_it(|runtime, router| runtime.block_on(talk(router.clone(), &wire)));
     check(&heard, &wire);
     assert_eq!(self::panics(), panics, "the server panicked");
     assert!(began.elapsed() < WORK_MAX, "it took {:?}", began.elapsed());

@@ -25,7 +25,7 @@ use swaptide::{
     },
     telemetry::{Board, Metrics},
 };
-use tokio::sync::watch;
+use tokio::{runtime::Runtime, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 use super::pools::{CHAIN, block};
@@ -41,7 +41,20 @@ pub(super) const TOKENS: [Address; 5] = [
 const NUMBER: u64 = 7;
 const TIMESTAMP: u64 = 1_700_000_000;
 
-pub(super) fn router() -> Router {
+/// The routes over it, once for each thread, and where they run: the clock is paused, so deadlines take no time.
+pub(super) fn in_it<T>(then: impl FnOnce(&Runtime, &Router) -> T) -> T {
+    std::thread_local! {
+        static HERE: (Runtime, Router) = {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+            let runtime = runtime.expect("a runtime");
+            let router = runtime.block_on(async { router() });
+            (runtime, router)
+        };
+    }
+    HERE.with(|(runtime, router)| then(runtime, router))
+}
+
+fn router() -> Router {
     let live = Arc::new(Live::new(CHAIN, "local", 2, Duration::from_secs(15)));
     let at = block(NUMBER, TIMESTAMP);
     live.commit(Commit {

@@ -108,6 +108,7 @@ impl Follower {
             gap: step.gap && !step.quiet,
             quiet: step.quiet,
         });
+        self.journal.look(&deps);
     }
 
     /// Takes the replies into the table. Gives the state after each event, and which pools changed.

@@ -14,6 +14,7 @@ use tokio::{task::JoinHandle, time::Instant};
 use super::{
     Deps, Finality,
     commit::Step,
+    journal::Journal,
     late::Late,
     sources,
     table::{Due, Table},
@@ -51,6 +52,7 @@ pub(super) struct Follower {
     /// The node's finalized number, and at which head it was asked.
     tag: Option<(u64, u64)>,
     last_snapshot_number: u64,
+    pub(super) journal: Journal,
 }
 
 /// Tokens whose metadata is still to be learnt, and the question that is under way.
@@ -88,7 +90,17 @@ impl Follower {
         let last_snapshot_number = reconciler.anchor().number;
         let pending_tokens = Pending::of(&deps, &table);
         let late = Late::start(&deps);
-        Self { deps, table, registry, reconciler, pending_tokens, late, tag: None, last_snapshot_number }
+        Self {
+            deps,
+            table,
+            registry,
+            reconciler,
+            pending_tokens,
+            late,
+            tag: None,
+            last_snapshot_number,
+            journal: Journal::default(),
+        }
     }
 
     /// A request to the node, given up when the process stops.

@@ -17,6 +17,7 @@ mod folder;
 mod follow;
 mod heal;
 pub mod ingest;
+mod journal;
 mod late;
 mod markets;
 mod mend;

@@ -76,6 +76,8 @@ impl Supervised for Persist {}
 
 async fn run(deps: Arc<Deps>, flush: CancellationToken) -> Result<(), StoreError> {
     deps.live.reclaim_side();
+    // Zero until something goes wrong, and not absent: a rise from nothing is none to whoever watches.
+    deps.metrics.persist_errors_total.with_label_values(&[&deps.label()]).inc_by(0);
     let mut epochs = deps.live.watch_epoch();
     // Nothing to write before `Ingest` has read the store.
     while *epochs.borrow_and_update() == 0 {
@@ -89,6 +91,8 @@ async fn run(deps: Arc<Deps>, flush: CancellationToken) -> Result<(), StoreError
         (boot.window.iter().map(|r| (r.block.number, r.block.hash)).collect(), boot.head.map(|b| (b.number, b.hash)));
     drop(boot);
     let mut writer = Writer { durable, head, reverts: 0, last_purge: Instant::now(), deps };
+    // Also where nothing is to be written for long.
+    writer.count_durable();
     loop {
         let flushing = flush.is_cancelled();
         writer.write_all(&flush).await?;
@@ -284,15 +288,19 @@ impl Writer {
         if let Some(head) = batch.head {
             self.head = Some((head.number, head.hash));
             self.deps.live.set_durable(head.number, head.hash, self.reverts);
-            let label = self.deps.label();
-            let number = i64::try_from(self.deps.live.durable_block()).unwrap_or(i64::MAX);
-            self.deps.metrics.durable_block.with_label_values(&[&label]).set(number);
+            self.count_durable();
             if last {
+                let label = self.deps.label();
                 let ahead = self.deps.live.head().block.map_or(0, |b| b.number.saturating_sub(head.number));
                 let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
                 self.deps.metrics.persist_backlog_blocks.with_label_values(&[&label]).set(ahead);
             }
         }
+    }
+
+    fn count_durable(&self) {
+        let number = i64::try_from(self.deps.live.durable_block()).unwrap_or(i64::MAX);
+        self.deps.metrics.durable_block.with_label_values(&[&self.deps.label()]).set(number);
     }
 }
 

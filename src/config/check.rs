@@ -69,7 +69,16 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
     super::feed::check(&config.prices, &config.feed, &config.chain)
 }
 
+/// A busy block of mainnet has a few hundred.
+const JOURNAL_ROWS_MIN: usize = 1_000;
+
 fn check_store(store: &StoreConfig) -> Result<(), String> {
+    if store.journal_rows < JOURNAL_ROWS_MIN {
+        return Err(format!(
+            "`store.journal_rows` is {}: at least {JOURNAL_ROWS_MIN}, or a block's own events would not fit",
+            store.journal_rows
+        ));
+    }
     let credentials = store.username.is_some() || store.password.is_some();
     match store.url.split_once(':') {
         Some(("sqlite", file)) if !file.is_empty() && !credentials => Ok(()),

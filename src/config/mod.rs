@@ -61,11 +61,14 @@ pub struct StoreConfig {
     pub password: Option<String>,
     /// Rows of blocks that were taken back are kept this long after their height is final, seconds.
     pub orphan_retention: u64,
+    /// Events that may wait in memory for the store, for each chain.
+    pub journal_rows: usize,
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { url: "sqlite:swaptide.db".to_owned(), username: None, password: None, orphan_retention: 86_400 }
+        let url = "sqlite:swaptide.db".to_owned();
+        Self { url, username: None, password: None, orphan_retention: 86_400, journal_rows: 200_000 }
     }
 }
 

@@ -25,6 +25,7 @@ pub struct Metrics {
     pub pools_faulted: IntGaugeVec,
     pub actor_restarts_total: IntCounterVec,
     pub persist_backlog_blocks: IntGaugeVec,
+    pub journal_rows: IntGaugeVec,
     pub persist_write_seconds: HistogramVec,
     pub persist_errors_total: IntCounterVec,
     pub enrichment_backlog_blocks: IntGaugeVec,
@@ -142,6 +143,7 @@ impl Metrics {
                 "Blocks committed in memory and not yet in the store",
                 &["chain"],
             )?,
+            journal_rows: gauges("swaptide_journal_rows", "Events in memory that are not yet in the store", &["chain"])?,
             persist_write_seconds: histograms(
                 "swaptide_persist_write_seconds",
                 "Time of one store transaction",

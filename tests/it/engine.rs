@@ -34,6 +34,8 @@ pub struct Setup {
     /// Who says what a swap comes to, of V3 and V4.
     pub quoters: [Option<String>; 2],
     pub lp_tokens: bool,
+    /// More of `[store]`.
+    pub extra_store: String,
     pub extra_chain: String,
     /// Further lines of every dex.
     pub extra_dex: String,
@@ -66,6 +68,7 @@ impl Setup {
             routers: [d.v2_router, d.v3_router].map(|router| router.to_string()),
             v4_position_manager: d.v4.as_ref().map(|v4| v4.positions.to_string()),
             lp_tokens: false,
+            extra_store: String::new(),
             extra_chain: String::new(),
             extra_dex: String::new(),
             others: Vec::new(),
@@ -79,8 +82,10 @@ impl Setup {
     pub fn toml(&self) -> String {
         let store = self.store_url.clone().unwrap_or_else(|| format!("sqlite:{}", self.database.display()));
         let (api, admin) = (&self.api_listen, &self.admin_listen);
-        let head =
-            format!("[api]\nlisten = {api:?}\ncost_per_second = 0\n[admin]\nlisten = {admin:?}\n[store]\nurl = {store:?}\n");
+        let head = format!(
+            "[api]\nlisten = {api:?}\ncost_per_second = 0\n[admin]\nlisten = {admin:?}\n[store]\nurl = {store:?}\n{}\n",
+            self.extra_store
+        );
         let others = self.others.iter().map(Self::chain_toml);
         std::iter::once(self.chain_toml()).chain(others).fold(head, |text, chain| text + &chain) + &self.extra
     }

@@ -49,6 +49,7 @@ mod shares;
 mod simulated;
 mod sources;
 mod state;
+mod stores;
 mod stream;
 mod tradingview;
 mod transports;

@@ -13,7 +13,7 @@ use super::{
     state,
 };
 
-async fn stored_logs(uri: &str, devnet: &Devnet) -> u64 {
+pub async fn stored_logs(uri: &str, devnet: &Devnet) -> u64 {
     let history = MongoHistory::open(MongoConfig::new(uri, || 0)).await.unwrap();
     let genesis = devnet.rpc_call("eth_getBlockByNumber", json!(["0x0", false])).await.unwrap();
     history.claim(devnet.chain_id, genesis["hash"].as_str().unwrap().parse().unwrap()).await.unwrap();
@@ -28,7 +28,7 @@ async fn trade(devnet: &mut Devnet, blocks: u64) {
 }
 
 /// Until everything that the engine serves is in the store, too.
-async fn durable(engine: &Engine, devnet: &Devnet) {
+pub async fn durable(engine: &Engine, devnet: &Devnet) {
     let head = devnet.head().await.unwrap().number;
     let line = format!("swaptide_durable_block{{chain=\"{}\"}} {head}", devnet.chain_id);
     let stored = async {

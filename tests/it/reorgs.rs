@@ -91,6 +91,26 @@ async fn in_a_backfill_and_while_it_is_down_reorgs_change_nothing_of_what_is_tru
     assert!(engine.terminate().await.success());
 }
 
+/// What it was told of by its store alone is undone like what it saw.
+#[tokio::test(flavor = "multi_thread")]
+async fn blocks_from_before_a_start_are_taken_back_after_it() {
+    let mut chain = Chain::new(85, 120, 64).await;
+    for depth in [1, 7, 50] {
+        let engine = chain.engine().await;
+        engine.at_head(&chain.devnet).await;
+        assert!(engine.terminate().await.success());
+        let engine = chain.engine().await;
+        engine.at_head(&chain.devnet).await;
+        // Nothing comes in their place that would tell a pool's state.
+        chain.devnet.reorg(depth).await.unwrap();
+        chain.agrees(&engine).await;
+        chain.devnet.fill(3, 6).await.unwrap();
+        chain.agrees(&engine).await;
+        engine.kill().await;
+        chain.devnet.fill(depth, 4).await.unwrap();
+    }
+}
+
 /// A, then B, then A again: two nodes with the same past, and a wire that leads to one of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_branch_that_comes_back_is_the_truth_again() {
