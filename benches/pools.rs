@@ -33,7 +33,7 @@ use swaptide::{
         pool::Protocol,
         record::Enrichment,
     },
-    store::{History, Live, sqlite::SqliteHistory},
+    store::{History, Live, lease::Lease, sqlite::SqliteHistory},
     telemetry::{Board, Metrics},
 };
 use tokio::sync::{broadcast, mpsc};
@@ -219,7 +219,7 @@ async fn bench(pools: usize, touched: usize, rounds: usize) {
             progress_bar: false,
         },
         joined: Default::default(),
-        fence: history.take_fence("bench").await.unwrap(),
+        lease: Lease::new(Some(history.take_fence("bench").await.unwrap())),
         fatal: mpsc::channel(1).0,
         stop: CancellationToken::new(),
         now_unix_ms: || 0,

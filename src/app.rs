@@ -3,6 +3,7 @@
 mod calls;
 mod feeds;
 mod interface;
+mod lease;
 mod store;
 
 use std::{sync::Arc, time::Duration};
@@ -13,7 +14,7 @@ use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     actors::{Deps, Finality, Plan, StartBlock, sources::Joined, tree::ChainTree},
@@ -103,7 +104,7 @@ async fn serve(
     opened: store::Opened,
     shutdown: &CancellationToken,
 ) -> Result<Ended, Exit> {
-    let store::Opened { history, fence, stand_in } = opened;
+    let store::Opened { history, lease, stand_in } = opened;
     let Shared { metrics, board, nodes, prices, keep } = shared;
     let (fatal_tx, mut fatal) = mpsc::channel(1);
     let live = |chain: &ChainConfig, node: &Node| {
@@ -128,7 +129,7 @@ async fn serve(
             board: board.clone(),
             plan: plan(chain, config),
             joined: Joined::default(),
-            fence,
+            lease: lease.of_chain(),
             fatal: fatal_tx.clone(),
             stop: CancellationToken::new(),
             now_unix_ms,
@@ -137,7 +138,7 @@ async fn serve(
     let lives: Vec<Arc<Live>> = chains.iter().map(|deps| deps.live.clone()).collect();
     let (ready_tx, ready) = watch::channel(false);
     let draining = CancellationToken::new();
-    let reader = Reader::new(lives.iter().cloned(), history).with_prices(prices.clone()).with_keep(keep.clone());
+    let reader = Reader::new(lives.iter().cloned(), history.clone()).with_prices(prices.clone()).with_keep(keep.clone());
     let state = Arc::new(interface::state(&config.api, reader, shared, ready, &draining)?);
     // Closed at the end of serving, unless serving goes on: nobody is to wait for a process that ends.
     let kept = if stand_in.is_some() { Some(twice(&listeners)?) } else { None };
@@ -152,6 +153,7 @@ async fn serve(
     if let (Ok(public), Ok(admin)) = addresses {
         tracing::info!("serving on http://{public} (page, /graphql), admin on http://{admin} (/metrics, /ready, /status)");
     }
+    let leasing = AbortOnDropHandle::new(tokio::spawn(lease::keep(history.clone(), lease.clone(), metrics.clone())));
     let trees: Vec<ChainTree> = chains.into_iter().map(|deps| ChainTree::start(Arc::new(deps))).collect();
     let _oracles = feeds::start_oracles(config, shared, &lives, &draining);
     let readiness = actix_rt::spawn(watch_ready(lives, ready_tx));
@@ -165,6 +167,8 @@ async fn serve(
     readiness.abort();
     draining.cancel();
     let flushed = join_all(trees.into_iter().map(ChainTree::stop)).await.into_iter().all(|flushed| flushed);
+    drop(leasing);
+    lease::release(history.as_ref(), &lease).await;
     close.cancel();
     for server in servers {
         match tokio::time::timeout(Duration::from_secs(5), server).await {

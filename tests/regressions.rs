@@ -36,6 +36,7 @@ use swaptide::{
     store::{
         Commit, History, Live,
         between::{Between, switched},
+        lease::Lease,
         sqlite::SqliteHistory,
     },
     telemetry::{Board, Metrics},
@@ -107,7 +108,7 @@ async fn deps(sim: &Sim, history: Arc<dyn History>, rows: usize, start: StartBlo
                 progress_bar: false,
             },
             joined: Default::default(),
-            fence,
+            lease: Lease::new(Some(fence)),
             fatal: fatal_tx,
             stop: CancellationToken::new(),
             now_unix_ms: || 1_700_000_000_000,

@@ -44,6 +44,7 @@ use swaptide::{
     store::{
         History, Live, PoolStatus, Reader, StoreError,
         between::Between,
+        lease::Lease,
         query::{EventQuery, Fields, Narrow, Place},
         sqlite::SqliteHistory,
         topics::{FrameData, FrameKind, Topic},
@@ -283,7 +284,7 @@ impl Engine {
                 progress_bar: false,
             },
             joined: Default::default(),
-            fence,
+            lease: Lease::new(Some(fence)),
             fatal: fatal_tx,
             stop: CancellationToken::new(),
             now_unix_ms: || 1_700_000_000_000,

@@ -44,42 +44,32 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 impl Follower {
     /// From the store, or from the start block where the store is empty.
     pub(super) async fn boot(deps: Arc<Deps>, table: Rc<RefCell<Table>>) -> Result<Self, Halt> {
-        let mut boot = insist(&deps, async || Ok(deps.history.boot(deps.chain).await?)).await?;
-        let Some(head) = boot.head else { return Self::first(deps, table).await };
-        let sources::Sorted { joined, left, .. } = sources::sort(&deps.plan.dexes, &boot.sources);
-        if !left.is_empty() {
-            let batch = WriteBatch { sources: left, ..seed::batch(&deps, BlockRef { number: boot.finalized_number, ..head }) };
-            insist(&deps, async || Ok(deps.history.write(batch.clone()).await?)).await?;
+        let mut leases = deps.lease.watch();
+        loop {
+            let boot = insist(&deps, async || Ok(deps.history.boot(deps.chain).await?)).await?;
+            let fence = *leases.borrow_and_update();
+            match boot.head {
+                Some(head) => {
+                    let restored = Restored::of(&deps, &table, boot, head).await?;
+                    // Nobody but us has written meanwhile, or nothing of it was taken back.
+                    let still_so = async || Ok(deps.history.block(deps.chain, head.hash).await?.is_some_and(|(_, ours)| ours));
+                    if let Some(Restored { commit, registry, reconciler }) = restored
+                        && ((fence.is_some() && fence == deps.lease.fence()) || insist(&deps, still_so).await?)
+                    {
+                        deps.live.restore(commit, head.number, reconciler.anchor().number.saturating_add(1));
+                        return Ok(Self::new(deps, table, registry, reconciler));
+                    }
+                    tracing::info!(head = head.number, "the store moved on while it was read: it is read again");
+                    *table.borrow_mut() = Table::default();
+                }
+                None if fence.is_some() => return Self::first(deps, table).await,
+                None => {
+                    tracing::info!("the store is empty, and another instance fills it: waiting for its first block");
+                    // Woken by the lease, or to look again.
+                    drop(tokio::time::timeout(RETRY_MAX, leases.changed()).await);
+                }
+            }
         }
-        boot.pools = unique(boot.pools).filter(|meta| joined.iter().any(|spec| sources::covers(spec, meta))).collect();
-        tracing::info!(head = head.number, pools = boot.pools.len(), "resuming from the store");
-        let mut registry = Registry::new(joined.clone());
-        deps.joined.set(joined);
-        let reconciler = reconciler(&boot, head);
-        for meta in &boot.pools {
-            registry.insert(Arc::new(meta.clone()));
-        }
-        // What is made of stored rows has prices, too.
-        let tokens: Vec<Arc<TokenMeta>> = std::mem::take(&mut boot.tokens).into_iter().map(Arc::new).collect();
-        deps.live.learn_decimals(&tokens);
-        restore_pools(&deps, &table, &boot, &reconciler).await?;
-        let metas = table.borrow().entries.iter().map(|(id, entry)| (*id, entry.meta.clone())).collect();
-        let books = insist(&deps, async || Ok(books::restore(&deps, &metas, &boot, reconciler.anchor()).await?)).await?;
-        let book = Arc::new(books.book.clone());
-        table.borrow_mut().books = books;
-        table.borrow().tell_tokens(&mut registry);
-        let floor = reconciler.anchor().number.saturating_add(1);
-        let commit = Commit {
-            extended: boot.window.into_iter().filter(|r| r.block.number >= floor).map(Arc::new).collect(),
-            views: views(&table),
-            tokens,
-            book: Some(book),
-            head: Some(head),
-            finalized_number: reconciler.anchor().number,
-            ..Commit::default()
-        };
-        deps.live.restore(commit, head.number, floor);
-        Ok(Self::new(deps, table, registry, reconciler))
     }
 
     /// The very first start: the block before the first that is read, with the pools that are older.
@@ -130,6 +120,55 @@ impl Follower {
     }
 }
 
+/// What the store holds, folded: the state after its head.
+struct Restored {
+    commit: Commit,
+    registry: Registry,
+    reconciler: Reconciler,
+}
+
+impl Restored {
+    /// `None`: somebody wrote while it was read, and it does not fit together.
+    async fn of(deps: &Arc<Deps>, table: &Rc<RefCell<Table>>, mut boot: Boot, head: BlockRef) -> Result<Option<Self>, Halt> {
+        let sources::Sorted { joined, left, .. } = sources::sort(&deps.plan.dexes, &boot.sources);
+        if !left.is_empty() {
+            let batch = WriteBatch { sources: left, ..seed::batch(deps, BlockRef { number: boot.finalized_number, ..head }) };
+            insist(deps, async || Ok(deps.keep(batch.clone()).await?)).await?;
+        }
+        boot.pools = unique(boot.pools).filter(|meta| joined.iter().any(|spec| sources::covers(spec, meta))).collect();
+        tracing::info!(head = head.number, pools = boot.pools.len(), "resuming from the store");
+        let mut registry = Registry::new(joined.clone());
+        deps.joined.set(joined);
+        let reconciler = reconciler(&boot, head);
+        for meta in &boot.pools {
+            registry.insert(Arc::new(meta.clone()));
+        }
+        // What is made of stored rows has prices, too.
+        let tokens: Vec<Arc<TokenMeta>> = std::mem::take(&mut boot.tokens).into_iter().map(Arc::new).collect();
+        deps.live.learn_decimals(&tokens);
+        if !restore_pools(deps, table, &boot, head, &reconciler).await? {
+            return Ok(None);
+        }
+        let metas = table.borrow().entries.iter().map(|(id, entry)| (*id, entry.meta.clone())).collect();
+        let books = insist(deps, async || Ok(books::restore(deps, &metas, &boot, reconciler.anchor()).await?)).await?;
+        let Some(books) = books else { return Ok(None) };
+        let book = Arc::new(books.book.clone());
+        table.borrow_mut().books = books;
+        table.borrow().tell_tokens(&mut registry);
+        let floor = reconciler.anchor().number.saturating_add(1);
+        let commit = Commit {
+            extended: boot.window.into_iter().filter(|r| r.block.number >= floor).map(Arc::new).collect(),
+            views: views(table),
+            tokens,
+            book: Some(book),
+            head: Some(head),
+            finalized_number: reconciler.anchor().number,
+            ..Commit::default()
+        };
+        Ok(Some(Self { commit, registry, reconciler }))
+    }
+}
+
 /// How many raw units of each stablecoin are a dollar, before the first swap is valued. What says nothing is left out, with a word.
 async fn learn_stablecoins(deps: &Deps) -> Result<(), SeedError> {
     let wanted = deps.live.with_routes(Routes::unknown);
@@ -177,12 +216,23 @@ fn reconciler(boot: &Boot, head: BlockRef) -> Reconciler {
     link(&blocks, boot.finalized_number, head)
 }
 
-/// Snapshot and rows of every pool through the fold; the blocks of the window leave their pre-images.
-async fn restore_pools(deps: &Arc<Deps>, table: &Rc<RefCell<Table>>, boot: &Boot, reconciler: &Reconciler) -> Result<(), Halt> {
+/// Snapshot and rows of every pool through the fold; the blocks of the window leave their pre-images. `false`: a snapshot is newer than
+/// the head that was read before it.
+async fn restore_pools(
+    deps: &Arc<Deps>,
+    table: &Rc<RefCell<Table>>,
+    boot: &Boot,
+    head: BlockRef,
+    reconciler: &Reconciler,
+) -> Result<bool, Halt> {
     let anchor = reconciler.anchor();
     for pools in boot.pools.chunks(REPLAY_POOLS) {
         let replays = insist(deps, async || Ok(deps.history.replay(deps.chain, pools.to_vec()).await?)).await?;
-        for (meta, replay) in pools.iter().zip(replays) {
+        for (meta, mut replay) in pools.iter().zip(replays) {
+            if replay.snapshot.as_ref().is_some_and(|snapshot| snapshot.block.number > head.number) {
+                return Ok(false);
+            }
+            replay.rows.retain(|row| row.block.number <= head.number);
             let meta = Arc::new(meta.clone());
             let mended = async || {
                 let mut replay = replay.clone();
@@ -209,7 +259,7 @@ async fn restore_pools(deps: &Arc<Deps>, table: &Rc<RefCell<Table>>, boot: &Boot
             }
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// A pool as its snapshot and its rows make it.
@@ -349,6 +399,9 @@ async fn insist<T>(deps: &Deps, work: impl AsyncFn() -> Result<T, SeedError>) ->
         let reason = match work().await {
             Ok(done) => return Ok(done),
             Err(SeedError::Store(StoreError::Unavailable(reason))) => format!("the store cannot be used: {reason}"),
+            Err(SeedError::Store(StoreError::Fenced { ours, .. })) if deps.fenced(ours) => {
+                "another instance fills the store".to_owned()
+            }
             Err(SeedError::Store(error)) => return Err(Halt::Fatal(format!("the store could not be read: {error}"))),
             Err(SeedError::Chain(error @ ChainError::Refused(_))) => {
                 return Err(Halt::Fatal(format!(

@@ -122,6 +122,7 @@ async fn run(deps: &Arc<Deps>) -> Result<(), String> {
             Err(Trouble::Chain(ChainError::Refused(reason))) => {
                 return Err(format!("no endpoint gives receipts ({reason}): add one that does, or set enrichment = false"));
             }
+            Err(Trouble::Store(StoreError::Fenced { ours, .. })) if pass.deps.fenced(ours) => {}
             Err(Trouble::Store(error @ (StoreError::Fenced { .. } | StoreError::Foreign(_) | StoreError::Corrupt(_)))) => {
                 return Err(error.to_string());
             }
@@ -197,6 +198,8 @@ impl Pass<'_> {
     /// What only the store holds, from the cursor upwards. `false`: all of it is done.
     async fn backlog(&mut self) -> Result<bool, Trouble> {
         let deps = self.deps;
+        // Whoever writes does it.
+        let Some(fence) = deps.lease.fence() else { return Ok(false) };
         let Some(last) = self.last_stored().filter(|_| !self.joined.is_empty()) else { return Ok(false) };
         let to = last.min(self.next_block.saturating_add(STEP_BLOCKS));
         let found = deps.history.unenriched(deps.chain, self.next_block, to).await?;
@@ -221,9 +224,7 @@ impl Pass<'_> {
         let cursor = (CURSOR.to_owned(), next_block);
         let sources = self.wipe.iter().cloned().chain([cursor]).collect();
         let now = deps.now_unix_s();
-        deps.history
-            .write(WriteBatch { chain: deps.chain, fence: deps.fence, enriched, sources, now, ..WriteBatch::default() })
-            .await?;
+        deps.history.write(WriteBatch { chain: deps.chain, fence, enriched, sources, now, ..WriteBatch::default() }).await?;
         self.wipe.clear();
         self.next_block = next_block;
         Ok(next_block <= last)

@@ -107,6 +107,9 @@ impl Follower {
                 return None;
             }
         };
+        if replay.snapshot.as_ref().is_some_and(|snapshot| snapshot.block.number >= head.window_floor) {
+            return None; // whoever writes is ahead of us: the window follows
+        }
         let base = replay.snapshot.map_or_else(|| PoolImage::new(&meta), |s| s.image);
         let base = base.with_shares(super::sources::follows_shares(&self.deps.joined.get(), &meta));
         let mut blocks = super::boot::group(replay.rows.iter().filter(|e| e.block.number < head.window_floor));

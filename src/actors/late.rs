@@ -135,6 +135,8 @@ async fn go_on(deps: Arc<Deps>, mut source: Ready, ready: mpsc::Sender<Ready>) {
 async fn read_back(deps: &Arc<Deps>, spec: &DexSpec) -> Result<Ready, SeedError> {
     // Before the head is reached the node has other things to do.
     below_window(deps).await;
+    // What is read back is written as it comes: by whoever writes.
+    deps.lease.begun().await;
     read_on(deps, begin(deps, spec).await?).await
 }
 

@@ -172,7 +172,7 @@ async fn market(deps: &Deps, pool: &PoolMeta, to: &BlockRef) -> Result<Trading, 
         let market = trading.market.clone();
         let candles = trading.give(pool.id, &market);
         if !candles.is_empty() {
-            deps.history.write(WriteBatch { candles, ..super::seed::batch(deps, *to) }).await?;
+            deps.keep(WriteBatch { candles, ..super::seed::batch(deps, *to) }).await?;
             trading.forget_given();
         }
     }

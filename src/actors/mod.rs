@@ -45,7 +45,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     chain::{ChainSource, registry::DexSpec},
     domain::ChainId,
-    store::{History, Live},
+    store::{History, Live, StoreError, history::WriteBatch, lease::Lease},
     telemetry::{Board, Metrics},
 };
 
@@ -101,8 +101,8 @@ pub struct Deps {
     pub plan: Plan,
     /// What is followed with the head; the rest of the plan is being read back.
     pub joined: sources::Joined,
-    /// The writer's fence of this process.
-    pub fence: u64,
+    /// Whether this process writes to `history`, and with which fence.
+    pub lease: Lease,
     /// Something that only an operator can mend; the process ends with it and code 1.
     pub fatal: mpsc::Sender<String>,
     /// No new heads from now on; finish what is under way.
@@ -120,6 +120,28 @@ impl Deps {
     #[must_use]
     pub fn label(&self) -> String {
         self.chain.to_string()
+    }
+
+    /// Writes what whoever writes to the store would write, too. While that is another instance, nothing.
+    pub(super) async fn keep(&self, batch: WriteBatch) -> Result<(), StoreError> {
+        match self.lease.fence() {
+            Some(fence) => match self.history.write(WriteBatch { fence, ..batch }).await {
+                Err(StoreError::Fenced { ours, .. }) if self.fenced(ours) => Ok(()),
+                outcome => outcome,
+            },
+            None => Ok(()),
+        }
+    }
+
+    /// Another instance writes now. Where a store is not shared there is nothing left to do here.
+    pub(super) fn fenced(&self, ours: u64) -> bool {
+        if !self.history.is_shared() {
+            return false;
+        }
+        if self.lease.lose(ours) {
+            tracing::warn!("another instance writes to the store now: this one follows");
+        }
+        true
     }
 
     /// Ends the process with code 1; the first reason wins.

@@ -1,8 +1,10 @@
 //! Writes what was committed, behind the head and never in its way.
 //!
 //! `Persist` is a follower of `Live`, as a subscriber is: it knows which blocks of the window are durable, and writes the
-//! difference (flips first, then new blocks) as one transaction. Nothing is queued for it: the window is the journal.
+//! difference (flips first, then new blocks) as one transaction. Nothing is queued for it: the window is the journal. While another
+//! instance writes, it looks how far that is.
 
+mod follow;
 #[cfg(test)]
 mod tests;
 
@@ -86,21 +88,26 @@ async fn run(deps: Arc<Deps>, flush: CancellationToken) -> Result<(), StoreError
             () = flush.cancelled() => return Ok(()),
         }
     }
-    let boot = retrying(&deps, &flush, async || deps.history.boot(deps.chain).await).await?;
-    let (durable, head) =
-        (boot.window.iter().map(|r| (r.block.number, r.block.hash)).collect(), boot.head.map(|b| (b.number, b.hash)));
-    drop(boot);
-    let mut writer = Writer { durable, head, reverts: 0, last_purge: Instant::now(), deps };
-    // Also where nothing is to be written for long.
-    writer.count_durable();
+    let mut leases = deps.lease.watch();
+    let mut writer = Writer { fence: None, durable: VecDeque::new(), head: None, reverts: 0, last_purge: Instant::now(), deps };
     loop {
         let flushing = flush.is_cancelled();
-        writer.write_all(&flush).await?;
+        let fence = *leases.borrow_and_update();
+        let outcome = match fence {
+            Some(fence) => writer.lead(fence, &flush).await,
+            None => writer.follow().await,
+        };
+        match outcome {
+            Err(StoreError::Fenced { ours, .. }) if writer.deps.fenced(ours) => continue,
+            outcome => outcome?,
+        }
         if flushing {
             return Ok(());
         }
         tokio::select! {
-            changed = epochs.changed() => if changed.is_err() { return Ok(()) },
+            changed = epochs.changed(), if fence.is_some() => if changed.is_err() { return Ok(()) },
+            () = tokio::time::sleep(follow::LOOK_EVERY), if fence.is_none() => {}
+            _ = leases.changed() => {}
             () = flush.cancelled() => {}
         }
     }
@@ -108,6 +115,8 @@ async fn run(deps: Arc<Deps>, flush: CancellationToken) -> Result<(), StoreError
 
 struct Writer {
     deps: Arc<Deps>,
+    /// With which the rest of this was read; `None`: another instance writes.
+    fence: Option<u64>,
     /// Blocks of our chain that are stored and may still be in the window, ascending.
     durable: VecDeque<(u64, B256)>,
     head: Option<(u64, B256)>,
@@ -117,6 +126,13 @@ struct Writer {
 }
 
 impl Writer {
+    async fn lead(&mut self, fence: u64, flush: &CancellationToken) -> Result<(), StoreError> {
+        if self.fence != Some(fence) {
+            self.take_over(fence, flush).await?;
+        }
+        self.write_all(flush).await
+    }
+
     /// Everything that `Live` has and the store lacks.
     async fn write_all(&mut self, flush: &CancellationToken) -> Result<(), StoreError> {
         // Taken before the head: a snapshot never gets ahead of the rows it stands on.
@@ -218,7 +234,12 @@ impl Writer {
     }
 
     fn empty(&self) -> WriteBatch {
-        WriteBatch { chain: self.deps.chain, fence: self.deps.fence, now: self.deps.now_unix_s(), ..WriteBatch::default() }
+        WriteBatch {
+            chain: self.deps.chain,
+            fence: self.fence.unwrap_or(0),
+            now: self.deps.now_unix_s(),
+            ..WriteBatch::default()
+        }
     }
 
     fn plan(&mut self, head: &Head, mut side: Side) -> Vec<WriteBatch> {

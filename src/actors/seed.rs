@@ -158,7 +158,8 @@ async fn read(deps: &Arc<Deps>, metas: &[Arc<PoolMeta>], anchor: BlockRef, seede
 pub(super) fn batch(deps: &Deps, anchor: BlockRef) -> WriteBatch {
     WriteBatch {
         chain: deps.chain,
-        fence: deps.fence,
+        // 0 is nobody's: the store refuses it.
+        fence: deps.lease.fence().unwrap_or(0),
         finalized_number: anchor.number,
         now: deps.now_unix_s(),
         ..WriteBatch::default()

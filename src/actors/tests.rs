@@ -28,7 +28,9 @@ use crate::{
         pool::{PoolId, PoolState, Protocol},
         record::PoolSnapshot,
     },
-    store::{History, Live, PoolStatus, between::switched, history::PoolReplay, query::EventQuery, sqlite::SqliteHistory},
+    store::{
+        History, Live, PoolStatus, between::switched, history::PoolReplay, lease::Lease, query::EventQuery, sqlite::SqliteHistory,
+    },
     telemetry::{ActorState, Board, Metrics},
 };
 
@@ -98,7 +100,7 @@ impl Rig {
                 progress_bar: false,
             },
             joined: Default::default(),
-            fence,
+            lease: Lease::new(Some(fence)),
             fatal: fatal_tx,
             stop: CancellationToken::new(),
             now_unix_ms: || 1_700_000_000_000,

@@ -68,6 +68,8 @@ pub(super) async fn status(State(state): State<Arc<ApiState>>) -> Json<Value> {
         "version": state.version,
         "ready": *state.ready.borrow() && !state.draining.is_cancelled(),
         "draining": state.draining.is_cancelled(),
+        // Another instance may.
+        "writes": state.metrics.store_writer.get() == 1,
         "chains": chains,
         "ws_connections": state.metrics.ws_connections.get(),
         "subscriptions": state.metrics.subscriptions.get(),

@@ -15,6 +15,7 @@ use crate::{
     store::{
         History, StoreError,
         keep::Keep,
+        lease::{Lease, Leased, Owner},
         mongo::{MongoHistory, MongoKeep},
         sqlite::{SqliteHistory, SqliteKeep},
     },
@@ -26,7 +27,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// What a run writes to.
 pub(super) struct Opened {
     pub(super) history: Arc<dyn History>,
-    pub(super) fence: u64,
+    pub(super) lease: Lease,
     pub(super) stand_in: Option<StandIn>,
 }
 
@@ -50,7 +51,7 @@ pub(super) async fn opened(config: &Config, nodes: &[Node]) -> Opened {
             Ok(Ok(history)) => {
                 let history = Arc::new(history);
                 match claim(history.as_ref(), &config.chain, nodes).await {
-                    Ok(fence) => return Opened { fence, history, stand_in: None },
+                    Ok(lease) => return Opened { lease, history, stand_in: None },
                     Err(exit) => Some(exit.0),
                 }
             }
@@ -76,12 +77,12 @@ pub(super) async fn keep(config: &Config) -> Result<Arc<dyn Keep>, Exit> {
 async fn choose(config: &Config, nodes: &[Node]) -> Result<Opened, Exit> {
     if let Some(path) = config.store.url.strip_prefix("sqlite:") {
         let history = Arc::new(SqliteHistory::open(Path::new(path)).map_err(told)?);
-        return Ok(Opened { fence: claim(history.as_ref(), &config.chain, nodes).await?, history, stand_in: None });
+        return Ok(Opened { lease: claim(history.as_ref(), &config.chain, nodes).await?, history, stand_in: None });
     }
     let reason = match mongodb(config).await? {
         Ok(history) => {
             let history = Arc::new(history);
-            return Ok(Opened { fence: claim(history.as_ref(), &config.chain, nodes).await?, history, stand_in: None });
+            return Ok(Opened { lease: claim(history.as_ref(), &config.chain, nodes).await?, history, stand_in: None });
         }
         Err(reason) => reason,
     };
@@ -93,7 +94,7 @@ async fn choose(config: &Config, nodes: &[Node]) -> Result<Opened, Exit> {
         "serving without the store until it answers: from `start_block` on, and nothing of it outlives this process"
     );
     let stand_in = Some(StandIn(folder));
-    Ok(Opened { fence: claim(history.as_ref(), &config.chain, nodes).await?, history, stand_in })
+    Ok(Opened { lease: claim(history.as_ref(), &config.chain, nodes).await?, history, stand_in })
 }
 
 /// Or why it is away. Where it answers and refuses us, waiting would not help.
@@ -106,8 +107,8 @@ async fn mongodb(config: &Config) -> Result<Result<MongoHistory, String>, Exit> 
     }
 }
 
-/// The fence's token, once the database belongs to these chains.
-async fn claim(history: &dyn History, chains: &[ChainConfig], nodes: &[Node]) -> Result<u64, Exit> {
+/// Who writes, once the database belongs to these chains.
+async fn claim(history: &dyn History, chains: &[ChainConfig], nodes: &[Node]) -> Result<Lease, Exit> {
     // A chain joins a database only beside chains that this process serves: those that are there already are found first.
     let mut unknown = Vec::new();
     for (chain, node) in chains.iter().zip(nodes) {
@@ -119,7 +120,16 @@ async fn claim(history: &dyn History, chains: &[ChainConfig], nodes: &[Node]) ->
     for (chain, genesis) in unknown {
         history.claim(chain, genesis).await.map_err(told)?;
     }
-    history.take_fence(&format!("pid {}", std::process::id())).await.map_err(told)
+    match history.lease(&Owner::here(), None).await.map_err(told)? {
+        Leased::Ours(fence) => Ok(Lease::new(Some(fence))),
+        Leased::Theirs { owner, .. } => {
+            tracing::info!(
+                owner,
+                "another instance writes to the store: this one follows the chain and serves, and takes over from it"
+            );
+            Ok(Lease::new(None))
+        }
+    }
 }
 
 fn told(error: StoreError) -> Exit {

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use alloy::primitives::B256;
 use futures_util::future::BoxFuture;
 
-use super::query::{EventQuery, Moment};
+use super::{
+    lease::{Leased, Owner},
+    query::{EventQuery, Moment},
+};
 use crate::domain::{
     ChainId,
     block::BlockRef,
@@ -157,6 +160,36 @@ pub trait History: Send + Sync + 'static {
 
     /// Takes the writer's fence: every older one is refused from now on. Tokens grow.
     fn take_fence(&self, owner: &str) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// Whether other instances may work on it at the same time; then one of them holds the lease, and writes.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// The fence for [`LEASE`](super::lease::LEASE), where nobody has it, where its holder is a process that is no more, or where its time is over and was so
+    /// already when its token, `over`, was seen before. Otherwise whose it is. A store that is not shared is taken from whoever has it.
+    fn lease(&self, owner: &Owner, over: Option<u64>) -> BoxFuture<'_, Result<Leased, StoreError>> {
+        let (owner, _) = (owner.to_string(), over);
+        Box::pin(async move { Ok(Leased::Ours(self.take_fence(&owner).await?)) })
+    }
+
+    /// For [`LEASE`](super::lease::LEASE) from now on.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] where another instance took it.
+    fn renew(&self, _fence: u64) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Whoever comes may have it at once.
+    fn release(&self, _fence: u64) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Those of these chunks that are not stored. One that is not shared is only asked for what it was told by whoever asks: all.
+    fn lacks(&self, _chain: ChainId, candles: Vec<ChunkOf>) -> BoxFuture<'_, Result<Vec<ChunkOf>, StoreError>> {
+        Box::pin(async move { Ok(candles) })
+    }
 
     fn boot(&self, chain: ChainId) -> BoxFuture<'_, Result<Boot, StoreError>>;
 

@@ -11,6 +11,7 @@ pub mod follow;
 pub mod history;
 pub mod inspect;
 pub mod keep;
+pub mod lease;
 pub mod live;
 pub mod mongo;
 pub mod node;

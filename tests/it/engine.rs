@@ -221,13 +221,32 @@ impl Engine {
 
     /// SIGTERM, and how it ended.
     pub async fn terminate(mut self) -> ExitStatus {
-        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
+        self.signal("-TERM");
         let (status, said) = tokio::task::spawn_blocking(move || (self.child.wait().unwrap(), self.log())).await.unwrap();
         if !status.success() {
             eprintln!("{status}; the engine said:\n{said}");
         }
         status
+    }
+
+    /// SIGTERM while others still have it.
+    pub fn leave(&self) {
+        self.signal("-TERM");
+    }
+
+    /// SIGSTOP: it does nothing, and does not know.
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// SIGCONT.
+    pub fn go_on(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
     }
 
     /// How it ends by itself.

@@ -43,6 +43,7 @@ mod quoted;
 mod quotes;
 mod refuse;
 mod reorgs;
+mod replicas;
 mod resume;
 mod sent;
 mod shares;

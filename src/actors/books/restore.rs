@@ -35,16 +35,24 @@ pub(in crate::actors) type Metas = HashMap<PoolId, Arc<PoolMeta>>;
 /// A record without what it tells of several pools: an older version wrote it, or it was read back alone.
 struct Untold;
 
-/// Pools are started by now: prices need to know them.
-pub(in crate::actors) async fn restore(deps: &Deps, metas: &Metas, boot: &Boot, anchor: BlockRef) -> Result<Books, StoreError> {
+/// Pools are started by now: prices need to know them. `None`: what is stored is newer than the anchor, because somebody wrote meanwhile.
+pub(in crate::actors) async fn restore(
+    deps: &Deps,
+    metas: &Metas,
+    boot: &Boot,
+    anchor: BlockRef,
+) -> Result<Option<Books>, StoreError> {
     let sources: BTreeSet<String> = deps.joined.get().iter().map(sources::name).collect();
     let kept = deps.history.book(deps.chain).await?;
+    if kept.as_ref().is_some_and(|kept| kept.block.number > anchor.number) {
+        return Ok(None);
+    }
     if let Some(kept) = kept.filter(|kept| kept.sources == sources) {
         let book = Book::restored(kept.hour, kept.markets);
         let mut books = Books::new(book, sources.clone());
         let continued = resume(deps, metas, &mut books, kept.block.number, anchor).await?;
         if continued.is_ok() && window(metas, &mut books, boot, anchor).is_ok() {
-            return Ok(books);
+            return Ok(Some(books));
         }
         tracing::info!("what was told of tokens is not of all that is followed now");
     }
@@ -58,7 +66,7 @@ pub(in crate::actors) async fn restore(deps: &Deps, metas: &Metas, boot: &Boot, 
         }
         books.fold(&told, &of_rows(metas, &told), true);
     }
-    Ok(books)
+    Ok(Some(books))
 }
 
 fn of_rows<'a>(metas: &'a Metas, record: &BlockRecord) -> Vec<Option<&'a PoolMeta>> {
@@ -106,7 +114,7 @@ fn window(metas: &Metas, books: &mut Books, boot: &Boot, anchor: BlockRef) -> Re
 
 /// Out of all stored rows up to the anchor. Chunks are stored as they come, and the book at the end.
 async fn derive(deps: &Deps, teller: &mut Teller<'_>, sources: BTreeSet<String>, anchor: BlockRef) -> Result<Books, StoreError> {
-    deps.history.write(WriteBatch { forget_book: true, ..seed::batch(deps, anchor) }).await?;
+    deps.keep(WriteBatch { forget_book: true, ..seed::batch(deps, anchor) }).await?;
     let mut books = Books::new(Book::default(), sources);
     let mut pages = Pages { deps, next: 0, to: anchor.number };
     let mut told = false;
@@ -123,13 +131,13 @@ async fn derive(deps: &Deps, teller: &mut Teller<'_>, sources: BTreeSet<String>,
         });
         let candles = books.chunks(&before);
         if !candles.is_empty() {
-            deps.history.write(WriteBatch { candles, ..seed::batch(deps, anchor) }).await?;
+            deps.keep(WriteBatch { candles, ..seed::batch(deps, anchor) }).await?;
             books.forget_given();
         }
     }
     if told {
         for part in books.all(anchor) {
-            deps.history.write(WriteBatch { book: Some(part), ..seed::batch(deps, anchor) }).await?;
+            deps.keep(WriteBatch { book: Some(part), ..seed::batch(deps, anchor) }).await?;
         }
     }
     Ok(books)

@@ -1,6 +1,9 @@
 //! What is kept of tokens and factories, and chunks of candles and periods: of these, and of pools.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use mongodb::{
     ClientSession,
@@ -33,6 +36,8 @@ use crate::{
 const CHUNKS: u32 = 8;
 /// Ranges of one delete command.
 const DELETE_PARTS: usize = 500;
+/// Keys of one question.
+const LOOK_PARTS: usize = 1_000;
 
 /// Newest first, until one begins before the range.
 pub(super) async fn pieces<C: Piece>(
@@ -77,6 +82,23 @@ pub(super) async fn write_chunks(store: &Store, session: &mut ClientSession, bat
         command(store, Some(&mut *session), doc! { "delete": CANDLES, "deletes": some.to_vec() }).await?;
     }
     Ok(())
+}
+
+/// Those that are not stored.
+pub(super) async fn lacks(store: &Store, chain: ChainId, candles: Vec<ChunkOf>) -> Result<Vec<ChunkOf>> {
+    let keyed = |of: ChunkOf| Some((key::chunk(chain, &of.of, of.chunk.track(), of.chunk.span()?.0), of));
+    let mut missing: Vec<_> = candles.into_iter().filter_map(keyed).collect();
+    let mut there = BTreeSet::new();
+    for some in missing.chunks(LOOK_PARTS) {
+        let keys: Vec<Bson> = some.iter().map(|(key, _)| key.clone().into()).collect();
+        let chunks = store.collection(CANDLES);
+        let mut cursor = chunks.find(doc! { "_id": { "$in": keys } }).projection(doc! { "_id": 1 }).await?;
+        while cursor.advance().await? {
+            there.insert(Doc(cursor.current()).bytes("_id")?.to_vec());
+        }
+    }
+    missing.retain(|(key, _)| !there.contains(&key.bytes));
+    Ok(missing.into_iter().map(|(_, of)| of).collect())
 }
 
 /// Everything of tokens and factories.

@@ -46,6 +46,7 @@ use self::{
 use super::{
     codec,
     history::{Boot, DataSource, History, PoolReplay, SeriesRange, StoreError, Unenriched, WriteBatch},
+    lease::{LEASE, Leased, Owner},
     query::{EventQuery, Moment},
 };
 use crate::domain::{
@@ -53,7 +54,7 @@ use crate::domain::{
     block::BlockRef,
     market::{Candle, Period, Track},
     pool::{PoolId, PoolMeta},
-    record::{BlockRecord, BookSnapshot, EventAt},
+    record::{BlockRecord, BookSnapshot, ChunkOf, EventAt},
 };
 
 /// Sessions in the fence's document. A writer has one per chain; a few more after outages.
@@ -149,21 +150,70 @@ impl Store {
     }
 
     /// A transaction that was cut off with its process would hold what it wrote for a minute: it is ended.
-    async fn take_fence(&self, owner: &str) -> Result<u64> {
-        let meta = self.meta();
-        let before = meta.find_one(doc! { "_id": "fence" }).await?.unwrap_or_default();
-        if let Ok(sessions) = before.get_array("sessions")
+    async fn end_sessions(&self, fence: &Document) {
+        if let Ok(sessions) = fence.get_array("sessions")
             && !sessions.is_empty()
             && let Err(error) = self.client.database("admin").run_command(doc! { "killSessions": sessions.clone() }).await
         {
             let error = Failure::from(error).told();
             tracing::warn!(%error, "open transactions of the writer before could not be ended; the server does it within a minute");
         }
+    }
+
+    async fn take_fence(&self, owner: &str) -> Result<u64> {
+        let meta = self.meta();
+        let before = meta.find_one(doc! { "_id": "fence" }).await?.unwrap_or_default();
+        self.end_sessions(&before).await;
         // Waits for a transaction that is still open: each of them has written this document.
         let change = doc! { "$inc": { "token": 1_i64 }, "$set": { "owner": owner, "sessions": [] } };
         let taken = meta.find_one_and_update(doc! { "_id": "fence" }, change).upsert(true).return_document(ReturnDocument::After);
         let token = taken.await?.and_then(|found| found.get_i64("token").ok());
         token.map(i64::cast_unsigned).ok_or_else(|| corrupt("a fence without its token"))
+    }
+
+    /// The clock is the server's: `$$NOW`.
+    async fn lease(&self, owner: &Owner, over: Option<u64>) -> Result<Leased> {
+        let meta = self.meta();
+        present(meta.insert_one(doc! { "_id": "fence", "token": 0_i64 }).await)?;
+        let is_over = doc! { "$not": [{ "$gt": ["$until", "$$NOW"] }] };
+        let look = doc! { "token": 1, "owner": 1, "until": 1, "sessions": 1, "over": is_over };
+        let found = meta.find_one(doc! { "_id": "fence" }).projection(look).await?.ok_or_else(|| corrupt("no fence"))?;
+        let token = found.get_i64("token").map_err(|_| corrupt("a fence without its token"))?;
+        let theirs = Leased::Theirs {
+            owner: found.get_str("owner").unwrap_or("somebody").to_owned(),
+            token: token.cast_unsigned(),
+            over: found.get_bool("over").unwrap_or(false),
+        };
+        let Leased::Theirs { owner: holder, token: held, over: is_over } = &theirs else { return Ok(theirs) };
+        let until = found.get("until").cloned();
+        if until.is_some() && !owner.outlived(holder) && !(*is_over && over == Some(*held)) {
+            return Ok(theirs);
+        }
+        self.end_sessions(&found).await;
+        // As it was when we looked: whoever was faster, or renewed it, has it.
+        let as_seen = doc! { "_id": "fence", "token": token, "until": until.unwrap_or_else(|| doc! { "$exists": false }.into()) };
+        let ours = doc! {
+            "token": { "$add": ["$token", 1_i64] }, "owner": { "$literal": owner.to_string() }, "sessions": [], "until": lease_end(),
+        };
+        let taken = meta.find_one_and_update(as_seen, vec![doc! { "$set": ours }]).return_document(ReturnDocument::After).await?;
+        let taken = taken.and_then(|taken| taken.get_i64("token").ok());
+        Ok(taken.map_or(theirs, |token| Leased::Ours(token.cast_unsigned())))
+    }
+
+    async fn renew(&self, fence: u64) -> Result<()> {
+        let change = vec![doc! { "$set": { "until": lease_end() } }];
+        let renewed = self.meta().update_one(doc! { "_id": "fence", "token": key::int(fence)? }, change).await?;
+        if renewed.matched_count > 0 {
+            return Ok(());
+        }
+        let found = self.meta().find_one(doc! { "_id": "fence" }).await?;
+        write::of_ours(fence, found.and_then(|found| found.get_i64("token").ok()))
+    }
+
+    async fn release(&self, fence: u64) -> Result<()> {
+        let ours = doc! { "_id": "fence", "token": key::int(fence)? };
+        self.meta().update_one(ours, doc! { "$unset": { "until": "" } }).await?;
+        Ok(())
     }
 
     /// A session for a transaction; whoever takes the fence next knows it by its id.
@@ -181,6 +231,11 @@ impl Store {
     fn give_back(&self, session: ClientSession) {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).push(session);
     }
+}
+
+/// By the server's clock.
+fn lease_end() -> Document {
+    doc! { "$add": ["$$NOW", i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX)] }
 }
 
 /// A chain may join a database only beside chains that this process serves too: otherwise somebody changed the chain and forgot
@@ -228,6 +283,27 @@ impl History for MongoHistory {
     fn take_fence(&self, owner: &str) -> BoxFuture<'_, std::result::Result<u64, StoreError>> {
         let owner = owner.to_owned();
         Box::pin(async move { self.store.take_fence(&owner).await.map_err(Failure::told) })
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn lease(&self, owner: &Owner, over: Option<u64>) -> BoxFuture<'_, std::result::Result<Leased, StoreError>> {
+        let owner = owner.clone();
+        Box::pin(async move { self.store.lease(&owner, over).await.map_err(Failure::told) })
+    }
+
+    fn renew(&self, fence: u64) -> BoxFuture<'_, std::result::Result<(), StoreError>> {
+        Box::pin(async move { self.store.renew(fence).await.map_err(Failure::told) })
+    }
+
+    fn release(&self, fence: u64) -> BoxFuture<'_, std::result::Result<(), StoreError>> {
+        Box::pin(async move { self.store.release(fence).await.map_err(Failure::told) })
+    }
+
+    fn lacks(&self, chain: ChainId, candles: Vec<ChunkOf>) -> BoxFuture<'_, std::result::Result<Vec<ChunkOf>, StoreError>> {
+        Box::pin(async move { book::lacks(&self.store, chain, candles).await.map_err(Failure::told) })
     }
 
     fn boot(&self, chain: ChainId) -> BoxFuture<'_, std::result::Result<Boot, StoreError>> {

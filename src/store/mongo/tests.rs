@@ -1,6 +1,7 @@
 //! What is particular to MongoDB: plans, migrations, refusals. The rest is the conformance suite, on a real mongod.
 
 mod keep;
+mod lease;
 mod snapshots;
 
 use std::sync::{
