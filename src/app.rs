@@ -29,7 +29,7 @@ use crate::{
         dollars::{Anchors, Usd},
         pool::{PoolId, Protocol},
     },
-    store::{Live, Reader, keep::Keep, mongo::MongoConfig, prices::Prices},
+    store::{History, Live, Reader, keep::Keep, lease::Lease, mongo::MongoConfig, prices::Prices},
     telemetry::{Board, Metrics},
 };
 
@@ -70,9 +70,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Exit
         shared.metrics.store_stand_in.set(i64::from(opened.stand_in.is_some()));
         match serve(&config, listeners, &shared, opened, &shutdown).await? {
             Ended::Shutdown => return Ok(()),
-            Ended::StoreAnswers(kept, store) => (listeners, opened) = (kept, *store),
+            Ended::Again(kept, store) => (listeners, opened) = (kept, *store),
         }
-        tracing::info!("the store answers: starting over with it");
+        tracing::info!("starting over from the store");
     }
 }
 
@@ -92,8 +92,9 @@ type Listeners = [std::net::TcpListener; 2];
 /// Why serving came to a good end.
 enum Ended {
     Shutdown,
-    /// A stand-in is no longer needed. Who connects until all is built anew waits in the backlog of these.
-    StoreAnswers(Listeners, Box<store::Opened>),
+    /// A stand-in is no longer needed, or what is in memory must not be written. Who connects until all is built anew waits in the backlog
+    /// of these.
+    Again(Listeners, Box<store::Opened>),
 }
 
 /// Builds tree and server over an open store, and takes them down again.
@@ -141,7 +142,8 @@ async fn serve(
     let reader = Reader::new(lives.iter().cloned(), history.clone()).with_prices(prices.clone()).with_keep(keep.clone());
     let state = Arc::new(interface::state(&config.api, reader, shared, ready, &draining)?);
     // Closed at the end of serving, unless serving goes on: nobody is to wait for a process that ends.
-    let kept = if stand_in.is_some() { Some(twice(&listeners)?) } else { None };
+    let may_start_over = stand_in.is_some() || history.is_shared();
+    let kept = if may_start_over { Some(twice(&listeners)?) } else { None };
     let [public, admin] = listeners.map(TcpListener::from_std);
     let (public, admin) = (public.map_err(unusable)?, admin.map_err(unusable)?);
     let addresses = (public.local_addr(), admin.local_addr());
@@ -153,7 +155,8 @@ async fn serve(
     if let (Ok(public), Ok(admin)) = addresses {
         tracing::info!("serving on http://{public} (page, /graphql), admin on http://{admin} (/metrics, /ready, /status)");
     }
-    let leasing = AbortOnDropHandle::new(tokio::spawn(lease::keep(history.clone(), lease.clone(), metrics.clone())));
+    let leasing =
+        AbortOnDropHandle::new(tokio::spawn(lease::keep(history.clone(), lease.clone(), lives.clone(), metrics.clone())));
     let trees: Vec<ChainTree> = chains.into_iter().map(|deps| ChainTree::start(Arc::new(deps))).collect();
     let _oracles = feeds::start_oracles(config, shared, &lives, &draining);
     let readiness = actix_rt::spawn(watch_ready(lives, ready_tx));
@@ -161,6 +164,10 @@ async fn serve(
     let outcome = tokio::select! {
         () = shutdown.cancelled() => { drop(kept); Ok(None) }
         store = store::opened(config, nodes), if stand_in.is_some() => Ok(kept.map(|kept| (kept, Box::new(store)))),
+        () = lease.unfit(), if history.is_shared() => {
+            let same = store::Opened { history: history.clone(), lease: Lease::new(lease.fence()), stand_in: None };
+            Ok(kept.map(|kept| (kept, Box::new(same))))
+        }
         reason = fatal.recv() => Err(Exit(reason.unwrap_or_else(|| "the actors ended".to_owned()))),
     };
     // Readiness off, no new heads, finish the block, flush, close the sockets.
@@ -168,7 +175,9 @@ async fn serve(
     draining.cancel();
     let flushed = join_all(trees.into_iter().map(ChainTree::stop)).await.into_iter().all(|flushed| flushed);
     drop(leasing);
-    lease::release(history.as_ref(), &lease).await;
+    if !matches!(outcome, Ok(Some(_))) {
+        lease::release(history.as_ref(), &lease).await;
+    }
     close.cancel();
     for server in servers {
         match tokio::time::timeout(Duration::from_secs(5), server).await {
@@ -181,7 +190,7 @@ async fn serve(
         return Err(Exit("the last blocks could not be stored in time; they are read again at the next start".to_owned()));
     }
     tracing::info!("stopped");
-    Ok(outcome?.map_or(Ended::Shutdown, |(kept, store)| Ended::StoreAnswers(kept, store)))
+    Ok(outcome?.map_or(Ended::Shutdown, |(kept, store)| Ended::Again(kept, store)))
 }
 
 /// A chain that answers, and is the right one.
@@ -215,6 +224,16 @@ fn twice([public, admin]: &Listeners) -> Result<Listeners, Exit> {
 
 fn unusable(error: std::io::Error) -> Exit {
     Exit(format!("a listening socket cannot be used: {error}"))
+}
+
+/// What is stored, to be read.
+///
+/// # Errors
+/// Where a node or the store cannot be asked, or they do not belong together.
+pub async fn stored(config: &Config) -> Result<Arc<dyn History>, Exit> {
+    let metrics = Metrics::new().map_err(|e| Exit(format!("metrics: {e}")))?;
+    let nodes = try_join_all(config.chain.iter().map(|chain| node(chain, &metrics))).await?;
+    store::read_only(config, &nodes).await
 }
 
 /// The endpoints of a configured chain.

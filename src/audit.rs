@@ -1,6 +1,8 @@
 //! Proves the numbers: every pool's state against what its contract answers at the same block hash.
 //!
-//! One function for the tests, the demo's exit code and `swaptide audit`.
+//! What is stored: [`compare_rows`]. One function for the tests, the demo's exit code and `swaptide audit`.
+
+mod rows;
 
 use std::sync::Arc;
 
@@ -20,6 +22,8 @@ use crate::{
     },
     store::{Pin, PoolStatus},
 };
+
+pub use rows::{RowDrift, RowReport, RowsError, compare_rows};
 
 /// Our whole state at one block.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -11,8 +11,8 @@ use std::{
 
 use clap::{Parser, Subcommand, ValueEnum};
 use swaptide::{
-    api, app, audit,
-    config::{self, ChainConfig, Config},
+    api, app,
+    config::{self, Config},
     doctor::{self, table::Verdict},
     feeds, init, telemetry,
 };
@@ -29,6 +29,8 @@ macro_rules! say {
 macro_rules! say_line {
     ($($text:tt)*) => { say!("{}\n", format_args!($($text)*)) };
 }
+
+mod audit;
 
 /// The real-time backend of a decentralized exchange: live pool state, history, and subscriptions that retract on a reorg.
 #[derive(Parser)]
@@ -49,11 +51,21 @@ enum Command {
         #[arg(long, env = "SWAPTIDE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
         log_format: LogFormat,
     },
-    /// Compare the running engine's state with the contracts at one block; ends with 0 (equal) or 2 (drift)
+    /// Compare the running engine's state with the contracts at one block, and what is stored with the chain's logs; ends with 0 (equal)
+    /// or 2 (drift)
     Audit {
         /// The configuration of the running engine
         #[arg(short, long, default_value = "swaptide.toml", value_name = "FILE")]
         config: PathBuf,
+        /// Compare the stored events of final blocks, too: each with the logs of its block. Needs no running engine
+        #[arg(long)]
+        events: bool,
+        /// … from this block on; otherwise from the first
+        #[arg(long, value_name = "BLOCK", requires = "events")]
+        from: Option<u64>,
+        /// … up to this one; otherwise to the last that is final
+        #[arg(long, value_name = "BLOCK", requires = "events")]
+        to: Option<u64>,
         /// Print JSON, one report per chain
         #[arg(long)]
         json: bool,
@@ -122,9 +134,10 @@ pub(crate) fn main() -> ExitCode {
             telemetry::logs::init(matches!(log_format, LogFormat::Json));
             run(&config)
         }
-        Command::Audit { config, json } => {
+        Command::Audit { config, events, from, to, json } => {
             telemetry::logs::init(false);
-            audit(&config, json)
+            let runtime = runtime();
+            load(&config).and_then(|config| audit::run(&runtime?, &config, audit::What { events, from, to, json }))
         }
         Command::CheckConfig { file, config } => {
             let file = file.unwrap_or(config);
@@ -251,67 +264,4 @@ async fn cancel_on_signal(shutdown: CancellationToken) {
         _ = terminate.recv() => tracing::info!("SIGTERM: draining"),
     }
     shutdown.cancel();
-}
-
-fn audit(path: &Path, json: bool) -> Result<ExitCode, String> {
-    let config = load(path)?;
-    let runtime = runtime()?;
-    let mut worst = 0;
-    for chain in &config.chain {
-        worst = worst.max(audit_chain(&runtime, &config, chain, json)?);
-    }
-    Ok(ExitCode::from(worst))
-}
-
-/// Prints the report of one chain; the exit code that it asks for.
-fn audit_chain(runtime: &tokio::runtime::Runtime, config: &Config, chain: &ChainConfig, json: bool) -> Result<u8, String> {
-    let report = runtime.block_on(audit_running(config, chain))?;
-    if json {
-        say_line!("{}", serde_json::to_string_pretty(&report).map_err(|e| e.to_string())?);
-    } else {
-        if config.chain.len() > 1 {
-            say!("{} ({}), ", chain.name, chain.id);
-        }
-        let verdict = if report.is_equal() { "equal to the chain" } else { "DRIFT" };
-        say_line!(
-            "block {} {}: {} pools with {} ticks, {} positions and {} tokens of positions compared, {verdict}",
-            report.block_number,
-            report.block_hash,
-            report.compared,
-            report.ticks,
-            report.positions,
-            report.tokens
-        );
-        report.skipped.iter().for_each(|reason| say_line!("  not compared: {reason}"));
-        for pool in &report.drifts {
-            for drift in &pool.drifts {
-                say_line!("  {} {}: ours {}, chain {}", pool.pool, drift.field, drift.ours, drift.chain);
-            }
-        }
-    }
-    if report.is_equal() && report.compared == 0 {
-        return Err(format!(
-            "chain {}: nothing was compared: the engine serves no pool. Its log says which factories have none",
-            chain.id
-        ));
-    }
-    Ok(if report.is_equal() { 0 } else { 2 })
-}
-
-/// A reorg may take the block while it is compared; then a newer state is asked for.
-const AUDIT_TRIES: usize = 5;
-
-async fn audit_running(config: &Config, chain: &ChainConfig) -> Result<audit::Report, String> {
-    let source = app::source(chain).map_err(|e| e.to_string())?;
-    let url = format!("http://{}/admin/state?chain={}", config.admin.listen, chain.id);
-    let mut last = String::new();
-    for _ in 0..AUDIT_TRIES {
-        let answer = reqwest::get(&url).await.map_err(|_| format!("no engine answers at {url}: start it with `swaptide run`"))?;
-        let state: audit::StateAt = answer.json().await.map_err(|e| format!("the engine is not ready yet: {e}"))?;
-        match audit::compare_state(&source, &state).await {
-            Ok(report) => return Ok(report),
-            Err(error) => last = error.to_string(),
-        }
-    }
-    Err(format!("the contracts could not be asked: {last}"))
 }

@@ -25,7 +25,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 
 /// A word and the only places where it may stand.
 const WORDS: &[(&str, &[&str], &str)] = &[
-    ("actix::", &["src/actors", "src/app", "src/cli.rs"], "only the tree knows actix"),
+    ("actix::", &["src/actors", "src/app", "src/cli"], "only the tree knows actix"),
     ("actix_rt::", &["src/actors", "src/app"], "only the tree knows actix"),
     ("rusqlite::", &["src/store/sqlite"], "only the SQLite store knows rusqlite"),
     ("mongodb::", &["src/store/mongo"], "only the MongoDB store knows its driver"),
@@ -33,12 +33,12 @@ const WORDS: &[(&str, &[&str], &str)] = &[
     ("alloy::providers", &["src/chain"], "only the chain layer talks to nodes"),
     (
         "tokio::",
-        &["src/chain", "src/feeds", "src/store", "src/actors", "src/api", "src/app", "src/cli.rs", "src/doctor", "src/telemetry"],
+        &["src/chain", "src/feeds", "src/store", "src/actors", "src/api", "src/app", "src/cli", "src/doctor", "src/telemetry"],
         "the domain is pure",
     ),
     (
         "tracing::",
-        &["src/chain", "src/feeds", "src/store", "src/actors", "src/api", "src/app", "src/cli.rs", "src/telemetry"],
+        &["src/chain", "src/feeds", "src/store", "src/actors", "src/api", "src/app", "src/cli", "src/telemetry"],
         "the domain is pure",
     ),
     ("SystemTime", &["src/app"], "time is an input"),

@@ -40,29 +40,46 @@ const SETTLED_AT_ONCE: usize = 64;
 const REPLAY_POOLS: usize = 256;
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
+/// Nobody else writes, and it still does not fit together.
+const READ_AGAIN_MAX: u32 = 5;
 
 impl Follower {
     /// From the store, or from the start block where the store is empty.
     pub(super) async fn boot(deps: Arc<Deps>, table: Rc<RefCell<Table>>) -> Result<Self, Halt> {
         let mut leases = deps.lease.watch();
+        let (mut again, mut pause) = (0_u32, RETRY_FIRST);
         loop {
             let boot = insist(&deps, async || Ok(deps.history.boot(deps.chain).await?)).await?;
             let fence = *leases.borrow_and_update();
             match boot.head {
                 Some(head) => {
                     let restored = Restored::of(&deps, &table, boot, head).await?;
-                    // Nobody but us has written meanwhile, or nothing of it was taken back.
+                    // Somebody may write meanwhile, and we may not know yet that it is not us.
                     let still_so = async || Ok(deps.history.block(deps.chain, head.hash).await?.is_some_and(|(_, ours)| ours));
                     if let Some(Restored { commit, registry, reconciler }) = restored
-                        && ((fence.is_some() && fence == deps.lease.fence()) || insist(&deps, still_so).await?)
+                        && insist(&deps, still_so).await?
                     {
                         deps.live.restore(commit, head.number, reconciler.anchor().number.saturating_add(1));
                         return Ok(Self::new(deps, table, registry, reconciler));
                     }
                     tracing::info!(head = head.number, "the store moved on while it was read: it is read again");
                     *table.borrow_mut() = Table::default();
+                    again = again.saturating_add(1);
+                    if again >= READ_AGAIN_MAX && fence.is_some() && fence == deps.lease.fence() {
+                        return Err(Halt::Fatal(format!(
+                            "chain {}: what is stored does not fit together: a snapshot is newer than the head {}. Please report it; a new \
+                             database is filled from the chain",
+                            deps.chain, head.number
+                        )));
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = pause.saturating_mul(2).min(RETRY_MAX);
                 }
-                None if fence.is_some() => return Self::first(deps, table).await,
+                None if fence.is_some() => match Self::first(deps.clone(), table.clone()).await {
+                    // Somebody else fills it: from what is stored, then.
+                    Err(Halt::Fenced) => *table.borrow_mut() = Table::default(),
+                    outcome => return outcome,
+                },
                 None => {
                     tracing::info!("the store is empty, and another instance fills it: waiting for its first block");
                     // Woken by the lease, or to look again.
@@ -74,6 +91,7 @@ impl Follower {
 
     /// The very first start: the block before the first that is read, with the pools that are older.
     async fn first(deps: Arc<Deps>, table: Rc<RefCell<Table>>) -> Result<Self, Halt> {
+        let fence = deps.lease.fence();
         let unborn = || ChainError::Unavailable("the start block is not there yet".to_owned());
         let header = insist(&deps, async || Ok(ask_anchor(&deps).await?.ok_or_else(unborn)?)).await?;
         let anchor = header.block;
@@ -99,6 +117,9 @@ impl Follower {
             finalized_number: anchor.number,
             ..Commit::default()
         };
+        if deps.lease.fence() != fence {
+            return Err(Halt::Fenced);
+        }
         deps.live.restore(commit, anchor.number, anchor.number.saturating_add(1));
         deps.live.add_side(crate::store::view::Snapshots::default(), cursors);
         Ok(Self::new(deps, table, registry, Reconciler::new(anchor)))
@@ -217,7 +238,7 @@ fn reconciler(boot: &Boot, head: BlockRef) -> Reconciler {
 }
 
 /// Snapshot and rows of every pool through the fold; the blocks of the window leave their pre-images. `false`: a snapshot is newer than
-/// the head that was read before it.
+/// what was final when the head was read.
 async fn restore_pools(
     deps: &Arc<Deps>,
     table: &Rc<RefCell<Table>>,
@@ -229,7 +250,7 @@ async fn restore_pools(
     for pools in boot.pools.chunks(REPLAY_POOLS) {
         let replays = insist(deps, async || Ok(deps.history.replay(deps.chain, pools.to_vec()).await?)).await?;
         for (meta, mut replay) in pools.iter().zip(replays) {
-            if replay.snapshot.as_ref().is_some_and(|snapshot| snapshot.block.number > head.number) {
+            if replay.snapshot.as_ref().is_some_and(|snapshot| snapshot.block.number > anchor.number) {
                 return Ok(false);
             }
             replay.rows.retain(|row| row.block.number <= head.number);
@@ -399,9 +420,7 @@ async fn insist<T>(deps: &Deps, work: impl AsyncFn() -> Result<T, SeedError>) ->
         let reason = match work().await {
             Ok(done) => return Ok(done),
             Err(SeedError::Store(StoreError::Unavailable(reason))) => format!("the store cannot be used: {reason}"),
-            Err(SeedError::Store(StoreError::Fenced { ours, .. })) if deps.fenced(ours) => {
-                "another instance fills the store".to_owned()
-            }
+            Err(SeedError::Store(StoreError::Fenced { ours, .. })) if deps.fenced(ours) => return Err(Halt::Fenced),
             Err(SeedError::Store(error)) => return Err(Halt::Fatal(format!("the store could not be read: {error}"))),
             Err(SeedError::Chain(error @ ChainError::Refused(_))) => {
                 return Err(Halt::Fatal(format!(

@@ -81,6 +81,8 @@ impl Pending {
 pub(super) enum Halt {
     /// Asked to.
     Stopped,
+    /// Another instance writes, and what was begun is its to do.
+    Fenced,
     /// Only an operator can mend it.
     Fatal(String),
 }

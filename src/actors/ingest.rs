@@ -50,6 +50,7 @@ impl Actor for Ingest {
         ctx.spawn(run.map(|halt, actor, ctx| {
             match halt {
                 Halt::Stopped => {}
+                Halt::Fenced => actor.deps.lease.declare_unfit(),
                 Halt::Fatal(reason) => actor.deps.fail(reason),
             }
             actor.done.send_replace(true);

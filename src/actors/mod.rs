@@ -122,15 +122,17 @@ impl Deps {
         self.chain.to_string()
     }
 
-    /// Writes what whoever writes to the store would write, too. While that is another instance, nothing.
+    /// Writes what a start makes of the store, where this instance writes. Otherwise memory is ahead of the store by that, in a way that
+    /// nothing knows: this instance may serve from it, and never write. It starts over when it is to write.
     pub(super) async fn keep(&self, batch: WriteBatch) -> Result<(), StoreError> {
-        match self.lease.fence() {
-            Some(fence) => match self.history.write(WriteBatch { fence, ..batch }).await {
-                Err(StoreError::Fenced { ours, .. }) if self.fenced(ours) => Ok(()),
-                outcome => outcome,
-            },
-            None => Ok(()),
+        if let Some(fence) = self.lease.fence() {
+            match self.history.write(WriteBatch { fence, ..batch }).await {
+                Err(StoreError::Fenced { ours, .. }) if self.fenced(ours) => {}
+                outcome => return outcome,
+            }
         }
+        self.lease.mark_unwritten();
+        Ok(())
     }
 
     /// Another instance writes now. Where a store is not shared there is nothing left to do here.

@@ -89,7 +89,8 @@ async fn run(deps: Arc<Deps>, flush: CancellationToken) -> Result<(), StoreError
         }
     }
     let mut leases = deps.lease.watch();
-    let mut writer = Writer { fence: None, durable: VecDeque::new(), head: None, reverts: 0, last_purge: Instant::now(), deps };
+    let mut writer =
+        Writer { fence: None, durable: VecDeque::new(), head: None, reverts: 0, last_purge: Instant::now(), looked: None, deps };
     loop {
         let flushing = flush.is_cancelled();
         let fence = *leases.borrow_and_update();
@@ -98,7 +99,11 @@ async fn run(deps: Arc<Deps>, flush: CancellationToken) -> Result<(), StoreError
             None => writer.follow().await,
         };
         match outcome {
-            Err(StoreError::Fenced { ours, .. }) if writer.deps.fenced(ours) => continue,
+            Err(StoreError::Fenced { ours, .. }) if writer.deps.fenced(ours) => {
+                // Of what it took not all came back.
+                writer.deps.live.reclaim_side();
+                continue;
+            }
             outcome => outcome?,
         }
         if flushing {
@@ -123,12 +128,14 @@ struct Writer {
     /// [`Head::reverts`] of the head that is being written.
     reverts: u64,
     last_purge: Instant,
+    /// When it was looked last which sources the store follows.
+    looked: Option<Instant>,
 }
 
 impl Writer {
     async fn lead(&mut self, fence: u64, flush: &CancellationToken) -> Result<(), StoreError> {
-        if self.fence != Some(fence) {
-            self.take_over(fence, flush).await?;
+        if self.fence != Some(fence) && !self.take_over(fence, flush).await? {
+            return Ok(());
         }
         self.write_all(flush).await
     }

@@ -54,7 +54,7 @@ pub(super) fn late_name(name: &str) -> String {
 }
 
 /// Whether a pool is watched because of this source.
-pub(super) fn covers(spec: &DexSpec, meta: &PoolMeta) -> bool {
+pub fn covers(spec: &DexSpec, meta: &PoolMeta) -> bool {
     let listed = spec.pools.is_empty() || spec.pools.contains(&meta.id);
     listed && spec.factory == meta.factory && spec.protocol == meta.protocol
 }
@@ -80,6 +80,12 @@ pub(super) struct Sorted {
     /// Cursors to be stored before anything is followed: of sources that were taken out of the configuration. When they come
     /// back they are late, from where they were left.
     pub(super) left: Vec<(String, u64)>,
+}
+
+/// Those of the configured sources whose events are stored with the head.
+#[must_use]
+pub fn followed(configured: &[DexSpec], stored: &[(String, u64)]) -> Vec<DexSpec> {
+    sort(configured, stored).joined
 }
 
 pub(super) fn sort(configured: &[DexSpec], stored: &[(String, u64)]) -> Sorted {

@@ -6,7 +6,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::{
     store::{
-        History, StoreError,
+        Freshness, History, Live, StoreError,
         lease::{LEASE, Lease, Leased, Owner},
     },
     telemetry::Metrics,
@@ -14,17 +14,21 @@ use crate::{
 
 /// How often the holder says that it is there, and the others look whether it does. A fifth of the lease.
 const EVERY: Duration = Duration::from_secs(1);
+/// So often its time has to be over before it is taken: its holder may have been kept from the store like everybody else, and is first.
+const LOOKS: u32 = 1;
+/// The same for an instance that is not at the head: one that is goes first.
+const LOOKS_OF_THE_UNFIT: u32 = 5;
 /// For a store that does not answer at the end.
 const RELEASE_MAX: Duration = Duration::from_secs(2);
 
 /// Until it is dropped. A store that is not shared is ours from the beginning.
-pub(super) async fn keep(history: Arc<dyn History>, lease: Lease, metrics: Metrics) {
+pub(super) async fn keep(history: Arc<dyn History>, lease: Lease, lives: Vec<Arc<Live>>, metrics: Metrics) {
     let owner = Owner::here();
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut fences = lease.watch();
-    // The token of a holder whose time was over when we looked last.
-    let mut over = None;
+    // The term of a holder whose time is over, and how often it was when we looked.
+    let mut over: Option<(u64, u32)> = None;
     loop {
         let fence = *fences.borrow_and_update();
         metrics.store_writer.set(i64::from(fence.is_some()));
@@ -40,9 +44,20 @@ pub(super) async fn keep(history: Arc<dyn History>, lease: Lease, metrics: Metri
                 renew(history.as_ref(), &lease, fence).await;
                 None
             }
-            None => take(history.as_ref(), &lease, &owner, over).await,
+            None => {
+                let looks_wanted = if lives.iter().all(is_fit) { LOOKS } else { LOOKS_OF_THE_UNFIT };
+                let seen = over.filter(|(_, looks)| *looks >= looks_wanted).map(|(term, _)| term);
+                let term = take(history.as_ref(), &lease, &owner, seen).await;
+                term.map(|term| {
+                    (term, over.filter(|(before, _)| *before == term).map_or(1, |(_, looks)| looks.saturating_add(1)))
+                })
+            }
         };
     }
+}
+
+fn is_fit(live: &Arc<Live>) -> bool {
+    live.head().current && live.pin().freshness() == Freshness::Live
 }
 
 async fn renew(history: &dyn History, lease: &Lease, fence: u64) {
@@ -58,7 +73,7 @@ async fn renew(history: &dyn History, lease: &Lease, fence: u64) {
     }
 }
 
-/// Gives the token of a holder whose time is over.
+/// Gives the term of a holder whose time is over.
 async fn take(history: &dyn History, lease: &Lease, owner: &Owner, over: Option<u64>) -> Option<u64> {
     match history.lease(owner, over).await {
         Ok(Leased::Ours(fence)) => {
@@ -66,7 +81,7 @@ async fn take(history: &dyn History, lease: &Lease, owner: &Owner, over: Option<
             lease.take(fence);
             None
         }
-        Ok(Leased::Theirs { token, over, .. }) => over.then_some(token),
+        Ok(Leased::Theirs { term, over, .. }) => over.then_some(term),
         Err(error) => {
             tracing::debug!(%error, "whose the lease is cannot be seen now");
             None

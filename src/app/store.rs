@@ -107,8 +107,38 @@ async fn mongodb(config: &Config) -> Result<Result<MongoHistory, String>, Exit> 
     }
 }
 
+/// The configured store as it is, to be read. Whoever writes to it goes on.
+pub(super) async fn read_only(config: &Config, nodes: &[Node]) -> Result<Arc<dyn History>, Exit> {
+    let history: Arc<dyn History> = match config.store.url.strip_prefix("sqlite:").map(Path::new) {
+        Some(path) if !path.exists() => {
+            return Err(Exit(format!(
+                "there is no database `{}`: run it where the engine runs, or name another file",
+                path.display()
+            )));
+        }
+        Some(path) => Arc::new(SqliteHistory::open(path).map_err(told)?),
+        None => Arc::new(mongodb(config).await?.map_err(Exit)?),
+    };
+    belongs(history.as_ref(), &config.chain, nodes).await?;
+    Ok(history)
+}
+
 /// Who writes, once the database belongs to these chains.
 async fn claim(history: &dyn History, chains: &[ChainConfig], nodes: &[Node]) -> Result<Lease, Exit> {
+    belongs(history, chains, nodes).await?;
+    match history.lease(&Owner::here(), None).await.map_err(told)? {
+        Leased::Ours(fence) => Ok(Lease::new(Some(fence))),
+        Leased::Theirs { owner, .. } => {
+            tracing::info!(
+                owner,
+                "another instance writes to the store: this one follows the chain and serves, and takes over from it"
+            );
+            Ok(Lease::new(None))
+        }
+    }
+}
+
+async fn belongs(history: &dyn History, chains: &[ChainConfig], nodes: &[Node]) -> Result<(), Exit> {
     // A chain joins a database only beside chains that this process serves: those that are there already are found first.
     let mut unknown = Vec::new();
     for (chain, node) in chains.iter().zip(nodes) {
@@ -120,16 +150,7 @@ async fn claim(history: &dyn History, chains: &[ChainConfig], nodes: &[Node]) ->
     for (chain, genesis) in unknown {
         history.claim(chain, genesis).await.map_err(told)?;
     }
-    match history.lease(&Owner::here(), None).await.map_err(told)? {
-        Leased::Ours(fence) => Ok(Lease::new(Some(fence))),
-        Leased::Theirs { owner, .. } => {
-            tracing::info!(
-                owner,
-                "another instance writes to the store: this one follows the chain and serves, and takes over from it"
-            );
-            Ok(Lease::new(None))
-        }
-    }
+    Ok(())
 }
 
 fn told(error: StoreError) -> Exit {

@@ -167,7 +167,7 @@ pub trait History: Send + Sync + 'static {
     }
 
     /// The fence for [`LEASE`](super::lease::LEASE), where nobody has it, where its holder is a process that is no more, or where its time is over and was so
-    /// already when its token, `over`, was seen before. Otherwise whose it is. A store that is not shared is taken from whoever has it.
+    /// already when its term, `over`, was seen before. Otherwise whose it is. A store that is not shared is taken from whoever has it.
     fn lease(&self, owner: &Owner, over: Option<u64>) -> BoxFuture<'_, Result<Leased, StoreError>> {
         let (owner, _) = (owner.to_string(), over);
         Box::pin(async move { Ok(Leased::Ours(self.take_fence(&owner).await?)) })

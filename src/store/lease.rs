@@ -1,8 +1,16 @@
 //! Which of the instances that share a store writes to it. All of them follow the chain and serve.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// How long its holder is believed without a word of it. Five times as long as it takes to renew it.
 pub const LEASE: Duration = Duration::from_secs(5);
@@ -13,17 +21,21 @@ pub enum Leased {
     Ours(u64),
     Theirs {
         owner: String,
-        token: u64,
+        /// Counts its holders.
+        term: u64,
         /// By the store's clock.
         over: bool,
     },
 }
 
-/// A process, as the others know it: `HOST/PROCESS`.
+/// A process, as the others know it: `HOST/PROCESS/WHERE`. Where, that is the run of the kernel and the space in which process numbers mean
+/// something: of two containers, or two hosts of one name, nobody knows from the other's number whether it still runs.
 #[derive(Debug, Clone)]
 pub struct Owner {
     host: String,
     process: u32,
+    /// Empty where the system does not say.
+    place: String,
 }
 
 impl Owner {
@@ -31,14 +43,20 @@ impl Owner {
     #[must_use]
     pub fn here() -> Self {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Self { host, process: std::process::id() }
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let space = std::fs::read_link("/proc/self/ns/pid").map(|link| link.to_string_lossy().into_owned()).unwrap_or_default();
+        let place = if boot.is_empty() || space.is_empty() { String::new() } else { format!("{}-{space}", boot.trim()) };
+        Self { host, process: std::process::id(), place }
     }
 
-    /// The one that calls itself so is no more: it was a process of this host that has ended, or this one's predecessor in a container,
-    /// where numbers come again. Wrong at worst where two containers share a host's name; the fence holds there too.
+    /// The one that calls itself so has ended: it ran in the same place, and its number is nobody's, or ours by now.
     #[must_use]
     pub fn outlived(&self, other: &str) -> bool {
-        let process = other.rsplit_once('/').filter(|(host, _)| *host == self.host).and_then(|(_, process)| process.parse().ok());
+        let mut parts = other.rsplitn(3, '/');
+        let (place, process) = (parts.next(), parts.next().and_then(|process| process.parse().ok()));
+        if self.place.is_empty() || place != Some(&self.place) {
+            return false;
+        }
         let Some(process) = process.and_then(rustix::process::Pid::from_raw) else { return false };
         let is_ours = u32::try_from(process.as_raw_pid()).is_ok_and(|process| process == self.process);
         is_ours || rustix::process::test_kill_process(process) == Err(rustix::io::Errno::SRCH)
@@ -47,7 +65,7 @@ impl Owner {
 
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.host, self.process)
+        write!(f, "{}/{}/{}", self.host, self.process, self.place)
     }
 }
 
@@ -57,18 +75,26 @@ impl fmt::Display for Owner {
 pub struct Lease {
     fence: watch::Sender<Option<u64>>,
     begun: watch::Sender<Option<u64>>,
+    unfit: CancellationToken,
+    /// Something was made of the store and not written to it.
+    unwritten: Arc<AtomicBool>,
 }
 
 impl Lease {
     #[must_use]
     pub fn new(fence: Option<u64>) -> Self {
-        Self { fence: watch::Sender::new(fence), begun: watch::Sender::new(None) }
+        Self {
+            fence: watch::Sender::new(fence),
+            begun: watch::Sender::new(None),
+            unfit: CancellationToken::new(),
+            unwritten: Arc::default(),
+        }
     }
 
     /// The same fence for another chain.
     #[must_use]
     pub fn of_chain(&self) -> Self {
-        Self { fence: self.fence.clone(), begun: watch::Sender::new(None) }
+        Self { fence: self.fence.clone(), begun: watch::Sender::new(None), unwritten: Arc::default(), ..self.clone() }
     }
 
     /// `None`: another instance writes.
@@ -96,6 +122,31 @@ impl Lease {
             }
             is_it
         })
+    }
+
+    /// See `Deps::keep`.
+    pub fn mark_unwritten(&self) {
+        self.unwritten.store(true, Ordering::Release);
+    }
+
+    #[must_use]
+    pub fn is_unwritten(&self) -> bool {
+        self.unwritten.load(Ordering::Acquire)
+    }
+
+    /// What is in memory is not what is stored and more: nobody may write from it. Everything is to be read from the store again.
+    pub fn declare_unfit(&self) {
+        self.unfit.cancel();
+    }
+
+    /// Waits for [`Lease::declare_unfit`].
+    pub async fn unfit(&self) {
+        self.unfit.cancelled().await;
+    }
+
+    #[must_use]
+    pub fn is_unfit(&self) -> bool {
+        self.unfit.is_cancelled()
     }
 
     /// Told by the writer of the chain: what the one before left is put in order.
@@ -126,13 +177,14 @@ mod tests {
     #[test]
     fn a_process_outlives_those_of_its_host_that_ended_and_itself() {
         let here = Owner::here();
-        let of = |process: u32| format!("{}/{process}", here.host);
+        let of = |process: u32| format!("{}/{process}/{}", here.host, here.place);
         let mut child = std::process::Command::new("true").spawn().unwrap();
         child.wait().unwrap();
         assert!(here.outlived(&of(child.id())), "it ended");
         assert!(here.outlived(&here.to_string()), "our own number, before us");
         assert!(!here.outlived(&of(std::os::unix::process::parent_id())), "it runs");
-        for other in ["", "elsewhere/1", "x", "/", &format!("{}/", here.host), &of(0), &format!("{}/x", here.host)] {
+        let elsewhere = format!("{}/{}/another-boot", here.host, child.id());
+        for other in ["", "elsewhere/1", "x", "/", "//", &elsewhere, &of(0), &format!("{}/x/{}", here.host, here.place)] {
             assert!(!here.outlived(other), "{other:?}: nobody knows");
         }
     }

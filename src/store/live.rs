@@ -160,6 +160,11 @@ impl Live {
         }
     }
 
+    /// The same where another instance writes, and what it wrote may have been taken back since.
+    pub fn see_durable(&self, number: u64) {
+        self.durable.send_if_modified(|durable| std::mem::replace(durable, number) != number);
+    }
+
     /// Height of the newest block that survives a restart.
     #[must_use]
     pub fn durable_block(&self) -> u64 {

@@ -11,6 +11,7 @@
 )]
 
 mod asked;
+mod audits;
 mod boundary;
 mod browser;
 mod candles;

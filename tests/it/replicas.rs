@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use swaptide_demo::{Devnet, DevnetConfig, Mongod};
 
 use super::{
-    engine::{Engine, PATIENCE, Setup},
+    engine::{Engine, PATIENCE, Setup, run},
     fault::oracle::Oracle,
     follow::watched_logs,
     mongo::{durable, stored_logs},
@@ -161,4 +161,50 @@ async fn in_a_rolling_update_nobody_who_follows_sees_a_gap() {
         old = new;
     }
     assert!(old.terminate().await.success());
+}
+
+/// One of them follows a source that the other one does not: in a rolling update that adds it, or takes it out.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_follows_and_the_other_does_not_is_read_back_and_no_gap_stays() {
+    let mut world = World::new(104, 40).await;
+    let both = world.setup.clone();
+    let only_v2 = Setup { dexes: both.dexes[..1].to_vec(), ..both.clone() };
+    // The new configuration writes, the old one follows …
+    let new = world.instance().await;
+    world.agrees(&[&new]).await;
+    world.setup = only_v2;
+    let old = world.instance().await;
+    old.at_head(&world.devnet).await;
+    world.trade(3).await;
+    // … and takes over, because the new one stands still.
+    new.pause();
+    old.says(|line| line.contains("starting over from the store")).await;
+    takes_over(&old).await;
+    world.trade(4).await;
+    old.at_head(&world.devnet).await;
+    durable(&old, &world.devnet).await;
+    new.go_on();
+    // What is stored from now on lacks a source that it follows: it cannot go on from there.
+    new.says(|line| line.contains("does not follow a source that this instance follows")).await;
+    new.says(|line| line.contains("starting over from the store")).await;
+    world.trade(3).await;
+    old.kill().await;
+    takes_over(&new).await;
+    world.trade(2).await;
+    new.says(|line| line.contains("an added source has caught up")).await;
+    world.trade(1).await;
+    world.setup = both;
+    world.agrees(&[&new]).await;
+    // Beside it one that starts now: what tokens traded it makes of the events, and somebody else has to write that.
+    let next = world.instance().await;
+    next.at_head(&world.devnet).await;
+    world.agrees(&[&new, &next]).await;
+    new.kill().await;
+    takes_over(&next).await;
+    world.trade(3).await;
+    world.agrees(&[&next]).await;
+    let file = world.folders.last().unwrap().path().join("swaptide.toml");
+    let (code, stdout, stderr) = run(&["audit", "--events", "-c", file.to_str().unwrap()]).await;
+    assert_eq!(code, 0, "{stdout}\n{stderr}");
+    assert!(next.terminate().await.success());
 }

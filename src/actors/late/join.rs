@@ -32,7 +32,8 @@ impl Follower {
         let (head, next) = (self.deps.live.head(), ready.at.number.saturating_add(1));
         // The head would stand still for as long as the rest takes.
         let is_long = self.reconciler.anchor().number > ready.at.number.saturating_add(2 * JOIN_GAP_BLOCKS);
-        if head.window_floor > next || is_long {
+        // Who does not write has nothing to join it to: what is stored from here on would lack it.
+        if head.window_floor > next || is_long || self.deps.lease.fence().is_none() {
             self.late.again(&self.deps, ready);
             return Ok(());
         }

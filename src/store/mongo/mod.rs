@@ -171,47 +171,47 @@ impl Store {
         token.map(i64::cast_unsigned).ok_or_else(|| corrupt("a fence without its token"))
     }
 
-    /// The clock is the server's: `$$NOW`.
+    /// In a document of its own, which no transaction writes: renewing it waits for nobody. The clock is the server's, `$$NOW`.
     async fn lease(&self, owner: &Owner, over: Option<u64>) -> Result<Leased> {
         let meta = self.meta();
-        present(meta.insert_one(doc! { "_id": "fence", "token": 0_i64 }).await)?;
+        present(meta.insert_one(doc! { "_id": "lease", "term": 0_i64 }).await)?;
         let is_over = doc! { "$not": [{ "$gt": ["$until", "$$NOW"] }] };
-        let look = doc! { "token": 1, "owner": 1, "until": 1, "sessions": 1, "over": is_over };
-        let found = meta.find_one(doc! { "_id": "fence" }).projection(look).await?.ok_or_else(|| corrupt("no fence"))?;
-        let token = found.get_i64("token").map_err(|_| corrupt("a fence without its token"))?;
-        let theirs = Leased::Theirs {
-            owner: found.get_str("owner").unwrap_or("somebody").to_owned(),
-            token: token.cast_unsigned(),
-            over: found.get_bool("over").unwrap_or(false),
-        };
-        let Leased::Theirs { owner: holder, token: held, over: is_over } = &theirs else { return Ok(theirs) };
-        let until = found.get("until").cloned();
-        if until.is_some() && !owner.outlived(holder) && !(*is_over && over == Some(*held)) {
-            return Ok(theirs);
+        let look = doc! { "term": 1, "owner": 1, "until": 1, "over": is_over };
+        let found = meta.find_one(doc! { "_id": "lease" }).projection(look).await?.ok_or_else(|| corrupt("no lease"))?;
+        let term = found.get_i64("term").map_err(|_| corrupt("a lease without its term"))?;
+        let holder = found.get_str("owner").unwrap_or("somebody").to_owned();
+        let theirs = |is_over| Leased::Theirs { owner: holder.clone(), term: term.cast_unsigned(), over: is_over };
+        let (until, is_over) = (found.get("until").cloned(), found.get_bool("over").unwrap_or(false));
+        if until.is_some() && !owner.outlived(&holder) && !(is_over && over == Some(term.cast_unsigned())) {
+            return Ok(theirs(is_over));
         }
-        self.end_sessions(&found).await;
         // As it was when we looked: whoever was faster, or renewed it, has it.
-        let as_seen = doc! { "_id": "fence", "token": token, "until": until.unwrap_or_else(|| doc! { "$exists": false }.into()) };
-        let ours = doc! {
-            "token": { "$add": ["$token", 1_i64] }, "owner": { "$literal": owner.to_string() }, "sessions": [], "until": lease_end(),
-        };
-        let taken = meta.find_one_and_update(as_seen, vec![doc! { "$set": ours }]).return_document(ReturnDocument::After).await?;
-        let taken = taken.and_then(|taken| taken.get_i64("token").ok());
-        Ok(taken.map_or(theirs, |token| Leased::Ours(token.cast_unsigned())))
+        let as_seen = doc! { "_id": "lease", "term": term, "until": until.unwrap_or_else(|| doc! { "$exists": false }.into()) };
+        let ours =
+            doc! { "term": { "$add": ["$term", 1_i64] }, "owner": { "$literal": owner.to_string() }, "until": lease_end() };
+        if meta.update_one(as_seen, vec![doc! { "$set": ours }, doc! { "$unset": "fence" }]).await?.matched_count == 0 {
+            return Ok(theirs(false));
+        }
+        let fence = self.take_fence(&owner.to_string()).await?;
+        let ours = doc! { "_id": "lease", "term": term.saturating_add(1) };
+        let held = meta.update_one(ours, doc! { "$set": { "fence": key::int(fence)? } }).await?;
+        // It took longer than a lease, and somebody has the next one.
+        Ok(if held.matched_count > 0 { Leased::Ours(fence) } else { theirs(false) })
     }
 
     async fn renew(&self, fence: u64) -> Result<()> {
-        let change = vec![doc! { "$set": { "until": lease_end() } }];
-        let renewed = self.meta().update_one(doc! { "_id": "fence", "token": key::int(fence)? }, change).await?;
-        if renewed.matched_count > 0 {
+        // One that was given back stays so.
+        let ours = doc! { "_id": "lease", "fence": key::int(fence)?, "until": { "$exists": true } };
+        if self.meta().update_one(ours, vec![doc! { "$set": { "until": lease_end() } }]).await?.matched_count > 0 {
             return Ok(());
         }
         let found = self.meta().find_one(doc! { "_id": "fence" }).await?;
-        write::of_ours(fence, found.and_then(|found| found.get_i64("token").ok()))
+        let held = found.and_then(|found| found.get_i64("token").ok()).unwrap_or(0).cast_unsigned();
+        Err(StoreError::Fenced { ours: fence, held }.into())
     }
 
     async fn release(&self, fence: u64) -> Result<()> {
-        let ours = doc! { "_id": "fence", "token": key::int(fence)? };
+        let ours = doc! { "_id": "lease", "fence": key::int(fence)? };
         self.meta().update_one(ours, doc! { "$unset": { "until": "" } }).await?;
         Ok(())
     }

@@ -194,7 +194,7 @@ async fn check_fence(store: &Store, session: &mut ClientSession, ours: u64) -> R
     of_ours(ours, held.as_ref().and_then(|found| found.get_i64("token").ok()))
 }
 
-pub(super) fn of_ours(ours: u64, held: Option<i64>) -> Result<()> {
+fn of_ours(ours: u64, held: Option<i64>) -> Result<()> {
     let held = held.unwrap_or(0).cast_unsigned();
     if held == ours { Ok(()) } else { Err(StoreError::Fenced { ours, held }.into()) }
 }

@@ -25,17 +25,21 @@ async fn opened(uri: &str) -> MongoHistory {
     history
 }
 
-async fn fence(history: &MongoHistory) -> Document {
-    history.store.meta().find_one(doc! { "_id": "fence" }).await.unwrap().unwrap()
+async fn lease(history: &MongoHistory) -> Document {
+    history.store.meta().find_one(doc! { "_id": "lease" }).await.unwrap().unwrap()
+}
+
+async fn term(history: &MongoHistory) -> u64 {
+    lease(history).await.get_i64("term").unwrap().cast_unsigned()
 }
 
 async fn end_of_lease(history: &MongoHistory, at: DateTime) {
-    history.store.meta().update_one(doc! { "_id": "fence" }, doc! { "$set": { "until": at } }).await.unwrap();
+    history.store.meta().update_one(doc! { "_id": "lease" }, doc! { "$set": { "until": at } }).await.unwrap();
 }
 
 /// As a process of another host is seen.
 async fn moves_away(history: &MongoHistory) {
-    history.store.meta().update_one(doc! { "_id": "fence" }, doc! { "$set": { "owner": "elsewhere/7" } }).await.unwrap();
+    history.store.meta().update_one(doc! { "_id": "lease" }, doc! { "$set": { "owner": "elsewhere/7" } }).await.unwrap();
 }
 
 fn ours(leased: Leased) -> u64 {
@@ -53,19 +57,20 @@ async fn one_has_the_lease_until_it_is_over_or_given_back() {
     let me = Owner::here();
     let first = ours(a.lease(&me, None).await.unwrap());
     moves_away(&a).await;
-    let held = Leased::Theirs { owner: "elsewhere/7".to_owned(), token: first, over: false };
+    let of_a = term(&a).await;
+    let held = Leased::Theirs { owner: "elsewhere/7".to_owned(), term: of_a, over: false };
     assert_eq!(b.lease(&me, None).await.unwrap(), held);
-    assert_eq!(b.lease(&me, Some(first)).await.unwrap(), held, "it was over once, and was renewed");
+    assert_eq!(b.lease(&me, Some(of_a)).await.unwrap(), held, "it was over once, and was renewed");
 
     // Over: whoever sees it so a second time may have it, unless its holder comes back in between.
     end_of_lease(&a, DateTime::from_millis(0)).await;
-    let over = Leased::Theirs { owner: "elsewhere/7".to_owned(), token: first, over: true };
+    let over = Leased::Theirs { owner: "elsewhere/7".to_owned(), term: of_a, over: true };
     assert_eq!(b.lease(&me, None).await.unwrap(), over);
-    assert_eq!(b.lease(&me, Some(first + 1)).await.unwrap(), over, "of another holder");
+    assert_eq!(b.lease(&me, Some(of_a + 1)).await.unwrap(), over, "of another holder");
     a.renew(first).await.unwrap();
-    assert_eq!(b.lease(&me, Some(first)).await.unwrap(), held);
+    assert_eq!(b.lease(&me, Some(of_a)).await.unwrap(), held);
     end_of_lease(&a, DateTime::from_millis(0)).await;
-    let second = ours(b.lease(&me, Some(first)).await.unwrap());
+    let second = ours(b.lease(&me, Some(of_a)).await.unwrap());
     assert!(second > first);
     let told =
         |refused: StoreError| assert!(matches!(refused, StoreError::Fenced { ours, held } if (ours, held) == (first, second)));
@@ -76,6 +81,8 @@ async fn one_has_the_lease_until_it_is_over_or_given_back() {
     moves_away(&a).await;
     assert!(matches!(a.lease(&me, None).await.unwrap(), Leased::Theirs { over: false, .. }));
     b.release(second).await.unwrap();
+    // A word that was under way when it was given back does not hold it.
+    assert!(matches!(b.renew(second).await.unwrap_err(), StoreError::Fenced { .. }));
     let third = ours(a.lease(&me, None).await.unwrap());
     assert!(third > second);
 }
@@ -93,13 +100,13 @@ async fn whoever_outlived_its_holder_has_the_lease_at_once_and_of_many_one_gets_
     for _ in 0..5 {
         moves_away(&history).await;
         end_of_lease(&history, DateTime::from_millis(0)).await;
-        let token = fence(&history).await.get_i64("token").unwrap().cast_unsigned();
+        let of_before = term(&history).await;
         let ask = |_| {
             let (history, me) = (history.clone(), me.clone());
-            tokio::spawn(async move { history.lease(&me, Some(token)).await.unwrap() })
+            tokio::spawn(async move { history.lease(&me, Some(of_before)).await.unwrap() })
         };
         let asked = futures_util::future::join_all((0..8).map(ask)).await;
-        let newest = fence(&history).await.get_i64("token").unwrap().cast_unsigned();
+        let newest = lease(&history).await.get_i64("fence").unwrap().cast_unsigned();
         let got: Vec<u64> = asked
             .into_iter()
             .filter_map(|leased| match leased.unwrap() {
@@ -108,7 +115,7 @@ async fn whoever_outlived_its_holder_has_the_lease_at_once_and_of_many_one_gets_
             })
             .collect();
         // They are one process here, so a later one may follow an earlier one; never do two have the same.
-        assert!(got.is_sorted() || got.iter().collect::<std::collections::BTreeSet<_>>().len() == got.len(), "{got:?}");
+        assert_eq!(got.iter().collect::<std::collections::BTreeSet<_>>().len(), got.len(), "{got:?}");
         assert_eq!(got.iter().max(), Some(&newest));
     }
 }
