@@ -1,5 +1,6 @@
 //! The composition root: builds node, store, tree and server, starts them, and stops them in order.
 
+mod auditor;
 mod calls;
 mod feeds;
 mod interface;
@@ -159,6 +160,11 @@ async fn serve(
         AbortOnDropHandle::new(tokio::spawn(lease::keep(history.clone(), lease.clone(), lives.clone(), metrics.clone())));
     let trees: Vec<ChainTree> = chains.into_iter().map(|deps| ChainTree::start(Arc::new(deps))).collect();
     let _oracles = feeds::start_oracles(config, shared, &lives, &draining);
+    let audited = lives.iter().cloned().zip(nodes.iter().map(|node| node.source.clone())).collect();
+    let _auditor = (config.audit.interval > 0).then(|| {
+        let every = Duration::from_secs(config.audit.interval);
+        AbortOnDropHandle::new(tokio::spawn(auditor::keep(audited, every, metrics.clone())))
+    });
     let readiness = actix_rt::spawn(watch_ready(lives, ready_tx));
 
     let outcome = tokio::select! {

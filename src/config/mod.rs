@@ -30,6 +30,8 @@ pub struct Config {
     #[serde(default)]
     pub store: StoreConfig,
     #[serde(default)]
+    pub audit: AuditConfig,
+    #[serde(default)]
     pub chain: Vec<ChainConfig>,
     #[serde(default)]
     pub prices: PricesConfig,
@@ -48,6 +50,19 @@ pub struct AdminConfig {
 impl Default for AdminConfig {
     fn default() -> Self {
         Self { listen: "127.0.0.1:9464".to_owned() }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditConfig {
+    /// Seconds from one comparison of all pools with their contracts to the next; 0: none.
+    pub interval: u64,
+}
+
+impl Default for AuditConfig {
+    fn default() -> Self {
+        Self { interval: 3_600 }
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Metrics {
     pub pools: IntGaugeVec,
     pub pools_rebuilding: IntGaugeVec,
     pub pools_faulted: IntGaugeVec,
+    pub audit_drift: IntGaugeVec,
+    pub audit_block: IntGaugeVec,
     pub actor_restarts_total: IntCounterVec,
     pub persist_backlog_blocks: IntGaugeVec,
     pub journal_rows: IntGaugeVec,
@@ -139,6 +141,12 @@ impl Metrics {
             pools: gauges("swaptide_pools", "Pools that are watched", &["chain"])?,
             pools_rebuilding: gauges("swaptide_pools_rebuilding", "Pools whose actor is being restarted", &["chain"])?,
             pools_faulted: gauges("swaptide_pools_faulted", "Pools given up after repeated failures", &["chain"])?,
+            audit_drift: gauges(
+                "swaptide_audit_drift",
+                "Pools that differed from their contract at the newest audit",
+                &["chain"],
+            )?,
+            audit_block: gauges("swaptide_audit_block", "Number of the block of the newest audit", &["chain"])?,
             actor_restarts_total: counters("swaptide_actor_restarts_total", "Restarts by the supervisor", &["kind"])?,
             persist_backlog_blocks: gauges(
                 "swaptide_persist_backlog_blocks",

@@ -2,10 +2,12 @@
 
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
+use swaptide::domain::pool::PoolState;
 use swaptide_demo::{Devnet, DevnetConfig, Mongod};
 
 use super::{
-    engine::{Engine, Setup, run},
+    engine::{Engine, PATIENCE, Setup, run},
+    fault::liar::{Liar, Told},
     mongo::durable,
 };
 
@@ -136,5 +138,55 @@ async fn a_document_that_is_lost_in_mongodb_is_found() {
     let (count, drifts) = world.drifts(&[]).await;
     assert_eq!(count, 1, "{drifts:#?}");
     assert_eq!(json!(drifts[0].2), json!("nothing"));
+    assert!(engine.terminate().await.success());
+}
+
+/// It audits itself, and says so where a contract says something else.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_audits_itself_names_the_pool_that_differs() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut devnet = Devnet::start(DevnetConfig { seed: 113, ..DevnetConfig::default() }).await.unwrap();
+    devnet.fill(10, 8).await.unwrap();
+    let liar = Liar::before(&devnet).await;
+    let rpc = vec![liar.ws_url.clone(), liar.http_url.clone()];
+    let setup = Setup { rpc, extra: "[audit]\ninterval = 1\n".to_owned(), ..Setup::of(&devnet, folder.path()) };
+    let engine = Engine::start(&setup, folder.path()).await;
+    engine.at_head(&devnet).await;
+    let head = devnet.head().await.unwrap().number;
+    let wrong = async |wrong: u64| {
+        let (block, drift) = (format!("swaptide_audit_block{{chain=\"{}\"}} {head}", devnet.chain_id), format!("}} {wrong}"));
+        let audited = async {
+            loop {
+                let metrics = String::from_utf8(engine.admin.get("/metrics").await.unwrap().body).unwrap();
+                let has = |name: &str| metrics.lines().any(|line| line.starts_with(name) && line.ends_with(&drift));
+                if metrics.lines().any(|line| line == block) && has("swaptide_audit_drift{") {
+                    return;
+                }
+            }
+        };
+        assert!(tokio::time::timeout(PATIENCE, audited).await.is_ok(), "{wrong} differ; the engine said:\n{}", engine.log());
+    };
+    wrong(0).await;
+    // The reserves of one pair: one of the answers in a batch of calls, so it is found by what stands in it.
+    let truth = engine.state().await;
+    let pair = truth.pools.iter().find_map(|pool| match &pool.state {
+        PoolState::V2(v2) if v2.reserve0 > 0 => Some((pool.meta.id, format!("{:064x}", v2.reserve0))),
+        _ => None,
+    });
+    let (pair, reserve) = pair.unwrap();
+    liar.lies(move |method, _, answer| match answer["result"].as_str() {
+        Some(result) if method == "eth_call" && result.contains(&reserve) => {
+            let other = format!("{:064x}", u128::from_str_radix(&reserve, 16).unwrap() + 1);
+            answer["result"] = json!(result.replacen(&reserve, &other, 1));
+            Told::Changed
+        }
+        _ => Told::AsItIs,
+    });
+    let line = engine.says(|line| line.contains("DRIFT") && line.contains(&pair.to_string())).await;
+    println!("{line}");
+    wrong(1).await;
+    liar.is_honest();
+    wrong(0).await;
+    assert_eq!(engine.log().matches("DRIFT").count(), 1, "told once: {}", engine.log());
     assert!(engine.terminate().await.success());
 }

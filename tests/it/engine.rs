@@ -34,7 +34,7 @@ pub struct Setup {
     /// Who says what a swap comes to, of V3 and V4.
     pub quoters: [Option<String>; 2],
     pub lp_tokens: bool,
-    /// More of `[store]`.
+    /// More of `[store]`, in lines.
     pub extra_store: String,
     pub extra_chain: String,
     /// Further lines of every dex.
@@ -83,7 +83,7 @@ impl Setup {
         let store = self.store_url.clone().unwrap_or_else(|| format!("sqlite:{}", self.database.display()));
         let (api, admin) = (&self.api_listen, &self.admin_listen);
         let head = format!(
-            "[api]\nlisten = {api:?}\ncost_per_second = 0\n[admin]\nlisten = {admin:?}\n[store]\nurl = {store:?}\n{}\n",
+            "[api]\nlisten = {api:?}\ncost_per_second = 0\n[admin]\nlisten = {admin:?}\n[store]\nurl = {store:?}\n{}",
             self.extra_store
         );
         let others = self.others.iter().map(Self::chain_toml);

@@ -137,7 +137,7 @@ async fn a_store_that_is_away_longer_than_the_journal_reaches_has_everything_aft
     let uri = mongod.uri("swaptide");
     let mut setup =
         Setup { store_url: Some(uri.clone()), extra_chain: "finality = 4".to_owned(), ..Setup::of(&devnet, folder.path()) };
-    setup.extra_store = "journal_rows = 1000".to_owned();
+    setup.extra_store = "journal_rows = 1000\n".to_owned();
     let engine = Engine::start(&setup, folder.path()).await;
     let mut follower = Follower::default();
     agrees(&devnet, &engine, &mut follower).await;
