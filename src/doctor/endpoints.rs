@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     chain::rpc::probe::{Abilities, EndpointReport, LogsRange, Proof, StateDepth},
-    config::{ChainConfig, Finality},
+    config::{self, ChainConfig, Finality},
 };
 
 /// An endpoint that is further behind than this, in blocks and in seconds, answers too late to be of use. The engine leaves it alone
@@ -62,7 +62,7 @@ pub(super) fn judge(all: &Examined<'_>, now_unix_s: u64) -> Vec<Row> {
                 rows.push(genesis(all, &place, found));
                 rows.extend(pushes_heads(&place, found));
                 rows.push(logs(&place, &found.logs, endpoint.logs_range));
-                rows.push(proof(&place, found));
+                rows.push(proof(all.chain, &place, found));
                 rows.push(state(&place, &found.state));
                 rows.extend(finalized(all.chain, &place, found));
                 rows.extend(receipts(all.chain, &place, found));
@@ -144,11 +144,15 @@ fn logs(place: &str, range: &LogsRange, configured: Option<u64>) -> Row {
     }
 }
 
-fn proof(place: &str, found: &Abilities) -> Row {
+fn proof(chain: &ChainConfig, place: &str, found: &Abilities) -> Row {
     const CHECK: &str = "logs proof";
+    let what = match chain.proof {
+        config::Proof::Bloom => "bloom",
+        config::Proof::Receipts => "receipts' root",
+    };
     match &found.proof {
         Ok(Proof::Fits { logs: 0 }) => Row::ok(place, CHECK, "the newest blocks have no logs to compare"),
-        Ok(Proof::Fits { logs }) => Row::ok(place, CHECK, format!("{} fit the bloom of their header", counted(*logs, "log"))),
+        Ok(Proof::Fits { logs }) => Row::ok(place, CHECK, format!("{} fit the {what} of their header", counted(*logs, "log"))),
         Ok(Proof::Contradicts(reason)) => Row::fail(
             place,
             CHECK,

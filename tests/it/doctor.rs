@@ -95,6 +95,11 @@ async fn a_good_configuration_is_found_good_before_while_and_after_it_runs() {
     let (code, table, _) = doctor(&setup, folder.path()).await;
     assert_eq!(code, 0, "{table}");
     assert_eq!(std::fs::read(&setup.database).unwrap(), stored, "not a byte is changed");
+
+    setup.extra_chain.push_str("\nproof = \"receipts\"");
+    let (code, table, rows) = doctor(&setup, folder.path()).await;
+    assert_eq!(code, 0, "{table}");
+    assert!(detail(&rows, " http", "logs proof", "ok").contains("fit the receipts' root"), "{table}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

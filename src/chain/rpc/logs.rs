@@ -18,7 +18,7 @@ use super::{
 use crate::{
     chain::{
         BlockTag, ChainError, RangeLogs,
-        verify::{self, BlockReceipt, PlacedLog, RangeBlock},
+        verify::{self, BlockReceipt, PlacedLog, RangeBlock, Unproven},
     },
     config::Proof,
     domain::{
@@ -74,28 +74,31 @@ pub(super) async fn of_block(inner: &Inner, header: &Header) -> Result<Vec<RawLo
         return Ok(Vec::new());
     }
     let hash = header.block.hash;
-    let request = &match inner.proof {
-        Proof::Bloom => Request::new("eth_getLogs", &json!([{ "blockHash": hash }])),
-        Proof::Receipts => Request::new("eth_getBlockReceipts", &json!([hash])),
-    };
     inner
         .attempt(Order::Head, Some(hash), |endpoint| async move {
-            let proven = match inner.proof {
-                Proof::Bloom => {
-                    let logs: Vec<PlacedLog> = endpoint.request(request).await?.ok_or(Failure::UnknownBlock)?;
-                    verify::block(header, logs)
-                }
-                Proof::Receipts => {
-                    let receipts: Vec<BlockReceipt> = endpoint.request(request).await?.ok_or(Failure::UnknownBlock)?;
-                    verify::receipts(header, receipts)
-                }
-            };
-            proven.map_err(|unproven| {
+            proven(&endpoint, header, inner.proof).await?.map_err(|unproven| {
                 tracing::warn!(endpoint = %endpoint.label, block = header.block.number, %hash, %unproven, "logs do not fit the header");
                 Failure::Contradiction(format!("block {} ({hash}): {unproven}", header.block.number))
             })
         })
         .await
+}
+
+/// What one endpoint says are the logs of a block, and whether they are.
+pub(super) async fn proven(endpoint: &Endpoint, header: &Header, proof: Proof) -> Result<Result<Vec<RawLog>, Unproven>, Failure> {
+    let hash = header.block.hash;
+    Ok(match proof {
+        Proof::Bloom => {
+            let request = Request::new("eth_getLogs", &json!([{ "blockHash": hash }]));
+            let logs: Vec<PlacedLog> = endpoint.request(&request).await?.ok_or(Failure::UnknownBlock)?;
+            verify::block(header, logs)
+        }
+        Proof::Receipts => {
+            let request = Request::new("eth_getBlockReceipts", &json!([hash]));
+            let receipts: Vec<BlockReceipt> = endpoint.request(&request).await?.ok_or(Failure::UnknownBlock)?;
+            verify::receipts(header, receipts)
+        }
+    })
 }
 
 /// The filtered logs of a settled range, grouped by block.

@@ -15,13 +15,11 @@ use super::{
     RpcSource,
     endpoint::{Endpoint, Request},
     errors::{self, Failure},
-    header_of, header_request,
+    header_of, header_request, logs,
 };
 use crate::{
-    chain::{
-        BlockTag,
-        verify::{self, PlacedLog},
-    },
+    chain::BlockTag,
+    config,
     domain::{
         ChainId,
         block::{BlockRef, Header},
@@ -84,10 +82,10 @@ pub struct Abilities {
     pub proof: Answer<Proof>,
 }
 
-/// The bloom of a header against the logs of its block.
+/// What the configuration says is the proof of a block's logs, against those of a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Proof {
-    /// It is that of so many logs; 0: the last blocks have none.
+    /// It is that of so many; 0: the last blocks have none.
     Fits {
         logs: usize,
     },
@@ -121,20 +119,20 @@ pub struct StateDepth {
 impl RpcSource {
     /// Asks every endpoint by itself, all at once.
     pub async fn probe(&self) -> Vec<EndpointReport> {
-        join_all(self.inner.endpoints.iter().map(|endpoint| report(endpoint))).await
+        join_all(self.inner.endpoints.iter().map(|endpoint| report(endpoint, self.inner.proof))).await
     }
 }
 
-async fn report(endpoint: &Endpoint) -> EndpointReport {
+async fn report(endpoint: &Endpoint, by: config::Proof) -> EndpointReport {
     EndpointReport {
         host: endpoint.label.clone(),
         is_ws: endpoint.is_ws(),
         logs_range: endpoint.logs_range(),
-        contact: contact(endpoint).await.map_err(|failure| failure.to_string()),
+        contact: contact(endpoint, by).await.map_err(|failure| failure.to_string()),
     }
 }
 
-async fn contact(endpoint: &Endpoint) -> Result<Contact, Failure> {
+async fn contact(endpoint: &Endpoint, by: config::Proof) -> Result<Contact, Failure> {
     let mut took = Vec::with_capacity(LATENCY_SAMPLES);
     let mut chain_id = 0;
     for _ in 0..LATENCY_SAMPLES {
@@ -146,7 +144,7 @@ async fn contact(endpoint: &Endpoint) -> Result<Contact, Failure> {
     let latency = took.get(LATENCY_SAMPLES / 2).copied().unwrap_or_default();
     let abilities = match endpoint.is_of_chain(chain_id) {
         false => None,
-        true => Some(match tokio::time::timeout(ENDPOINT_TIMEOUT, abilities(endpoint)).await {
+        true => Some(match tokio::time::timeout(ENDPOINT_TIMEOUT, abilities(endpoint, by)).await {
             Ok(found) => found.map_err(|failure| failure.to_string()),
             Err(_) => Err(format!("not all questions were answered within {} s", ENDPOINT_TIMEOUT.as_secs())),
         }),
@@ -154,7 +152,7 @@ async fn contact(endpoint: &Endpoint) -> Result<Contact, Failure> {
     Ok(Contact { latency, chain_id, abilities })
 }
 
-async fn abilities(endpoint: &Endpoint) -> Result<Abilities, Failure> {
+async fn abilities(endpoint: &Endpoint, by: config::Proof) -> Result<Abilities, Failure> {
     let head = header_of(endpoint, &header_request(BlockTag::Latest), false).await?;
     let head = head.ok_or_else(|| Failure::BadAnswer("it has no newest block".into()))?;
     let masked = |failure: Failure| failure.to_string();
@@ -167,7 +165,7 @@ async fn abilities(endpoint: &Endpoint) -> Result<Abilities, Failure> {
         state_depth(endpoint, head.block.number),
         number(BlockTag::Finalized),
         receipts(endpoint, &head),
-        proof(endpoint, &head),
+        proof(endpoint, &head, by),
     );
     Ok(Abilities {
         head: head.block,
@@ -240,15 +238,14 @@ async fn receipts(endpoint: &Endpoint, head: &Header) -> Result<(), Failure> {
 }
 
 /// Proves the logs of the newest block that has some, as it is done for every block that is followed.
-async fn proof(endpoint: &Endpoint, head: &Header) -> Result<Proof, Failure> {
+async fn proof(endpoint: &Endpoint, head: &Header, by: config::Proof) -> Result<Proof, Failure> {
     let mut header = head.clone();
     for _ in 0..PROOF_BLOCKS {
-        let logs: Vec<PlacedLog> = ask(endpoint, "eth_getLogs", json!([{ "blockHash": header.block.hash }])).await?;
-        let found = logs.len();
         let number = header.block.number;
-        if let Err(unproven) = verify::block(&header, logs) {
-            return Ok(Proof::Contradicts(format!("block {number}: {unproven}")));
-        }
+        let found = match logs::proven(endpoint, &header, by).await? {
+            Ok(logs) => logs.len(),
+            Err(unproven) => return Ok(Proof::Contradicts(format!("block {number}: {unproven}"))),
+        };
         if found > 0 || number == 0 {
             return Ok(Proof::Fits { logs: found });
         }
