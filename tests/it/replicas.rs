@@ -6,7 +6,7 @@ use swaptide_demo::{Devnet, DevnetConfig, Mongod};
 
 use super::{
     engine::{Engine, PATIENCE, Setup, run},
-    fault::oracle::Oracle,
+    fault::{oracle::Oracle, wire::Wire},
     follow::watched_logs,
     mongo::{durable, stored_logs},
     resume::Follower,
@@ -207,4 +207,43 @@ async fn what_one_follows_and_the_other_does_not_is_read_back_and_no_gap_stays()
     let (code, stdout, stderr) = run(&["audit", "--events", "-c", file.to_str().unwrap()]).await;
     assert_eq!(code, 0, "{stdout}\n{stderr}");
     assert!(next.terminate().await.success());
+}
+
+/// The writer's node is on a branch of its own, and what is stored is that. Whoever takes over is on the chain.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_writer_stored_of_another_branch_is_taken_back_by_whoever_takes_over() {
+    let mut world = World::new(105, 30).await;
+    // The same seed makes the same blocks, to the hash.
+    let mut aside = Devnet::start(DevnetConfig { seed: 105, ..DevnetConfig::default() }).await.unwrap();
+    aside.fill(30, 6).await.unwrap();
+    assert_eq!(aside.head().await.unwrap().hash, world.devnet.head().await.unwrap().hash);
+    let host = |devnet: &Devnet| devnet.http_url.trim_start_matches("http://").to_owned();
+    let wire = Wire::to(&host(&world.devnet)).await;
+    let chain = std::mem::replace(&mut world.setup.rpc, vec![format!("ws://{}", wire.host), format!("http://{}", wire.host)]);
+    let writer = world.instance().await;
+    world.setup.rpc = chain;
+    let other = world.instance().await;
+    // Both have these, and they are stored.
+    world.devnet.fill(5, 8).await.unwrap();
+    world.agrees(&[&writer, &other]).await;
+    // Then the writer is told of others, one more of them.
+    aside.fill(6, 5).await.unwrap();
+    wire.point(&host(&aside));
+    writer.at_head(&aside).await;
+    durable(&writer, &aside).await;
+    // The chain goes on for longer than can be undone.
+    for _ in 0..6 {
+        world.devnet.fill(5, 6).await.unwrap();
+        other.at_head(&world.devnet).await;
+    }
+    assert!(writes(&writer).await && !writes(&other).await);
+    writer.kill().await;
+    takes_over(&other).await;
+    world.devnet.fill(2, 6).await.unwrap();
+    world.agrees(&[&other]).await;
+    // And from the store alone.
+    assert!(other.terminate().await.success());
+    let again = world.instance().await;
+    world.agrees(&[&again]).await;
+    assert!(again.terminate().await.success());
 }
