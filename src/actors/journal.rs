@@ -54,7 +54,7 @@ impl Journal {
                 rows_max,
                 first_lost,
                 memory_from = head.window_floor,
-                "the journal is full: memory let go of blocks that are not stored. They are read from the chain again once the store answers"
+                "memory let go of blocks that are not stored: the store was away for longer than the journal reaches, or is of another branch. They are read from the chain again once the store answers"
             ),
             (Self::Full | Self::Spilt, Self::Easy) => tracing::info!(rows, rows_max, "the journal has room again"),
             _ => {}

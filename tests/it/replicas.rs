@@ -103,6 +103,8 @@ async fn of_two_instances_one_writes_and_when_it_is_killed_the_other_does() {
         assert!(!writes(&other).await, "who comes second follows");
     }
     world.agrees(&[&writer, &other]).await;
+    // Nobody who was connected to it noticed.
+    assert!(!writer.log().contains("starting over"), "{}", writer.log());
     assert!(other.terminate().await.success());
     assert!(writer.terminate().await.success());
 }
@@ -240,7 +242,9 @@ async fn what_a_writer_stored_of_another_branch_is_taken_back_by_whoever_takes_o
     writer.kill().await;
     takes_over(&other).await;
     world.devnet.fill(2, 6).await.unwrap();
+    durable(&other, &world.devnet).await;
     world.agrees(&[&other]).await;
+    assert!(!other.log().contains("starting over"), "{}", other.log());
     // And from the store alone.
     assert!(other.terminate().await.success());
     let again = world.instance().await;

@@ -44,6 +44,8 @@ pub(in crate::actors) async fn restore(
 ) -> Result<Option<Books>, StoreError> {
     let sources: BTreeSet<String> = deps.joined.get().iter().map(sources::name).collect();
     let kept = deps.history.book(deps.chain).await?;
+    // Where there is none yet, and somebody else writes, it waits in memory like all that is new.
+    let is_new = kept.is_none() && deps.lease.fence().is_none();
     if kept.as_ref().is_some_and(|kept| kept.block.number > anchor.number) {
         return Ok(None);
     }
@@ -57,7 +59,7 @@ pub(in crate::actors) async fn restore(
         tracing::info!("what was told of tokens is not of all that is followed now");
     }
     let mut teller = Teller::new(metas);
-    let mut books = derive(deps, &mut teller, sources, anchor).await?;
+    let mut books = derive(deps, &mut teller, sources, anchor, is_new).await?;
     for record in boot.window.iter().filter(|record| record.block.number > anchor.number) {
         let told = deps.live.with_routes(|routes| teller.tell(routes, &books.book, record.clone()));
         // What is stored of it says less.
@@ -112,9 +114,17 @@ fn window(metas: &Metas, books: &mut Books, boot: &Boot, anchor: BlockRef) -> Re
     Ok(())
 }
 
-/// Out of all stored rows up to the anchor. Chunks are stored as they come, and the book at the end.
-async fn derive(deps: &Deps, teller: &mut Teller<'_>, sources: BTreeSet<String>, anchor: BlockRef) -> Result<Books, StoreError> {
-    deps.keep(WriteBatch { forget_book: true, ..seed::batch(deps, anchor) }).await?;
+/// Out of all stored rows up to the anchor. Chunks are stored as they come, and the book at the end; none of it where `is_new`.
+async fn derive(
+    deps: &Deps,
+    teller: &mut Teller<'_>,
+    sources: BTreeSet<String>,
+    anchor: BlockRef,
+    is_new: bool,
+) -> Result<Books, StoreError> {
+    if !is_new {
+        deps.keep(WriteBatch { forget_book: true, ..seed::batch(deps, anchor) }).await?;
+    }
     let mut books = Books::new(Book::default(), sources);
     let mut pages = Pages { deps, next: 0, to: anchor.number };
     let mut told = false;
@@ -129,13 +139,16 @@ async fn derive(deps: &Deps, teller: &mut Teller<'_>, sources: BTreeSet<String>,
                 books.fold(&record, &of_rows(teller.metas, &record), false);
             }
         });
+        if is_new {
+            continue;
+        }
         let candles = books.chunks(&before);
         if !candles.is_empty() {
             deps.keep(WriteBatch { candles, ..seed::batch(deps, anchor) }).await?;
             books.forget_given();
         }
     }
-    if told {
+    if told && !is_new {
         for part in books.all(anchor) {
             deps.keep(WriteBatch { book: Some(part), ..seed::batch(deps, anchor) }).await?;
         }

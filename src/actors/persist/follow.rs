@@ -135,7 +135,15 @@ impl Writer {
                 flush.cancelled().await;
                 return Ok(false);
             }
-            deps.live.see_durable(common(&deps.live.head(), &boot, stored));
+            let common = common(&deps.live.head(), &boot, stored);
+            tracing::info!(
+                chain = deps.chain,
+                stored = stored.number,
+                common,
+                window_from = deps.live.head().window_floor,
+                "writing from here on"
+            );
+            deps.live.see_durable(common);
             // A source that joined with somebody else, and not here, has gaps from now on: it is read back from where it was.
             let left = sources::sort(&deps.joined.get(), &boot.sources).left;
             if !left.is_empty() {
@@ -166,8 +174,8 @@ impl Writer {
     }
 }
 
-/// The newest block that memory and store have in common. 0: none that is seen at once; what is between them is read from the chain again,
-/// and what is stored of another branch is found by that.
+/// The newest block that memory and store have in common, as far as that is seen at once: otherwise the last that is final in the store. What
+/// is between them is read from the chain again, and what is stored of another branch is found by that.
 fn common(head: &Head, boot: &Boot, stored: BlockRef) -> u64 {
     if head.block.is_some_and(|ours| ours.hash == stored.hash) {
         return stored.number;
@@ -178,5 +186,6 @@ fn common(head: &Head, boot: &Boot, stored: BlockRef) -> u64 {
     };
     let ours = |hash: &B256| *hash == first.parent_hash || head.window.iter().any(|record| record.block.hash == *hash);
     let newest = boot.window.iter().rev().map(|record| record.block).chain([stored]).filter(|block| ours(&block.hash));
-    newest.map(|block| block.number).max().unwrap_or(0)
+    let below = boot.finalized_number.min(first.number.saturating_sub(1));
+    newest.map(|block| block.number).max().unwrap_or(below)
 }
