@@ -169,7 +169,10 @@ async fn serve(
 
     let outcome = tokio::select! {
         () = shutdown.cancelled() => { drop(kept); Ok(None) }
-        store = store::opened(config, nodes), if stand_in.is_some() => Ok(kept.map(|kept| (kept, Box::new(store)))),
+        store = store::opened(config, nodes), if stand_in.is_some() => {
+            tracing::info!("the store answers");
+            Ok(kept.map(|kept| (kept, Box::new(store))))
+        }
         () = lease.unfit(), if history.is_shared() => {
             let same = store::Opened { history: history.clone(), lease: Lease::new(lease.fence()), stand_in: None };
             Ok(kept.map(|kept| (kept, Box::new(same))))
@@ -180,8 +183,9 @@ async fn serve(
     readiness.abort();
     draining.cancel();
     let flushed = join_all(trees.into_iter().map(ChainTree::stop)).await.into_iter().all(|flushed| flushed);
-    drop(leasing);
-    if !matches!(outcome, Ok(Some(_))) {
+    // Whoever starts over keeps it, and whoever ends gives it back as soon as everything is written.
+    let leasing = Some(leasing).filter(|_| matches!(outcome, Ok(Some(_))));
+    if leasing.is_none() {
         lease::release(history.as_ref(), &lease).await;
     }
     close.cancel();
@@ -195,8 +199,14 @@ async fn serve(
     if !flushed && stand_in.is_none() && outcome.is_ok() {
         return Err(Exit("the last blocks could not be stored in time; they are read again at the next start".to_owned()));
     }
+    drop(leasing);
     tracing::info!("stopped");
-    Ok(outcome?.map_or(Ended::Shutdown, |(kept, store)| Ended::Again(kept, store)))
+    Ok(outcome?.map_or(Ended::Shutdown, |(kept, mut store)| {
+        if lease.is_unfit() {
+            store.lease = Lease::new(lease.fence());
+        }
+        Ended::Again(kept, store)
+    }))
 }
 
 /// A chain that answers, and is the right one.

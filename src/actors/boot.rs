@@ -59,6 +59,7 @@ impl Follower {
                     if let Some(Restored { commit, registry, reconciler }) = restored
                         && insist(&deps, still_so).await?
                     {
+                        deps.lease.read_with(fence.filter(|fence| deps.lease.fence() == Some(*fence)));
                         deps.live.restore(commit, head.number, reconciler.anchor().number.saturating_add(1));
                         return Ok(Self::new(deps, table, registry, reconciler));
                     }
@@ -120,6 +121,7 @@ impl Follower {
         if deps.lease.fence() != fence {
             return Err(Halt::Fenced);
         }
+        deps.lease.read_with(fence);
         deps.live.restore(commit, anchor.number, anchor.number.saturating_add(1));
         deps.live.add_side(crate::store::view::Snapshots::default(), cursors);
         Ok(Self::new(deps, table, registry, Reconciler::new(anchor)))

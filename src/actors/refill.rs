@@ -36,7 +36,12 @@ pub(super) enum RefillError {
 /// Walks back by parent hash from the first block of the window to one that is stored. `stored` is ascending.
 pub(super) async fn trace(deps: &Deps, first: &BlockRecord, stored: &[(u64, B256)]) -> Result<Gap, RefillError> {
     let mut headers: Vec<Header> = Vec::new();
+    let header = async |hash| deps.source.header(BlockTag::Hash(hash)).await?.ok_or(ChainError::UnknownBlock(hash));
     let mut wanted = first.block.parent_hash;
+    if wanted.is_zero() && first.block.number > 0 {
+        // It was read in a range, whose logs say nothing of parents.
+        wanted = header(first.block.hash).await?.block.parent_hash;
+    }
     loop {
         if let Some(at) = stored.iter().rposition(|(_, hash)| *hash == wanted) {
             let revert = stored.iter().skip(at.saturating_add(1)).rev().map(|(_, hash)| *hash).collect();
@@ -46,7 +51,7 @@ pub(super) async fn trace(deps: &Deps, first: &BlockRecord, stored: &[(u64, B256
         if headers.len() >= HEADERS_MAX {
             return Err(RefillError::TooFar);
         }
-        let header = deps.source.header(BlockTag::Hash(wanted)).await?.ok_or(ChainError::UnknownBlock(wanted))?;
+        let header = header(wanted).await?;
         wanted = header.block.parent_hash;
         headers.push(header);
     }

@@ -16,8 +16,8 @@ use crate::{
 const EVERY: Duration = Duration::from_secs(1);
 /// So often its time has to be over before it is taken: its holder may have been kept from the store like everybody else, and is first.
 const LOOKS: u32 = 1;
-/// The same for an instance that is not at the head: one that is goes first.
-const LOOKS_OF_THE_UNFIT: u32 = 5;
+/// An instance that is not at the head asks more rarely: one that is goes first, also where it was given back.
+const UNFIT_ASK_EVERY: u32 = 5;
 /// For a store that does not answer at the end.
 const RELEASE_MAX: Duration = Duration::from_secs(2);
 
@@ -29,6 +29,7 @@ pub(super) async fn keep(history: Arc<dyn History>, lease: Lease, lives: Vec<Arc
     let mut fences = lease.watch();
     // The term of a holder whose time is over, and how often it was when we looked.
     let mut over: Option<(u64, u32)> = None;
+    let mut ticks_unfit = 0_u32;
     loop {
         let fence = *fences.borrow_and_update();
         metrics.store_writer.set(i64::from(fence.is_some()));
@@ -45,8 +46,11 @@ pub(super) async fn keep(history: Arc<dyn History>, lease: Lease, lives: Vec<Arc
                 None
             }
             None => {
-                let looks_wanted = if lives.iter().all(is_fit) { LOOKS } else { LOOKS_OF_THE_UNFIT };
-                let seen = over.filter(|(_, looks)| *looks >= looks_wanted).map(|(term, _)| term);
+                ticks_unfit = if lives.iter().all(is_fit) { 0 } else { ticks_unfit.saturating_add(1) };
+                if !ticks_unfit.is_multiple_of(UNFIT_ASK_EVERY) {
+                    continue;
+                }
+                let seen = over.filter(|(_, looks)| *looks >= LOOKS).map(|(term, _)| term);
                 let term = take(history.as_ref(), &lease, &owner, seen).await;
                 term.map(|term| {
                     (term, over.filter(|(before, _)| *before == term).map_or(1, |(_, looks)| looks.saturating_add(1)))

@@ -76,6 +76,8 @@ pub struct Lease {
     fence: watch::Sender<Option<u64>>,
     begun: watch::Sender<Option<u64>>,
     unfit: CancellationToken,
+    /// With which the store was read at the start: nobody else has written since.
+    read: watch::Sender<Option<u64>>,
     /// Something was made of the store and not written to it.
     unwritten: Arc<AtomicBool>,
 }
@@ -87,6 +89,7 @@ impl Lease {
             fence: watch::Sender::new(fence),
             begun: watch::Sender::new(None),
             unfit: CancellationToken::new(),
+            read: watch::Sender::new(None),
             unwritten: Arc::default(),
         }
     }
@@ -94,7 +97,13 @@ impl Lease {
     /// The same fence for another chain.
     #[must_use]
     pub fn of_chain(&self) -> Self {
-        Self { fence: self.fence.clone(), begun: watch::Sender::new(None), unwritten: Arc::default(), ..self.clone() }
+        Self {
+            fence: self.fence.clone(),
+            begun: watch::Sender::new(None),
+            read: watch::Sender::new(None),
+            unwritten: Arc::default(),
+            ..self.clone()
+        }
     }
 
     /// `None`: another instance writes.
@@ -122,6 +131,17 @@ impl Lease {
             }
             is_it
         })
+    }
+
+    /// What is in memory was read from the store under this fence.
+    pub fn read_with(&self, fence: Option<u64>) {
+        self.read.send_replace(fence);
+    }
+
+    /// Memory is what is stored and more, because nobody but us has written since it was read.
+    #[must_use]
+    pub fn was_read_with(&self, fence: u64) -> bool {
+        *self.read.borrow() == Some(fence)
     }
 
     /// See `Deps::keep`.

@@ -114,42 +114,11 @@ impl Writer {
     pub(super) async fn take_over(&mut self, fence: u64, flush: &CancellationToken) -> Result<bool, StoreError> {
         let deps = self.deps.clone();
         let boot = retrying(&deps, flush, async || deps.history.boot(deps.chain).await).await?;
-        if let Some(stored) = boot.head {
-            let reason = if deps.lease.is_unwritten() {
-                Some("what it made of the store at its start was not written")
-            } else if !self.follows_no_more_than(&boot) {
-                Some("whoever wrote before did not follow all sources that it follows")
-            } else if !self.reaches(stored.number, flush).await {
-                if flush.is_cancelled() {
-                    return Ok(false);
-                }
-                Some("its node is behind what is stored")
-            } else {
-                None
-            };
-            if let Some(reason) = reason {
-                tracing::warn!(
-                    "this instance is to write and cannot do so from what it has in memory ({reason}): starting over from the store"
-                );
-                deps.lease.declare_unfit();
-                flush.cancelled().await;
-                return Ok(false);
-            }
-            let common = common(&deps.live.head(), &boot, stored);
-            tracing::info!(
-                chain = deps.chain,
-                stored = stored.number,
-                common,
-                window_from = deps.live.head().window_floor,
-                "writing from here on"
-            );
-            deps.live.see_durable(common);
-            // A source that joined with somebody else, and not here, has gaps from now on: it is read back from where it was.
-            let left = sources::sort(&deps.joined.get(), &boot.sources).left;
-            if !left.is_empty() {
-                let batch = WriteBatch { fence, sources: left, finalized_number: boot.finalized_number, ..self.empty() };
-                retrying(&deps, flush, async || deps.history.write(batch.clone()).await).await?;
-            }
+        // Otherwise memory is what was stored, and more.
+        if let Some(stored) = boot.head.filter(|_| !deps.lease.was_read_with(fence))
+            && !self.joins(fence, &boot, stored, flush).await?
+        {
+            return Ok(false);
         }
         self.durable = boot.window.iter().map(|record| (record.block.number, record.block.hash)).collect();
         self.head = boot.head.map(|block| (block.number, block.hash));
@@ -157,6 +126,53 @@ impl Writer {
         self.looked = None;
         self.count_durable();
         deps.lease.begin(fence);
+        Ok(true)
+    }
+
+    /// Makes memory and store, to which another instance wrote, one again. `false`: they cannot be, or this is the end.
+    async fn joins(&self, fence: u64, boot: &Boot, stored: BlockRef, flush: &CancellationToken) -> Result<bool, StoreError> {
+        let deps = self.deps.clone();
+        let reason = if deps.lease.is_unwritten() {
+            Some("what it made of the store at its start was not written")
+        } else if !self.follows_no_more_than(boot) {
+            Some("whoever wrote before did not follow all sources that it follows")
+        } else {
+            None
+        };
+        if let Some(reason) = reason {
+            tracing::warn!(
+                "this instance is to write and cannot do so from what it has in memory ({reason}): starting over from the store"
+            );
+            deps.lease.declare_unfit();
+            flush.cancelled().await;
+            return Ok(false);
+        }
+        if !self.reaches(stored.number, flush).await {
+            if !flush.is_cancelled() {
+                tracing::warn!(
+                    stored = stored.number,
+                    "this instance is to write, and its node is behind what is stored: somebody else may"
+                );
+                deps.history.release(fence).await?;
+                deps.lease.lose(fence);
+            }
+            return Ok(false);
+        }
+        let common = common(&deps.live.head(), boot, stored);
+        tracing::info!(
+            chain = deps.chain,
+            stored = stored.number,
+            common,
+            window_from = deps.live.head().window_floor,
+            "writing from here on"
+        );
+        deps.live.see_durable(common);
+        // A source that joined with somebody else, and not here, has gaps from now on: it is read back from where it was.
+        let left = sources::sort(&deps.joined.get(), &boot.sources).left;
+        if !left.is_empty() {
+            let batch = WriteBatch { fence, sources: left, finalized_number: boot.finalized_number, ..self.empty() };
+            retrying(&deps, flush, async || deps.history.write(batch.clone()).await).await?;
+        }
         Ok(true)
     }
 

@@ -19,7 +19,12 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 use tokio::sync::broadcast;
 
 use super::{BlockTag, Call, CallOutcome, ChainError, ChainSource, HeadEvent, RangeLogs};
-use crate::domain::{ChainId, block::Header, event::RawLog, record::Enrichment};
+use crate::domain::{
+    ChainId,
+    block::{BlockRef, Header},
+    event::RawLog,
+    record::Enrichment,
+};
 
 pub use ticked::MANAGER;
 use world::World;
@@ -302,7 +307,9 @@ impl ChainSource for Sim {
                 let block = chain.by_number(number).ok_or_else(|| ChainError::RangeTooLarge("beyond the head".to_owned()))?;
                 let logs: Vec<RawLog> = block.logs.iter().filter(wanted).cloned().collect();
                 if !logs.is_empty() {
-                    blocks.insert(number, (block.header.block, logs));
+                    // Logs say nothing of parents; only of the last one its header is asked for.
+                    let parent_hash = if number == to { block.header.block.parent_hash } else { B256::ZERO };
+                    blocks.insert(number, (BlockRef { parent_hash, ..block.header.block }, logs));
                 }
             }
             let end = chain

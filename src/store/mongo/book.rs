@@ -113,6 +113,11 @@ pub(super) async fn forget(store: &Store, session: &mut ClientSession, chain: Ch
 
 /// A market takes as many documents as it is large.
 pub(super) async fn write(store: &Store, session: &mut ClientSession, chain: ChainId, book: &BookSnapshot) -> Result<()> {
+    // Of an instance that wrote before us, at a later block: it has everything that this one has.
+    let newer = doc! { "_id": chain.cast_signed(), "book.number": { "$gt": int(book.block.number)? } };
+    if store.collection(HEADS).find_one(newer).projection(doc! { "_id": 1 }).session(&mut *session).await?.is_some() {
+        return Ok(());
+    }
     let (mut pieces, mut gone) = (Vec::new(), Vec::new());
     for (of, market) in &book.markets {
         let bytes = codec::encode_market(market);

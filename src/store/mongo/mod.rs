@@ -161,6 +161,8 @@ impl Store {
     }
 
     async fn take_fence(&self, owner: &str) -> Result<u64> {
+        // Those of a time when we had it before are in nobody's list.
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let meta = self.meta();
         let before = meta.find_one(doc! { "_id": "fence" }).await?.unwrap_or_default();
         self.end_sessions(&before).await;
