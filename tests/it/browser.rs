@@ -80,6 +80,16 @@ impl Browser {
         }
     }
 
+    /// Until the documentation was walked through on each screen: that takes its time beside everything else, and needs the engine.
+    async fn docs_are_read(&mut self) {
+        let reading = async {
+            while self.docs.len() < 2 {
+                self.read().await;
+            }
+        };
+        assert!(tokio::time::timeout(WAIT, reading).await.is_ok(), "the documentation is walked through");
+    }
+
     /// Reads until this holds of one page; each state of it is looked at once. What it last showed is in the message.
     async fn page(&mut self, name: &str, what: &str, holds: impl Fn(&Value) -> Result<(), String>) -> Value {
         let mut problem = "nothing".to_owned();
@@ -509,6 +519,7 @@ async fn the_live_page_says_when_blocks_stop_coming() {
     assert_eq!(stale["head"]["hash"], json!(devnet.head().await.unwrap().hash.to_string()));
     let meta = engine.query("{ _meta { freshness } }", json!({})).await;
     assert_eq!(meta["_meta"]["freshness"], "STALE");
+    browser.docs_are_read().await;
     assert!(engine.terminate().await.success());
     let (_, code) = browser.client.finish().await;
     assert_eq!(code, 0);
