@@ -1,14 +1,16 @@
 //! Several instances over one database: one has the lease, by the server's clock.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
+use alloy::primitives::B256;
 use mongodb::bson::{DateTime, Document, doc};
 
 use super::{CHAIN, GENESIS, Server, config};
 use crate::{
     domain::{
+        block::BlockRef,
         market::{Candle, Chunk, Closed, Interval, RawPrice, Subject},
-        record::ChunkOf,
+        record::{BookSnapshot, ChunkOf},
     },
     store::{
         History as _, StoreError,
@@ -135,4 +137,18 @@ async fn chunks_that_are_not_stored_are_told_apart() {
     let missing = [chunk(1, 180), chunk(3, 60)];
     let asked = there.iter().chain(&missing).cloned().collect();
     assert_eq!(history.lacks(CHAIN, asked).await.unwrap(), missing);
+}
+
+/// Whoever takes over may have one of before the last that the other wrote. What it has in it is in that, too; of the rest it knows nothing.
+#[tokio::test]
+async fn a_book_never_takes_the_place_of_a_newer_one() {
+    let server = Server::start().await;
+    let history = opened(&server.database()).await;
+    let fence = ours(history.lease(&Owner::here(), None).await.unwrap());
+    for (written, newest) in [(10, 10), (5, 10), (10, 10), (12, 12)] {
+        let block = BlockRef { number: written, hash: B256::with_last_byte(1), parent_hash: B256::ZERO, timestamp: written };
+        let book = BookSnapshot { block, hour: 0, sources: ["x".to_owned()].into(), markets: BTreeMap::new() };
+        history.write(WriteBatch { chain: CHAIN, fence, book: Some(book), now: 1, ..WriteBatch::default() }).await.unwrap();
+        assert_eq!(history.book(CHAIN).await.unwrap().unwrap().block.number, newest, "{written} was written");
+    }
 }
